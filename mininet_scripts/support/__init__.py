@@ -1,0 +1,1 @@
+"""What scenarios and tests share: waiting, REST calls, processes, networks and load."""

@@ -1,0 +1,1 @@
+"""vfswitch: Open vSwitch driven as the embedded switch of an SR-IOV network card."""

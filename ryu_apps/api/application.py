@@ -1,0 +1,47 @@
+"""The whole of REST as one object: handle a request, answer with a response, never raise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ryu_apps.api.body import read_json
+from ryu_apps.api.http import Request, Response
+from ryu_apps.api.problems import internal_problem, problem
+from ryu_apps.api.query import read_query
+from ryu_apps.api.router import Call, Router
+from ryu_apps.api.routes import ROUTES
+from ryu_apps.control.service import Service
+from ryu_apps.model.errors import VfswitchError
+
+
+class Api:
+    """Answers requests from a service.
+
+    report is given every exception that is not a refusal; it logs it and returns the reference under which it did.
+    """
+
+    def __init__(self, service: Service, report: Callable[[Exception], str]) -> None:
+        self._service = service
+        self._report = report
+        self._router = Router(ROUTES)
+
+    def handle(self, request: Request) -> Response:
+        """Return the answer to a request; a fault of our own is a 500 with a reference and nothing else."""
+        try:
+            return self._answer(request)
+        except VfswitchError as error:
+            return problem(error)
+        except Exception as error:  # the one catch-all: nothing of a fault may reach the client
+            return internal_problem(self._report(error))
+
+    def _answer(self, request: Request) -> Response:
+        route, params = self._router.find(request)
+        call = Call(
+            service=self._service,
+            path=request.path,
+            params=params,
+            query=read_query(request.query, route.query),
+            headers=request.headers,
+            body=None if route.body is None else read_json(request),
+        )
+        return route.handler(call)

@@ -1,0 +1,38 @@
+"""What the controller and the switches do: flows, traces, counters."""
+
+from __future__ import annotations
+
+from ryu_apps.api.http import Response, json_response
+from ryu_apps.api.kinds import VPORTS
+from ryu_apps.api.paging import page_body
+from ryu_apps.api.router import Call
+from ryu_apps.api.schemas import TraceBody
+from ryu_apps.api.validate import faults_of
+from ryu_apps.model.errors import FieldError, Invalid
+
+
+def list_flows(call: Call) -> Response:
+    """Answer with one page of unified flows, of one vport or of all."""
+    vport, limit = call.query["vport"], call.query["limit"]
+    if vport is not None:
+        VPORTS.require(call.service.snapshot(), {"vport": vport})
+    found = list(call.service.flows(vport=vport, after=call.query["after"], limit=limit + 1))
+    items = [dict(flow) for flow in found[:limit]]
+    return json_response(200, page_body(call.path, items, len(found) > limit, call.query))
+
+
+def trace(call: Call) -> Response:
+    """Answer with what would become of a packet."""
+    faults = faults_of(TraceBody, call.body)
+    if faults:
+        raise Invalid("the trace cannot be accepted", faults)
+    vport = call.body["vport"]
+    if vport not in call.service.snapshot().vports:
+        raise Invalid("the trace cannot begin", [FieldError("vport", f"there is no vport {vport!r}")])
+    packet = {name: str(value) for name, value in call.body["packet"].items()}
+    return json_response(200, call.service.trace(vport=vport, direction=call.body["direction"], packet=packet))
+
+
+def stats(call: Call) -> Response:
+    """Answer with the counters."""
+    return json_response(200, call.service.stats())

@@ -1,0 +1,89 @@
+"""The table of all operations under /v1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import Any, Final
+
+from ryu_apps.api.handlers import hosts, observe, resources
+from ryu_apps.api.http import Response, json_response
+from ryu_apps.api.kinds import HOSTS, KINDS, Kind
+from ryu_apps.api.openapi import openapi_document
+from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, LIMIT, VPORT
+from ryu_apps.api.router import Call, Route
+from ryu_apps.api.schemas import TraceBody
+
+PREFIX: Final = "/v1"
+_OUTCOME: Final = {202: "Kept; the switches named in outcome.waiting_for have not confirmed it yet."}
+
+
+def _of_kind(kind: Kind) -> Iterator[Route]:
+    list_all = hosts.list_hosts if kind is HOSTS else partial(resources.list_all, kind)
+    get = hosts.get_host if kind is HOSTS else partial(resources.get, kind)
+    yield Route(
+        method="GET",
+        template=kind.collection,
+        handler=list_all,
+        summary=f"List {kind.name}",
+        query=(LIMIT, AFTER),
+        answers={200: "One page, in the order of ids."},
+    )
+    yield Route(method="GET", template=kind.item, handler=get, summary=f"Show one {kind.one}")
+    yield Route(
+        method="PUT",
+        template=kind.item,
+        handler=partial(resources.put, kind),
+        summary=f"Create or replace one {kind.one}",
+        query=(DRY_RUN,),
+        body=kind.schema,
+        answers={201: "Created; the switches have it.", 200: "Replaced, or as it was.", **_OUTCOME},
+    )
+    yield Route(
+        method="DELETE",
+        template=kind.item,
+        handler=partial(resources.delete, kind),
+        summary=f"Delete one {kind.one}",
+        query=(DRY_RUN,),
+        answers={200: "Deleted; the switches no longer have it.", **_OUTCOME},
+    )
+
+
+def _index(call: Call) -> Response:
+    """Answer with the paths that stand on their own."""
+    paths = sorted({route.template for route in ROUTES if "{" not in route.template and route.template != PREFIX})
+    links = {path.removeprefix(f"{PREFIX}/").removesuffix(".json"): path for path in paths}
+    return json_response(200, {"generation": call.service.snapshot().generation, "links": links})
+
+
+def _openapi(call: Call) -> Response:
+    return json_response(200, document())
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document of all operations."""
+    return openapi_document(ROUTES)
+
+
+ROUTES: Final = (
+    Route(method="GET", template=PREFIX, handler=_index, summary="List the paths of this service"),
+    Route(method="GET", template=f"{PREFIX}/openapi.json", handler=_openapi, summary="Describe this service"),
+    *(route for kind in KINDS for route in _of_kind(kind)),
+    Route(
+        method="GET",
+        template=f"{PREFIX}/flows",
+        handler=observe.list_flows,
+        summary="List unified flows",
+        query=(VPORT, LIMIT, AFTER_FLOW),
+        answers={200: "One page, in the order in which the flows began."},
+    ),
+    Route(
+        method="POST",
+        template=f"{PREFIX}/trace",
+        handler=observe.trace,
+        summary="Tell what would become of a packet",
+        body=TraceBody,
+    ),
+    Route(method="GET", template=f"{PREFIX}/stats", handler=observe.stats, summary="Show counters"),
+)

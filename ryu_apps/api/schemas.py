@@ -1,0 +1,297 @@
+"""What a client may send: names, types and ranges, as pydantic models.
+
+They refuse unknown names and wrong types, and give the OpenAPI document its schemas.
+What a value means is decided in `model.documents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from ryu_apps.model.address import parse_address, parse_unicast_mac
+from ryu_apps.model.documents import ID_PATTERN, parse_dpid, parse_id
+from ryu_apps.model.fields import FIELDS, parse_exact, parse_range
+
+
+def _checked(parse: Callable[[str], object]) -> AfterValidator:
+    """Return a validator that leaves the text as it is, when `parse` accepts it."""
+
+    def validate(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(validate)
+
+
+def _number_or_text(value: Any) -> int | str:
+    """Return a field's value as sent; ValueError unless it is a whole number or short text."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("must be a whole number or text")
+    if len(str(value)) > 64:
+        raise ValueError("must be at most 64 characters long")
+    return value
+
+
+class Body(BaseModel):
+    """A JSON object of which every name is known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+Id = Annotated[str, _checked(parse_id), WithJsonSchema({"type": "string", "pattern": f"^{ID_PATTERN}$"})]
+Mac = Annotated[
+    str,
+    _checked(parse_unicast_mac),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"}),
+]
+Ip = Annotated[
+    str,
+    _checked(parse_address),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+]
+Dpid = Annotated[str, _checked(parse_dpid), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{1,16}$"})]
+# OpenFlow tells 15 characters of a port's name (OpenFlow 1.4.0, section 7.2.1).
+PortName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,15}$")]
+Vlan = Annotated[int, Field(ge=1, le=4094)]
+Priority = Annotated[int, Field(ge=0, le=65535)]
+Verdict = Literal["allow", "deny"]
+FieldValue = Annotated[
+    int | str, PlainValidator(_number_or_text), WithJsonSchema({"type": ["string", "integer"], "maxLength": 64})
+]
+
+
+def _absent() -> Any:
+    """Return a field that may be left out but not be null."""
+    return Field(default_factory=str)
+
+
+class HostBody(Body):
+    """A hypervisor, whose NIC is one datapath."""
+
+    dpid: Dpid
+    uplink: PortName | None = None
+
+
+class TenantBody(Body):
+    """An owner of vports; a new tenant gets a segment of the same id."""
+
+
+class SegmentBody(Body):
+    """A layer-2 domain; vlan is its id in the network outside, 0 for untagged, null for each VF's own VLAN."""
+
+    tenant: Id
+    vlan: Annotated[int, Field(ge=0, le=4094)] | None = None
+
+
+class VportBody(Body):
+    """Policy attachment point of one VF; a vport of kind trunk lists the VLANs that its VM may use."""
+
+    host: Id
+    port: PortName
+    kind: Literal["vf", "trunk"] = "vf"
+    tenant: Id
+    mac: Mac
+    ips: Annotated[list[Ip], Field(max_length=256)] = []
+    vlan: Vlan
+    segment: Id | None = None
+    trunk: Annotated[list[Vlan], Field(max_length=4094)] = []
+
+
+class RouteBody(Body):
+    """Where a destination MAC of a segment is: at a vport, or out of the uplink; one of both."""
+
+    segment: Id
+    eth_dst: Mac
+    vport: Id | None = None
+    to: Literal["uplink"] | None = None
+
+
+class DefaultBody(Body):
+    """What becomes of a packet that no rule of the layer matches."""
+
+    outbound: Verdict = "allow"
+    inbound: Verdict = "allow"
+
+
+class LayerBody(Body):
+    """One ordered stage of policy."""
+
+    position: Annotated[int, Field(ge=0, le=65535)]
+    stateful: bool = False
+    owner: Annotated[str, Field(pattern=r"^[ -~]{1,64}$")] = "admin"
+    default: DefaultBody = DefaultBody()
+
+
+class MatchBody(Body):
+    """The fields that a packet must have; none means every packet, ARP and neighbour discovery apart."""
+
+    eth_dst: FieldValue = _absent()
+    eth_src: FieldValue = _absent()
+    vlan_vid: FieldValue = _absent()
+    eth_type: FieldValue = _absent()
+    ip_proto: FieldValue = _absent()
+    ip_dscp: FieldValue = _absent()
+    ipv4_src: FieldValue = _absent()
+    ipv4_dst: FieldValue = _absent()
+    ipv6_src: FieldValue = _absent()
+    ipv6_dst: FieldValue = _absent()
+    l4_src: FieldValue = _absent()
+    l4_dst: FieldValue = _absent()
+    icmpv4_type: FieldValue = _absent()
+    icmpv4_code: FieldValue = _absent()
+    icmpv6_type: FieldValue = _absent()
+    icmpv6_code: FieldValue = _absent()
+    arp_op: FieldValue = _absent()
+    arp_spa: FieldValue = _absent()
+    arp_tpa: FieldValue = _absent()
+
+    @field_validator("*")
+    @classmethod
+    def _understood(cls, value: int | str, info: ValidationInfo) -> int | str:
+        field = FIELDS[str(info.field_name)]
+        if field.ranged:
+            parse_range(field, str(value))
+        else:
+            field.parse(str(value))
+        return value
+
+
+class SetBody(Body):
+    """The fields to set, each to one value."""
+
+    eth_dst: FieldValue = _absent()
+    eth_src: FieldValue = _absent()
+    ip_dscp: FieldValue = _absent()
+    ipv4_src: FieldValue = _absent()
+    ipv4_dst: FieldValue = _absent()
+    ipv6_src: FieldValue = _absent()
+    ipv6_dst: FieldValue = _absent()
+    l4_src: FieldValue = _absent()
+    l4_dst: FieldValue = _absent()
+
+    @field_validator("*")
+    @classmethod
+    def _understood(cls, value: int | str, info: ValidationInfo) -> int | str:
+        parse_exact(FIELDS[str(info.field_name)], str(value))
+        return value
+
+
+class AllowBody(Body):
+    """Go on to the next layer."""
+
+    type: Literal["allow"]
+
+
+class DenyBody(Body):
+    """Drop."""
+
+    type: Literal["deny"]
+
+
+class RewriteBody(Body):
+    """Set header fields and go on; a reply is not touched."""
+
+    type: Literal["rewrite"]
+    set: SetBody
+
+
+class NatSideBody(Body):
+    """What a source or destination becomes."""
+
+    ip: Ip
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    mac: Mac | None = None
+
+
+class NatBody(Body):
+    """Translate and go on; a reply is translated back. At least one side is given."""
+
+    type: Literal["nat"]
+    source: NatSideBody | None = None
+    destination: NatSideBody | None = None
+
+
+class RuleBody(Body):
+    """One condition with an action; of all rules of a group that match, the highest priority decides."""
+
+    priority: Priority
+    match: MatchBody
+    action: Annotated[AllowBody | DenyBody | RewriteBody | NatBody, Field(discriminator="type")]
+    idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+
+class GroupRuleBody(RuleBody):
+    """A rule as it stands in a group."""
+
+    id: Id
+
+
+class ScopeBody(Body):
+    """One vport, or one tenant's vports."""
+
+    vport: Id | None = None
+    tenant: Id | None = None
+
+
+def _scope_tag(value: Any) -> str:
+    return "one" if isinstance(value, dict | ScopeBody) else "all"
+
+
+class GroupBody(Body):
+    """An atomic set of rules of one direction."""
+
+    applies_to: Annotated[
+        Annotated[Literal["all"], Tag("all")] | Annotated[ScopeBody, Tag("one")], Discriminator(_scope_tag)
+    ] = "all"
+    direction: Literal["outbound", "inbound"]
+    priority: Priority
+    rules: list[GroupRuleBody]
+
+
+class TraceBody(Body):
+    """A packet to trace from a vport: its fields as in a match, each with one value."""
+
+    vport: Id
+    direction: Literal["outbound", "inbound"]
+    packet: dict[str, FieldValue]
+
+
+class OutcomeBody(Body):
+    """What came of a change."""
+
+    state: Literal["installed", "stored", "pending", "planned", "unchanged"]
+    generation: int
+    waiting_for: list[str]
+    touched_flows: int
+    difference: list[str]
+
+
+class FaultBody(Body):
+    """One fault: where it is in the body (or `query.` and a name) and what is wrong."""
+
+    path: str
+    message: str
+
+
+class ProblemBody(Body):
+    """A refusal (RFC 9457); nothing was changed."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FaultBody]

@@ -1,0 +1,1 @@
+"""The core: one object that turns events into effects."""

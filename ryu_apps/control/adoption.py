@@ -1,0 +1,62 @@
+"""Connections taken over from a switch that had them before this controller started."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.engine.connection import connect
+from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
+
+
+class Found(NamedTuple):
+    """A cached entry that a switch has: its cookie and what it matches."""
+
+    cookie: int
+    segment: int
+    vport: int
+    direction: Direction
+    key: FlowKey
+
+
+def adopt_flows(core: ControlCore, found: Iterable[Found], now_s: float) -> int:
+    """Keep every connection that policy still knows; return how many.
+
+    The first packet's way is told by the entry class; each connection is walked anew, so what the switch must have for
+    it follows from today's policy. Ids in use and connections already known are left: their old entries are stale.
+    """
+    by_flow: dict[int, list[Found]] = defaultdict(list)
+    for entry in found:
+        cookie = unpack(entry.cookie)
+        if cookie is not None and cookie.entry_class is EntryClass.FORWARD:
+            by_flow[cookie.detail].append(entry)
+    adopted = 0
+    for flow_id, entries in by_flow.items():
+        flow = _flow(core, flow_id, min(entries, key=_outbound_first), now_s)
+        if flow is not None:
+            core.flows.add(flow)
+            adopted += 1
+    return adopted
+
+
+def _outbound_first(entry: Found) -> bool:
+    return entry.direction is not Direction.OUTBOUND
+
+
+def _flow(core: ControlCore, flow_id: int, first: Found, now_s: float) -> UnifiedFlow | None:
+    policy = core.policy
+    vport, segment = policy.vports.get(first.vport), policy.segments.get(first.segment)
+    if vport is None or segment is None or segment.id not in vport.segments or core.flows.get(flow_id) is not None:
+        return None
+    plan = connect(policy, segment.id, vport, first.direction, first.key)
+    generation = policy.snapshot.generation
+    cookie = unpack(first.cookie)
+    # Of the generation that the entry was made under the cookie holds the low bits.
+    made = generation - (generation - (cookie.generation if cookie else 0)) % GENERATIONS
+    flow = UnifiedFlow(flow_id, segment.number, first.key, plan, made, generation, now_s)
+    return None if core.flows.knows(flow) else flow

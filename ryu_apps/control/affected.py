@@ -1,0 +1,137 @@
+"""Which flows a policy change can alter: found from the rules changed, not by walking every flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from immutables import Map
+
+from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.engine.classifier import GroupClassifier, classify
+from ryu_apps.engine.connection import Leg, Plan
+from ryu_apps.engine.policy import Policy
+from ryu_apps.engine.view import applies
+from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.match import Condition
+from ryu_apps.model.network import Route, Segment, Vport
+from ryu_apps.model.policy import Change, GroupKey
+from ryu_apps.model.rules import Group, Rule
+
+# Above so many new conditions, holding each flow against all of them at once is cheaper than a sweep for each.
+_MOST_SWEEPS = 32
+
+Delta = tuple[Group, GroupClassifier, tuple[tuple[Family, Condition], ...]]
+
+
+def affected(flows: FlowTable, before: Policy, after: Policy, changes: Iterable[Change]) -> dict[int, UnifiedFlow]:
+    """Return the flows, by id, whose verdicts or delivery the changes can alter."""
+    found: dict[int, UnifiedFlow] = {}
+    for change in changes:
+        if change.kind in ("layers", "hosts"):
+            return {flow.id: flow for flow in flows}
+        if change.kind in ("vports", "segments", "routes"):
+            found |= _by_network(flows, before, after, change)
+        elif change.group_key is not None:
+            rule = change.key[-1] if change.kind == "rules" else None
+            found |= _by_group(flows, before, after, change.group_key, rule)
+    return found
+
+
+def _by_network(flows: FlowTable, before: Policy, after: Policy, change: Change) -> dict[int, UnifiedFlow]:
+    """Return the flows at a changed vport, and those of the segments in which delivery may differ."""
+    found: dict[int, UnifiedFlow] = {}
+    segments: set[int] = set()
+    for policy in (before, after):
+        resource = policy.snapshot.get(change.kind, change.key)
+        names: tuple[str, ...] = ()
+        if isinstance(resource, Vport):
+            names = resource.segments
+            found |= {flow.id: flow for flow in flows.at_vport(resource.number)}
+        elif isinstance(resource, Segment):
+            names = (resource.id,)
+        elif isinstance(resource, Route):
+            names = (resource.segment,)
+        segments |= {policy.snapshot.segments[name].number for name in names if name in policy.snapshot.segments}
+    return found | {flow.id: flow for flow in flows if flow.segment in segments}
+
+
+def _by_group(
+    flows: FlowTable, before: Policy, after: Policy, key: GroupKey, rule: str | None
+) -> dict[int, UnifiedFlow]:
+    """Return the flows in which a rule that is gone has spoken, and those that a new one may meet."""
+    gone, delta = _delta(before.snapshot.groups.get(key), after.snapshot.groups.get(key), rule)
+    found = {flow.id: flow for name in gone for flow in flows.by_rule((*key, name))}
+    if delta is not None:
+        asking = {plan: where for plan in flows.plans() if (where := _where(plan, after, delta[0]))}
+        for flow in _candidates(flows, asking, delta):
+            if flow.id not in found and _meets(flow, asking[flow.plan], delta):
+                found[flow.id] = flow
+    return found
+
+
+def _delta(old: Group | None, new: Group | None, rule: str | None) -> tuple[set[str], Delta | None]:
+    """Return the ids of the rules that are gone or changed, and the rules that are new or changed, compiled."""
+    before: Map[str, Rule] = old.rules if old else Map()
+    after: Map[str, Rule] = new.rules if new else Map()
+    if old is None or new is None or replace(old, rules=Map()) != replace(new, rules=Map()):
+        gone, come = set(before), dict(after)
+    else:
+        names = [rule] if rule is not None else {*before, *after}
+        differing = [name for name in names if before.get(name) != after.get(name)]
+        gone = {name for name in differing if name in before}
+        come = {name: after[name] for name in differing if name in after}
+    if new is None or not come:
+        return gone, None
+    conditions = tuple(condition for name in come for condition in come[name].match.conditions)
+    return gone, (new, classify(replace(new, rules=Map(come))), conditions)
+
+
+def _where(plan: Plan, after: Policy, group: Group) -> list[int]:
+    """Return the positions of the legs in which the group's layer could come to another ruling."""
+    return [position for position, leg in enumerate((*plan.forward, *plan.reply)) if _asks(leg, after, group)]
+
+
+def _asks(leg: Leg, after: Policy, group: Group) -> bool:
+    vport = after.vports.get(leg.vport)
+    if vport is None or not applies(group, vport, leg.direction):
+        return False
+    for ruling in leg.verdict.rulings:
+        if ruling.layer == group.layer:
+            return ruling.reason != "established"
+    return False  # An earlier layer denies, and the change does not reach it.
+
+
+def _candidates(flows: FlowTable, asking: Mapping[Plan, list[int]], delta: Delta) -> Iterator[UnifiedFlow]:
+    """Yield flows that may meet a new condition: found by sweeps where their keys say so, else all of their plan."""
+    plain = [plan for plan in asking if not plan.edits]
+    conditions = delta[2]
+    if len(conditions) > _MOST_SWEEPS:
+        plain = []
+    for plan in asking:
+        if plan.edits or len(conditions) > _MOST_SWEEPS:
+            yield from flows.of_plan(plan)
+    for reply in (False, True):
+        here = [plan for plan in plain if any((position >= len(plan.forward)) is reply for position in asking[plan])]
+        for family, condition in conditions if here else ():
+            yield from flows.matching(family, condition, here, reply=reply)
+
+
+def _meets(flow: UnifiedFlow, where: Iterable[int], delta: Delta) -> bool:
+    """Return whether a new rule matches the flow at one of these legs, as its layer sees the packet there."""
+    group, classifier, _ = delta
+    wanted = set(where)
+    for position, (leg, key) in enumerate(flow.legs()):
+        if position in wanted and classifier.find(*_as_seen_by(group.layer, leg, key)) is not None:
+            return True
+    return False
+
+
+def _as_seen_by(layer: str, leg: Leg, key: FlowKey) -> FlowKey:
+    """Return the key as a layer of a leg sees it, after the edits of the layers before it."""
+    for ruling in leg.verdict.rulings:
+        if ruling.layer == layer:
+            return key
+        if ruling.edit.edits:
+            key = ruling.edit.apply(key)
+    return key

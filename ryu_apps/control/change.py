@@ -1,0 +1,200 @@
+"""A policy change as a plan: what each switch must change, and what becomes of the flows that are touched."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ryu_apps.control.affected import affected
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import SwitchChange, merged
+from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.engine.connection import Leg, Plan, connect
+from ryu_apps.engine.policy import Policy, recompile
+from ryu_apps.engine.view import NEIGHBOUR
+from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.pipeline.base import base_entries
+from ryu_apps.pipeline.cached import CachedEntry, compile_cached
+from ryu_apps.pipeline.entry import EntryKey, FlowEntry
+
+# Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
+SLICE_ENTRIES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a walk under the new policy makes of one flow; new is None when the connection cannot go on."""
+
+    old: UnifiedFlow
+    new: UnifiedFlow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChange:
+    """A new policy with all that follows from it; nothing of it is done yet."""
+
+    before: Policy
+    after: Policy
+    changes: tuple[Change, ...]
+    revisions: tuple[Revision, ...]
+    renewed: tuple[UnifiedFlow, ...]
+    switches: tuple[SwitchChange, ...]
+
+
+def plan_change(core: ControlCore, after: Snapshot, changes: Iterable[Change]) -> PolicyChange:
+    """Return what a new snapshot would change, without changing anything."""
+    changes = tuple(changes)
+    policy = recompile(core.policy, after, changes)
+    return plan_policy(core, policy, changes, affected(core.flows, core.policy, policy, changes))
+
+
+def plan_policy(
+    core: ControlCore, policy: Policy, changes: tuple[Change, ...], touched: Mapping[int, UnifiedFlow]
+) -> PolicyChange:
+    """Return what a compiled policy would change when these flows are walked again under it."""
+    revisions: list[Revision] = []
+    renewed: list[UnifiedFlow] = []
+    for flow in touched.values():
+        if flow.parent and flow.parent in touched:
+            continue
+        new = revise(policy, flow)
+        if new is not None and new.generation == flow.generation:
+            renewed.append(new)
+            continue
+        revisions.append(Revision(flow, new))
+        # Variants are made anew by their next packet: what they rested on has changed.
+        revisions += [Revision(variant, None) for variant in core.flows.variants(flow.id)]
+    base = _base_changes(core, policy) if _alters_base(core.policy, policy, changes) else ()
+    switches = (*base, *_flow_changes(core, policy, revisions))
+    return PolicyChange(
+        before=core.policy,
+        after=policy,
+        changes=changes,
+        revisions=tuple(revisions),
+        renewed=tuple(renewed),
+        switches=_sliced(switches),
+    )
+
+
+def revise(policy: Policy, flow: UnifiedFlow) -> UnifiedFlow | None:
+    """Return a flow as the policy makes it now: renewed, of the new generation when its effect differs, or None.
+
+    A variant, and a flow whose vport or segment is gone, cannot go on.
+    """
+    first = flow.plan.forward[0]
+    vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
+    if flow.parent or vport is None or segment is None or segment.id not in vport.segments:
+        return None
+    plan = connect(policy, segment.id, vport, first.direction, flow.key)
+    generation = policy.snapshot.generation
+    if _same_effect(flow.plan, plan):
+        return flow._replace(plan=plan, renewed=generation)
+    return flow._replace(plan=plan, generation=generation, renewed=generation)
+
+
+def _same_effect(old: Plan, new: Plan) -> bool:
+    return (
+        len(old.forward) == len(new.forward)
+        and len(old.reply) == len(new.reply)
+        and all(
+            _same_leg(first, second)
+            for first, second in zip((*old.forward, *old.reply), (*new.forward, *new.reply), strict=True)
+        )
+    )
+
+
+def _same_leg(first: Leg, second: Leg) -> bool:
+    return (first.vport, first.direction, first.exact_dscp) == (
+        second.vport,
+        second.direction,
+        second.exact_dscp,
+    ) and first.verdict.same_effect(second.verdict)
+
+
+def _alters_base(before: Policy, after: Policy, changes: Iterable[Change]) -> bool:
+    """Return whether standing entries can differ: by the network, or because rules name ARP or ND."""
+    for change in changes:
+        if change.group_key is None:
+            return True
+        for policy in (before, after):
+            classifier = policy.classifiers.get(change.group_key)
+            if classifier is not None and NEIGHBOUR & set(classifier.families):
+                return True
+    return False
+
+
+def _base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
+    """Yield the standing entries that differ, per connected host, before and after."""
+    dpids = {host.dpid for snapshot in (core.policy.snapshot, policy.snapshot) for host in snapshot.hosts.values()}
+    for dpid in sorted(dpids & set(core.datapaths)):
+        old, new = base_of(core.policy, dpid, core.datapaths[dpid]), base_of(policy, dpid, core.datapaths[dpid])
+        removed = tuple(entry for key, entry in old.items() if key not in new)
+        added = tuple(entry for key, entry in new.items() if old.get(key) != entry)
+        if removed or added:
+            yield SwitchChange(dpid=dpid, removed=removed, added=added)
+
+
+def base_of(policy: Policy, dpid: int, ports: Mapping[str, int]) -> dict[EntryKey, FlowEntry]:
+    """Return the standing entries of a datapath by key; none when no host has it."""
+    for host in policy.snapshot.hosts.values():
+        if host.dpid == dpid:
+            return {entry.key: entry for entry in base_entries(policy, host, ports)}
+    return {}
+
+
+def _flow_changes(core: ControlCore, policy: Policy, revisions: Iterable[Revision]) -> Iterable[SwitchChange]:
+    """Yield what the revised flows change per switch: entries no longer wanted, and all of those that are."""
+    removed: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
+    added: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
+    for revision in revisions:
+        for made in revision.old.entries():
+            dpid = core.dpid_of(made.vport)
+            if dpid is not None:
+                removed[dpid][compile_cached(made).key] = made
+    for revision in revisions:
+        for made in revision.new.entries() if revision.new else ():
+            dpid = _dpid_of(core, policy, made.vport)
+            if dpid is not None:
+                key = compile_cached(made).key
+                removed[dpid].pop(key, None)
+                added[dpid][key] = made
+    for dpid in sorted({*removed, *added}):
+        if removed[dpid] or added[dpid]:
+            yield SwitchChange(dpid=dpid, removed=tuple(removed[dpid].values()), added=tuple(added[dpid].values()))
+
+
+def _dpid_of(core: ControlCore, policy: Policy, number: int) -> int | None:
+    vport = policy.vports.get(number)
+    dpid = policy.snapshot.hosts[vport.host].dpid if vport else None
+    return dpid if dpid in core.datapaths else None
+
+
+def _sliced(changes: Iterable[SwitchChange]) -> tuple[SwitchChange, ...]:
+    """Return one change per switch, or several where it is too large for one bundle."""
+    by_dpid: dict[int, list[SwitchChange]] = {}
+    for change in changes:
+        by_dpid.setdefault(change.dpid, []).append(change)
+    return tuple(piece for dpid in by_dpid for piece in merged(by_dpid[dpid]).sliced(SLICE_ENTRIES))
+
+
+def adopt(core: ControlCore, change: PolicyChange) -> None:
+    """Put the new policy in force in the core: from now on every miss is answered under it."""
+    core.policy = change.after
+    for flow in change.renewed:
+        old = core.flows.get(flow.id)
+        if old is not None:
+            core.flows.replace(old, flow)
+    for revision in change.revisions:
+        old = core.flows.get(revision.old.id)
+        if old is None:
+            continue
+        for made in revision.old.entries():
+            dpid = core.dpid_of(made.vport)
+            if dpid is not None and revision.new is not None:
+                core.expiry.expect(old.id, dpid, made.cookie)
+        if revision.new is None:
+            core.flows.remove(old)
+            core.expiry.forget(old.id)
+        else:
+            core.flows.replace(old, revision.new)

@@ -1,0 +1,234 @@
+"""The core: one object that turns an event into effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
+from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
+from ryu_apps.control.expiry import Ending, Expiry
+from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
+from ryu_apps.control.icmp_error import is_icmp_error, quoted_key
+from ryu_apps.control.tally import Tally
+from ryu_apps.control.variant import same_packets, variant_plan
+from ryu_apps.engine.connection import Plan, connect
+from ryu_apps.engine.policy import Policy
+from ryu_apps.engine.rewrite import rewrite
+from ryu_apps.engine.ruling import Verdict
+from ryu_apps.engine.walk import walk
+from ryu_apps.model.flow_key import VLAN_PRESENT, FlowKey, Parsed, parse
+from ryu_apps.model.network import Segment, Vport
+from ryu_apps.model.rules import Direction
+from ryu_apps.model.transposition import Transposition
+from ryu_apps.pipeline.cookie import EntryClass, Punt, unpack
+
+_IN_HOST_IDLE_S: Final = 60.0
+_OTHER: Final = {EntryClass.FORWARD: EntryClass.REPLY, EntryClass.REPLY: EntryClass.FORWARD}
+
+
+class ControlCore:
+    """Holds the compiled policy in force, the datapaths that are up, and the host's flow table."""
+
+    def __init__(self, policy: Policy, *, flows_per_vport: int = 262_144, first_flow_id: int = 1) -> None:
+        self.policy = policy
+        self.flows = FlowTable(first_flow_id)
+        self.tally = Tally()
+        self.datapaths: dict[int, Mapping[str, int]] = {}
+        self.expiry = Expiry()
+        self._flows_per_vport = flows_per_vport
+        self._fragments = Fragments()
+        # Flows that only fragments have made, with when they were last seen: no switch ages them.
+        self._in_host: dict[int, float] = {}
+
+    def packet_in(self, event: PacketIn, now_s: float) -> list[Effect]:
+        """Return what to do about a packet that missed in a cache or is decided packet by packet."""
+        policy = self.policy
+        direction = Direction.OUTBOUND if event.table == "outbound" else Direction.INBOUND
+        vport = policy.vports.get(event.sender if direction is Direction.OUTBOUND else event.receiver)
+        segment = policy.segments.get(event.segment)
+        if vport is None or segment is None:
+            self.tally.count("unknown-vport")
+            return []
+        self.tally.count("misses", vport.number)
+        vlan = VLAN_PRESENT | segment.vlan if vport.segment is None and segment.vlan else 0
+        parsed = parse(event.frame, vlan)
+        if parsed is None:
+            self.tally.count("malformed", vport.number)
+            return []
+        if parsed.fragment:
+            return self._fragment(event, segment, vport, direction, parsed, now_s)
+        if event.punt is not Punt.MISS:
+            return self._single(event, vport, direction, parsed)
+        if is_icmp_error(parsed.key):
+            return self._icmp_error(event, vport, direction, parsed)
+        flow, effects = self._meet(segment, vport, direction, parsed.key, now_s)
+        if flow is not None and self._in_host:
+            self._in_host.pop(flow.id, None)
+        if flow is not None and _verdict_at(flow.plan, vport.number, direction).allow:
+            effects.append(_emit(event, event.table, event.frame))
+        return effects
+
+    def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
+        """Return what follows when a switch has removed a cached entry."""
+        cookie = unpack(event.cookie)
+        flow = self.flows.get(cookie.detail) if cookie else None
+        if flow is None or cookie is None:
+            return []
+        ending = self.expiry.ending(flow.id, event.dpid, event.cookie, event.reason)
+        if ending is Ending.NONE:
+            return []
+        partner = self._entry_of_class(flow, _OTHER.get(cookie.entry_class))
+        if ending is Ending.ASK and partner is not None:
+            return [partner]
+        return self.remove_flow(flow)
+
+    def entry_counted(self, event: EntryCounted, now_s: float) -> list[Effect]:
+        """Return what follows from the packet count of the entry whose partner ran idle."""
+        cookie = unpack(event.cookie)
+        flow = self.flows.get(cookie.detail) if cookie else None
+        if flow is None or cookie is None:
+            return []
+        if event.packets is None or not self.expiry.advanced(flow.id, cookie.entry_class, event.packets):
+            return self.remove_flow(flow)
+        return self._install(flow)
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Return what follows from time alone: flows that no switch holds end when they have been idle."""
+        idle = [flow_id for flow_id, seen_s in self._in_host.items() if now_s - seen_s > _IN_HOST_IDLE_S]
+        flows = [self.flows.get(flow_id) for flow_id in idle]
+        return [effect for flow in flows if flow is not None for effect in self.remove_flow(flow)]
+
+    def remove_flow(self, flow: UnifiedFlow) -> list[Effect]:
+        """Forget a connection with all its variants; return the removal of every entry it has."""
+        effects: list[Effect] = []
+        for gone in (*self.flows.variants(flow.id), flow):
+            for made in gone.entries():
+                dpid = self.dpid_of(made.vport)
+                if dpid is not None:
+                    effects.append(Release(dpid, made))
+            self.flows.remove(gone)
+            self.expiry.forget(gone.id)
+            self._in_host.pop(gone.id, None)
+        return effects
+
+    def dpid_of(self, number: int) -> int | None:
+        """Return the datapath that a vport is on, None when it is not connected."""
+        vport = self.policy.vports.get(number)
+        if vport is None:
+            return None
+        dpid = self.policy.snapshot.hosts[vport.host].dpid
+        return dpid if dpid in self.datapaths else None
+
+    def _meet(
+        self, segment: Segment, vport: Vport, direction: Direction, key: FlowKey, now_s: float
+    ) -> tuple[UnifiedFlow | None, list[Effect]]:
+        """Return the flow that a packet belongs to, found or begun, and the entries to install for it."""
+        known = self.flows.find(connection_id(segment.number, key))
+        for flow in known:
+            for (leg, seen), made in zip(flow.legs(), flow.entries(), strict=True):
+                if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
+                    self.tally.count("host-hits", vport.number)
+                    dpid = self.dpid_of(vport.number)
+                    return flow, [] if dpid is None else [Install(dpid, made)]
+        plan, parent = None, 0
+        for flow in known:
+            if flow.plan.allow and plan is None:
+                plan = variant_plan(self.policy, flow, segment, vport, direction, key)
+                parent = flow.parent or flow.id
+        if plan is None:
+            plan, parent = connect(self.policy, segment.id, vport, direction, key), 0
+        if not plan.allow:
+            self.tally.count("denied", vport.number)
+        if self.flows.begun_by(vport.number) >= self._flows_per_vport:
+            self.tally.count("flow-limit", vport.number)
+            return None, []
+        # A refusal of the way back stood only until somebody began the connection from that side.
+        effects = [effect for flow in known if plan.allow and not parent for effect in self.remove_flow(flow)]
+        generation = self.policy.snapshot.generation
+        flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)
+        self.flows.add(flow)
+        return flow, effects + self._install(flow)
+
+    def _install(self, flow: UnifiedFlow) -> list[Effect]:
+        effects: list[Effect] = []
+        for made in flow.entries():
+            dpid = self.dpid_of(made.vport)
+            if dpid is not None:
+                effects.append(Install(dpid, made))
+        return effects
+
+    def _entry_of_class(self, flow: UnifiedFlow, wanted: EntryClass | None) -> CountEntry | None:
+        for made in flow.entries():
+            dpid = self.dpid_of(made.vport)
+            cookie = unpack(made.cookie)
+            if cookie is not None and cookie.entry_class is wanted and dpid is not None:
+                return CountEntry(dpid, made.cookie)
+        return None
+
+    def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
+        """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
+        verdict = walk(self.policy.view(vport, direction), parsed.key)
+        return self._pass_on(event, vport, direction, parsed, verdict, verdict.edit)
+
+    def _icmp_error(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
+        """Let an ICMP error through when it quotes a packet of an allowed connection; others are asked as usual."""
+        quoted = quoted_key(event.frame, parsed)
+        for flow in self.flows.find(connection_id(event.segment, quoted)) if quoted else ():
+            legs = (*flow.plan.forward, *flow.plan.reply)
+            if flow.plan.allow and any(leg.vport == vport.number for leg in legs):
+                verdict = _verdict_at(flow.plan, vport.number, direction)
+                return self._pass_on(event, vport, direction, parsed, verdict, later_edit(verdict.edit))
+        return self._single(event, vport, direction, parsed)
+
+    def _fragment(
+        self, event: PacketIn, segment: Segment, vport: Vport, direction: Direction, parsed: Parsed, now_s: float
+    ) -> list[Effect]:
+        """Decide a first fragment as the packet it begins, and later ones as their first."""
+        datagram = datagram_id(segment.number, direction, parsed.key, parsed.ip_id)
+        if parsed.fragment == 2:
+            verdict = self._fragments.later(vport.number, datagram, event, now_s)
+            if verdict is None:
+                return []
+            return self._pass_on(event, vport, direction, parsed, verdict, later_edit(verdict.edit))
+        flow, wanted = self._meet(segment, vport, direction, parsed.key, now_s)
+        if flow is None:
+            return []
+        if flow.created_s == now_s or flow.id in self._in_host:
+            self._in_host[flow.id] = now_s
+        verdict = _verdict_at(flow.plan, vport.number, direction)
+        # Fragments take no room in the cache: the connection is known to the host alone until a whole packet comes.
+        effects: list[Effect] = [effect for effect in wanted if not isinstance(effect, Install)]
+        effects += self._pass_on(event, vport, direction, parsed, verdict, verdict.edit)
+        for waiting in self._fragments.first(vport.number, datagram, verdict, now_s):
+            effects += self.packet_in(waiting, now_s)
+        return effects
+
+    def _pass_on(
+        self,
+        event: PacketIn,
+        vport: Vport,
+        direction: Direction,
+        parsed: Parsed,
+        verdict: Verdict,
+        edit: Transposition,
+    ) -> list[Effect]:
+        """Send a packet on behind the cache that it missed in, edited here, if its verdict allows it."""
+        if not verdict.allow:
+            self.tally.count("denied", vport.number)
+            return []
+        behind = "deliver" if direction is Direction.OUTBOUND else "egress"
+        return [_emit(event, behind, rewrite(event.frame, parsed, edit))]
+
+
+def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:
+    """Return a plan's verdict at a vport that it passes in this direction."""
+    return next(
+        leg.verdict for leg in (*plan.forward, *plan.reply) if leg.vport == vport and leg.direction is direction
+    )
+
+
+def _emit(event: PacketIn, table: str, frame: bytes) -> Emit:
+    return Emit(event.dpid, table, event.in_port, event.segment, event.sender, event.receiver, frame)

@@ -1,0 +1,86 @@
+"""What the outside tells the core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ryu_apps.pipeline.cookie import Punt
+
+
+class PacketIn(NamedTuple):
+    """A packet that the switch did not know what to do with.
+
+    table is the table's name; segment, sender and receiver are the registers as they stood there.
+    """
+
+    dpid: int
+    table: str
+    punt: Punt
+    in_port: int
+    segment: int
+    sender: int
+    receiver: int
+    frame: bytes
+
+
+class FlowRemoved(NamedTuple):
+    """A cached entry of ours is gone from a switch; reason is OpenFlow's (OpenFlow 1.4.0, section 7.4.2)."""
+
+    dpid: int
+    cookie: int
+    reason: int
+    packets: int
+    octets: int
+    duration_s: int
+
+
+class EntryCounted(NamedTuple):
+    """The answer to a CountEntry: packets of the entry, None when the switch has none with that cookie."""
+
+    cookie: int
+    packets: int | None
+
+
+class PresentEntry(NamedTuple):
+    """One entry that a switch reported: what identifies it, what it does, and how much it was used.
+
+    match and instructions are the bytes of the wire, as the switch writes them.
+    """
+
+    table: int
+    priority: int
+    cookie: int
+    match: bytes
+    instructions: bytes
+    idle_timeout_s: int
+    hard_timeout_s: int
+    packets: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathUp:
+    """A datapath has connected and told its ports, name to number."""
+
+    dpid: int
+    ports: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathDown:
+    """A datapath's connection is gone."""
+
+    dpid: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortsChanged:
+    """A datapath's ports are now these, name to number."""
+
+    dpid: int
+    ports: Mapping[str, int]
+
+
+Event = PacketIn | FlowRemoved | EntryCounted | DatapathUp | DatapathDown | PortsChanged

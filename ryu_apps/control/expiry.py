@@ -1,0 +1,56 @@
+"""When a connection ends because its entries do: both directions together, and not while either is in use."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from ryu_apps.pipeline.cookie import EntryClass
+
+# Reasons of a flow-removed message (OpenFlow 1.4.0, section 7.4.2).
+IDLE_TIMEOUT = 0
+HARD_TIMEOUT = 1
+DELETE = 2
+EVICTION = 5
+
+
+class Ending(Enum):
+    """What the loss of one entry means for its connection."""
+
+    NONE = "the core removed it, or the NIC made room: the host still knows the connection"
+    ASK = "one direction ran idle: see whether the other did"
+    END = "the connection ends"
+
+
+class Expiry:
+    """Remembers which removals the core itself caused, and how far each direction had counted when last asked."""
+
+    def __init__(self) -> None:
+        self._expected: dict[int, set[tuple[int, int]]] = {}
+        self._counted: dict[int, dict[EntryClass, int]] = {}
+
+    def expect(self, flow_id: int, dpid: int, cookie: int) -> None:
+        """Note that an entry of a flow that lives on is being removed by us."""
+        self._expected.setdefault(flow_id, set()).add((dpid, cookie))
+
+    def ending(self, flow_id: int, dpid: int, cookie: int, reason: int) -> Ending:
+        """Return what a removal means for a flow that the core knows."""
+        if (dpid, cookie) in self._expected.get(flow_id, ()):
+            self._expected[flow_id].discard((dpid, cookie))
+            return Ending.NONE
+        if reason == EVICTION:
+            return Ending.NONE
+        return Ending.ASK if reason == IDLE_TIMEOUT else Ending.END
+
+    def advanced(self, flow_id: int, direction: EntryClass, packets: int) -> bool:
+        """Return whether a direction has seen packets since it was last asked; its partner starts again from none."""
+        counted = self._counted.setdefault(flow_id, {})
+        before = counted.get(direction, 0)
+        partner = EntryClass.FORWARD if direction is EntryClass.REPLY else EntryClass.REPLY
+        counted[direction] = packets
+        counted[partner] = 0
+        return packets > before
+
+    def forget(self, flow_id: int) -> None:
+        """Drop what is remembered of a flow that is gone."""
+        self._expected.pop(flow_id, None)
+        self._counted.pop(flow_id, None)

@@ -1,0 +1,194 @@
+"""The host's flow table: every connection that policy has spoken of, with what is found by it.
+
+Part of the core, and one of the few things that change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.key_rows import KeyRows
+from ryu_apps.control.plan_index import PlanIndex, RuleName
+from ryu_apps.engine.connection import Leg, Plan
+from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.match import Condition
+from ryu_apps.pipeline.cached import CachedEntry, cached
+from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass
+
+
+class UnifiedFlow(NamedTuple):
+    """One connection: the key of its first packet, the plan that policy made for it, and its age.
+
+    generation is the policy's under which the plan was made, renewed the one under which a walk last confirmed it.
+    parent is the flow that this one is a variant of (same connection, other MACs or DSCP), 0 for none.
+    """
+
+    id: int
+    segment: int
+    key: FlowKey
+    plan: Plan
+    generation: int
+    renewed: int
+    created_s: float
+    parent: int = 0
+
+    def legs(self) -> Iterator[tuple[Leg, FlowKey]]:
+        """Yield every leg with the key that packets have there."""
+        return self.plan.legs(self.key)
+
+    def entries(self) -> Iterator[CachedEntry]:
+        """Yield the entry of every leg, those of the first packet's way first."""
+        forward = len(self.plan.forward)
+        for position, (leg, key) in enumerate(self.plan.legs(self.key)):
+            entry_class = EntryClass.FORWARD if position < forward else EntryClass.REPLY
+            if self.parent:
+                entry_class = EntryClass.EXTRA
+            cookie = Cookie(entry_class, self.generation, leg.vport, self.id).pack()
+            yield cached(leg, key, self.segment, cookie)
+
+
+class FlowTable:
+    """All unified flows, found by id, by connection, by plan, by vport, by rule and by condition.
+
+    A flow has a slot: its place in the list of records and its row of packed key bytes.
+    """
+
+    def __init__(self, first_id: int = 1) -> None:
+        self._slots: dict[int, int] = {}
+        self._records: list[UnifiedFlow | None] = []
+        self._free: list[int] = []
+        self._rows = KeyRows()
+        self._by_connection: dict[int, int | tuple[int, ...]] = {}
+        self._plans = PlanIndex()
+        self._variants: dict[int, set[int]] = {}
+        self._begun: dict[int, int] = {}
+        self._next_id = first_id
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[UnifiedFlow]:
+        return (flow for flow in self._records if flow is not None)
+
+    def get(self, flow_id: int) -> UnifiedFlow | None:
+        """Return the flow with this id."""
+        slot = self._slots.get(flow_id)
+        return None if slot is None else self._records[slot]
+
+    def find(self, connection: int) -> tuple[UnifiedFlow, ...]:
+        """Return the flows of a connection; more than one only for variants and for refusals both ways."""
+        ids = self._by_connection.get(connection)
+        if ids is None:
+            return ()
+        return self._all((ids,) if isinstance(ids, int) else ids)
+
+    def knows(self, flow: UnifiedFlow) -> bool:
+        """Return whether a connection of the flow is kept already."""
+        return any(connection in self._by_connection for connection in _connections(flow))
+
+    def begun_by(self, vport: int) -> int:
+        """Return how many flows a vport has begun."""
+        return self._begun.get(vport, 0)
+
+    def variants(self, flow_id: int) -> tuple[UnifiedFlow, ...]:
+        """Return the variants of a flow."""
+        return self._all(self._variants.get(flow_id, ()))
+
+    def plans(self) -> Iterable[Plan]:
+        """Return every plan in use."""
+        return self._plans.all()
+
+    def of_plan(self, plan: Plan) -> tuple[UnifiedFlow, ...]:
+        """Return the flows with this plan."""
+        number = self._plans.number(plan)
+        return () if number is None else self._at(self._rows.of_plan(number))
+
+    def at_vport(self, vport: int) -> list[UnifiedFlow]:
+        """Return the flows with a leg at a vport."""
+        return [flow for plan in self._plans.at_vport(vport) for flow in self.of_plan(plan)]
+
+    def by_rule(self, rule: RuleName) -> list[UnifiedFlow]:
+        """Return the flows in which a rule (layer, group, rule) has spoken."""
+        return [flow for plan in self._plans.by_rule(rule) for flow in self.of_plan(plan)]
+
+    def matching(
+        self, family: Family, condition: Condition, plans: Iterable[Plan], *, reply: bool
+    ) -> tuple[UnifiedFlow, ...]:
+        """Return the flows of these plans whose first key, or that of its reply, meets a condition."""
+        numbers = {self._plans.number(plan) for plan in plans}
+        if not numbers:
+            return ()
+        found = self._rows.matching(family, condition, reply=reply)
+        return self._at([slot for slot, number in found if number in numbers])
+
+    def new_id(self) -> int:
+        """Return an id that no flow has; ids come round after 2^28."""
+        while True:
+            flow_id = self._next_id
+            self._next_id = self._next_id % (FLOW_IDS - 1) + 1
+            if flow_id not in self._slots:
+                return flow_id
+
+    def add(self, flow: UnifiedFlow) -> None:
+        """Keep a flow; one with the same id must have been removed."""
+        slot = self._free.pop() if self._free else len(self._records)
+        if slot == len(self._records):
+            self._records.append(flow)
+        else:
+            self._records[slot] = flow
+        self._slots[flow.id] = slot
+        self._rows.put(slot, flow.key, self._plans.join(flow.plan))
+        for connection in _connections(flow):
+            known = self._by_connection.get(connection)
+            if known is None:
+                self._by_connection[connection] = flow.id
+            else:
+                self._by_connection[connection] = (*((known,) if isinstance(known, int) else known), flow.id)
+        if flow.parent:
+            self._variants.setdefault(flow.parent, set()).add(flow.id)
+        first = flow.plan.forward[0].vport
+        self._begun[first] = self._begun.get(first, 0) + 1
+
+    def remove(self, flow: UnifiedFlow) -> None:
+        """Forget a flow; its variants stay and must be removed first."""
+        slot = self._slots.pop(flow.id)
+        self._records[slot] = None
+        self._free.append(slot)
+        self._rows.clear(slot)
+        self._plans.leave(flow.plan)
+        for connection in _connections(flow):
+            known = self._by_connection[connection]
+            left = () if isinstance(known, int) else tuple(other for other in known if other != flow.id)
+            if not left:
+                del self._by_connection[connection]
+            else:
+                self._by_connection[connection] = left[0] if len(left) == 1 else left
+        if flow.parent and flow.parent in self._variants:
+            self._variants[flow.parent].discard(flow.id)
+            if not self._variants[flow.parent]:
+                del self._variants[flow.parent]
+        first = flow.plan.forward[0].vport
+        self._begun[first] -= 1
+        if not self._begun[first]:
+            del self._begun[first]
+
+    def replace(self, old: UnifiedFlow, new: UnifiedFlow) -> None:
+        """Keep a flow's successor of the same id."""
+        self.remove(old)
+        self.add(new)
+
+    def _all(self, ids: Iterable[int]) -> tuple[UnifiedFlow, ...]:
+        return self._at([self._slots[flow_id] for flow_id in ids])
+
+    def _at(self, slots: Iterable[int]) -> tuple[UnifiedFlow, ...]:
+        records = self._records
+        return tuple(flow for slot in slots if (flow := records[slot]) is not None)
+
+
+def _connections(flow: UnifiedFlow) -> set[int]:
+    """Return the connection ids under which a flow is found: one, or more when a leg edits packets."""
+    if not flow.plan.edits:
+        return {connection_id(flow.segment, flow.key)}
+    return {connection_id(flow.segment, key) for _, key in flow.legs()}

@@ -1,0 +1,55 @@
+"""Which hosts a change needs, and whether their switches have the ports that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ryu_apps.model.errors import FieldError
+from ryu_apps.model.network import Host, Route, Segment, Vport
+from ryu_apps.model.policy import Change, Resource, Snapshot
+from ryu_apps.model.rules import Group, Layer
+
+
+def needed_hosts(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> set[str]:
+    """Return the hosts whose switches must confirm the changes."""
+    found: set[str] = set()
+    for change in changes:
+        for snapshot in (before, after):
+            group = snapshot.groups.get(change.group_key) if change.group_key else None
+            resource = group or snapshot.get(change.kind, change.key)
+            if resource is not None:
+                found |= _hosts_of(snapshot, resource)
+    return found
+
+
+def _hosts_of(snapshot: Snapshot, resource: Resource) -> set[str]:
+    vports = snapshot.vports.values()
+    match resource:
+        case Vport():
+            return {resource.host}
+        case Group(scope=scope):
+            return {v.host for v in vports if scope.vport in (None, v.id) and scope.tenant in (None, v.tenant)}
+        case Layer():
+            return {vport.host for vport in vports}
+        case Route(segment=name) | Segment(id=name):
+            return {vport.host for vport in vports if name in vport.segments}
+        case _:
+            return set()
+
+
+def missing_ports(
+    after: Snapshot, changes: Iterable[Change], datapaths: Mapping[int, Mapping[str, int]]
+) -> list[FieldError]:
+    """Return a fault for each port that a change names and its connected switch does not have."""
+    faults: list[FieldError] = []
+    for change in changes:
+        match change.value:
+            case Vport(host=host, port=port):
+                path, dpid = "port", after.hosts[host].dpid
+            case Host(uplink=str(port), dpid=dpid):
+                path = "uplink"
+            case _:
+                continue
+        if dpid in datapaths and port not in datapaths[dpid]:
+            faults.append(FieldError(path, f"the switch has no port {port!r}"))
+    return faults

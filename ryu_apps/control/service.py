@@ -1,0 +1,51 @@
+"""What the outer shells may ask of a running controller, and what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ryu_apps.model.policy import Change, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a change.
+
+    state: installed (every datapath confirmed), stored (kept, and waiting for the datapaths named),
+    pending (kept, confirmation still under way), planned (a dry run).
+    difference: flow entries removed (-) and added (+) per host, in the syntax of ovs-ofctl; filled for a dry run.
+    touched_flows: unified flows whose verdict the change alters.
+    """
+
+    state: str
+    generation: int
+    waiting_for: tuple[str, ...] = ()
+    difference: tuple[str, ...] = ()
+    touched_flows: int = 0
+
+
+class Service(Protocol):
+    """The controller as its shells see it; calls may wait, and raise only errors of the tree in model.errors."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the policy snapshot in force."""
+
+    def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
+        """Check, keep and install changes as one; with wait the switches have confirmed when it returns.
+
+        SwitchAway when wait is asked and a datapath that the change needs is not connected.
+        """
+
+    def hosts(self) -> Iterable[Mapping[str, Any]]:
+        """Return what is known of each host and of each unregistered datapath."""
+
+    def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return unified flows with an id above `after`, ascending, at most `limit`."""
+
+    def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return what would become of a packet; nothing is sent and no state is made."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return counters of the controller and of its vports."""

@@ -1,0 +1,162 @@
+"""What would become of a packet: every layer's word, the composed edit, delivery, entries; nothing is sent or kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.icmp_error import is_icmp_error
+from ryu_apps.control.variant import same_packets
+from ryu_apps.engine.connection import Leg, Plan, connect, owner
+from ryu_apps.engine.ruling import Ruling, Verdict
+from ryu_apps.engine.view import NEIGHBOUR
+from ryu_apps.engine.walk import steps, walk
+from ryu_apps.model.address import MULTICAST_BIT
+from ryu_apps.model.errors import FieldError, Invalid
+from ryu_apps.model.fields import FIELDS, describe
+from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.network import Segment, Vport
+from ryu_apps.model.packet import build_key
+from ryu_apps.model.rules import Direction
+from ryu_apps.model.transposition import Transposition
+from ryu_apps.pipeline.cached import compile_cached
+from ryu_apps.pipeline.show import show
+
+
+def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mapping[str, str]) -> dict[str, Any]:
+    """Return the walk of a packet met at a vport, as a document; Invalid when the packet cannot be understood."""
+    policy = core.policy
+    vport = policy.snapshot.vports.get(vport_id)
+    if vport is None:
+        raise Invalid("the trace cannot begin", [FieldError("vport", f"there is no vport {vport_id!r}")])
+    key, segment = _key(core, vport, direction, packet)
+    plan, known = _plan(core, segment, vport, direction, key)
+    legs = list(plan.legs(key))
+    last_leg, last_key = legs[len(plan.forward) - 1]
+    after = last_leg.verdict.edit.apply(last_key)
+    flow = UnifiedFlow(0, segment.number, key, plan, policy.snapshot.generation, policy.snapshot.generation, 0.0)
+    cached = known is None and not _by_packet(core, vport, direction, key)
+    return {
+        "allow": plan.allow,
+        "decided_by": _decided_by(plan),
+        "walk": [leg_document(core, leg, seen) for leg, seen in legs[: len(plan.forward)]],
+        "reply": [leg_document(core, leg, seen) for leg, seen in legs[len(plan.forward) :]],
+        "edit": edit_document(_composed(plan), key),
+        "packet_after": describe(after) if plan.allow else None,
+        "delivery": _delivery(core, segment, vport, direction, after) if plan.allow else None,
+        "established_flow": None if known is None else known.id,
+        "entries": [show(compile_cached(made)) for made in flow.entries()] if cached else [],
+        "generation": policy.snapshot.generation,
+    }
+
+
+def _key(core: ControlCore, vport: Vport, direction: Direction, packet: Mapping[str, str]) -> tuple[FlowKey, Segment]:
+    written = dict(packet)
+    segment = core.policy.snapshot.segments[vport.segments[0]]
+    if vport.segment is None:
+        vlan = written.get("vlan_vid")
+        named = [core.policy.snapshot.segments[name] for name in vport.trunk]
+        segment = next((candidate for candidate in named if str(candidate.vlan) == vlan), segment)
+        if str(segment.vlan) != vlan:
+            raise Invalid("the packet cannot be understood", [FieldError("packet.vlan_vid", "a trunk needs its VLAN")])
+    own = "eth_src" if direction is Direction.OUTBOUND else "eth_dst"
+    written.setdefault(own, FIELDS["eth_src"].format(vport.mac))
+    return build_key(written, "packet"), segment
+
+
+def _plan(
+    core: ControlCore, segment: Segment, vport: Vport, direction: Direction, key: FlowKey
+) -> tuple[Plan, UnifiedFlow | None]:
+    """Return the plan of the connection that the packet belongs to, or of the one that it would begin."""
+    for flow in core.flows.find(connection_id(segment.number, key)):
+        for position, (leg, seen) in enumerate(flow.legs()):
+            if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
+                way = flow.plan.forward if position < len(flow.plan.forward) else flow.plan.reply
+                return Plan(way[way.index(leg) :], ()), flow
+    if _by_packet(core, vport, direction, key):
+        view = core.policy.view(vport, direction)
+        return Plan((Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None
+    return connect(core.policy, segment.id, vport, direction, key), None
+
+
+def _by_packet(core: ControlCore, vport: Vport, direction: Direction, key: FlowKey) -> bool:
+    """Return whether such packets are decided one by one and leave no entry."""
+    if FIELDS["eth_dst"].get(key) & MULTICAST_BIT or key.family in NEIGHBOUR or is_icmp_error(key):
+        return True
+    proto = FIELDS["ip_proto"].get(key) if key.family in (Family.IPV4, Family.IPV6) else 0
+    return proto == 17 and FIELDS["l4_dst"].get(key) in (67, 68, 546, 547)
+
+
+def _composed(plan: Plan) -> Transposition:
+    edit = Transposition()
+    for leg in plan.forward:
+        edit = edit.then(leg.verdict.edit)
+    return edit
+
+
+def _decided_by(plan: Plan) -> dict[str, Any] | None:
+    """Return the ruling that denied, None when all allowed."""
+    for leg in plan.forward:
+        if not leg.verdict.allow:
+            return ruling_document(leg.verdict.rulings[-1])
+    return None
+
+
+def ruling_document(ruling: Ruling) -> dict[str, Any]:
+    """Return one layer's word as a document."""
+    return {
+        "layer": ruling.layer,
+        "group": ruling.group,
+        "rule": ruling.rule,
+        "reason": ruling.reason,
+        "action": _action(ruling),
+    }
+
+
+def _action(ruling: Ruling) -> str:
+    if not ruling.allow:
+        return "deny"
+    if ruling.translates:
+        return "nat"
+    return "rewrite" if ruling.edit.edits else "allow"
+
+
+def edit_document(edit: Transposition, key: FlowKey) -> dict[str, str]:
+    """Return the header fields that an edit sets on a packet with this key."""
+    return {name: FIELDS[name].format(value) for name, value in edit.on(key)}
+
+
+def leg_document(core: ControlCore, leg: Leg, key: FlowKey) -> dict[str, Any]:
+    """Return one vport's verdict as a document: every layer in the order of the walk, with the packet it saw."""
+    vport = core.policy.vports.get(leg.vport)
+    return {
+        "vport": vport.id if vport else str(leg.vport),
+        "direction": leg.direction.value,
+        "allow": leg.verdict.allow,
+        "layers": _layers(leg.verdict, key),
+        "edit": edit_document(leg.verdict.edit, key),
+    }
+
+
+def _layers(verdict: Verdict, key: FlowKey) -> list[dict[str, Any]]:
+    return [
+        {**ruling_document(ruling), "edit": edit_document(ruling.edit, seen)} for ruling, seen in steps(verdict, key)
+    ]
+
+
+def _delivery(
+    core: ControlCore, segment: Segment, vport: Vport, direction: Direction, after: FlowKey
+) -> dict[str, Any]:
+    if direction is Direction.INBOUND:
+        return {"to": "vport", "vport": vport.id, "host": vport.host}
+    if FIELDS["eth_dst"].get(after) & MULTICAST_BIT:
+        return {"to": "segment", "segment": segment.id}
+    receiver = owner(core.policy, segment.id, after)
+    if receiver is None:
+        vlan = vport.vlan if segment.vlan is None else segment.vlan
+        return {"to": "uplink", "vlan": vlan or None}
+    via = None if receiver.host == vport.host else "uplink"
+    return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}

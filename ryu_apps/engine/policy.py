@@ -1,0 +1,90 @@
+"""A compiled policy: one snapshot with everything that deciding needs, made only as far as it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ryu_apps.engine.classifier import GroupClassifier, classify, reclassify
+from ryu_apps.engine.delivery import Directory, directory
+from ryu_apps.engine.view import View, applies, compile_view
+from ryu_apps.model.network import Segment, Vport
+from ryu_apps.model.policy import Change, GroupKey, Snapshot
+from ryu_apps.model.rules import Direction, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One snapshot, compiled: classifiers by group, views by vport, vports and segments by number."""
+
+    snapshot: Snapshot
+    classifiers: dict[GroupKey, GroupClassifier]
+    directory: Directory
+    vports: dict[int, Vport]
+    segments: dict[int, Segment]
+    views: dict[tuple[int, Direction], View] = field(default_factory=dict)
+
+    def view(self, vport: Vport, direction: Direction) -> View:
+        """Return the view of a vport in a direction."""
+        found = self.views.get((vport.number, direction))
+        if found is None:
+            found = compile_view(self.snapshot, self.classifiers, vport, direction)
+            self.views[vport.number, direction] = found
+        return found
+
+
+def compile_policy(snapshot: Snapshot) -> Policy:
+    """Return the compiled form of a whole snapshot."""
+    return _policy(snapshot, {key: classify(group) for key, group in snapshot.groups.items()})
+
+
+def recompile(before: Policy, after: Snapshot, changes: Iterable[Change]) -> Policy:
+    """Return the compiled form of the snapshot that the changes lead to; what they do not touch is shared."""
+    changes = tuple(changes)
+    classifiers = dict(before.classifiers)
+    touched: set[GroupKey] = set()
+    for change in changes:
+        key = change.group_key
+        if key is None:
+            continue
+        if key not in after.groups:
+            classifiers.pop(key, None)
+        elif change.kind == "rules" and key not in touched:
+            old, new = before.snapshot.get("rules", change.key), change.value
+            versions = (old if isinstance(old, Rule) else None, new if isinstance(new, Rule) else None)
+            classifiers[key] = reclassify(classifiers[key], after.groups[key], *versions)
+        else:
+            classifiers[key] = classify(after.groups[key])
+        touched.add(key)
+    network = any(change.kind in ("vports", "segments", "routes", "tenants", "hosts") for change in changes)
+    if network:
+        return _policy(after, classifiers)
+    groups = [key for key in touched if key in before.classifiers or key in classifiers]
+    kept = {} if _alters_layers(changes) else _unaffected_views(before, after, groups)
+    return Policy(after, classifiers, before.directory, before.vports, before.segments, kept)
+
+
+def _alters_layers(changes: Iterable[Change]) -> bool:
+    return any(change.kind == "layers" for change in changes)
+
+
+def _unaffected_views(
+    before: Policy, after: Snapshot, touched: Iterable[GroupKey]
+) -> dict[tuple[int, Direction], View]:
+    """Return the views that none of the groups is part of, before or after."""
+    versions = [found for key in touched for found in (before.snapshot.groups.get(key), after.groups.get(key)) if found]
+    return {
+        (number, direction): view
+        for (number, direction), view in before.views.items()
+        if not any(applies(group, before.vports[number], direction) for group in versions)
+    }
+
+
+def _policy(snapshot: Snapshot, classifiers: dict[GroupKey, GroupClassifier]) -> Policy:
+    return Policy(
+        snapshot,
+        classifiers,
+        directory(snapshot),
+        {vport.number: vport for vport in snapshot.vports.values()},
+        {segment.number: segment for segment in snapshot.segments.values()},
+    )

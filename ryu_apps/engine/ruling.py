@@ -1,0 +1,73 @@
+"""What one layer says of a packet, and what all layers together say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ryu_apps.model.action import Deny, Nat, Rewrite
+from ryu_apps.model.rules import Rule
+from ryu_apps.model.transposition import IDENTITY, Transposition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ruling:
+    """The word of one layer: a rule's, its default's, or that the packet answers an allowed connection.
+
+    Rulings are compared by identity: one object stands for one source in one compiled policy.
+    """
+
+    layer: str
+    group: str | None = None
+    rule: str | None = None
+    reason: str
+    allow: bool
+    edit: Transposition = IDENTITY
+    translates: bool = False
+    idle_timeout_s: int | None = None
+
+
+def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
+    """Return what a rule says when it decides."""
+    match rule.action:
+        case Rewrite(edit=edit) | Nat(edit=edit):
+            pass
+        case _:
+            edit = IDENTITY
+    return Ruling(
+        layer=layer,
+        group=group,
+        rule=rule.id,
+        reason="rule",
+        allow=not isinstance(rule.action, Deny),
+        edit=edit,
+        translates=isinstance(rule.action, Nat),
+        idle_timeout_s=rule.idle_timeout_s,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What all layers of one vport and direction say of a packet, and how each contributed."""
+
+    rulings: tuple[Ruling, ...]
+    allow: bool
+    edit: Transposition
+    idle_timeout_s: int | None
+
+    def same_effect(self, other: Verdict) -> bool:
+        """Return whether the switch would treat packets alike under both."""
+        return (self.allow, self.edit, self.idle_timeout_s) == (other.allow, other.edit, other.idle_timeout_s)
+
+
+def conclude(rulings: tuple[Ruling, ...]) -> Verdict:
+    """Return the verdict that follows from the layers' rulings, in the order of the walk."""
+    edit = IDENTITY
+    for ruling in rulings:
+        edit = edit.then(ruling.edit)
+    timeouts = [ruling.idle_timeout_s for ruling in rulings if ruling.idle_timeout_s is not None]
+    allow = all(ruling.allow for ruling in rulings)
+    return Verdict(rulings, allow, edit if allow else IDENTITY, min(timeouts, default=None))
+
+
+NO_LAYERS: Final = conclude(())

@@ -1,0 +1,1 @@
+"""Frozen values that describe network and policy; nothing here decides or talks."""

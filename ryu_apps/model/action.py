@@ -1,0 +1,37 @@
+"""What a rule does with a packet that it matches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ryu_apps.model.transposition import Transposition
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Go on to the next layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Stop here and drop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Set header fields and go on; a reply is not touched."""
+
+    edit: Transposition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nat:
+    """Translate source, destination or both and go on; a reply is translated back (RFC 3022).
+
+    The edit holds the fields to set: addresses, and ports and MACs where given.
+    """
+
+    edit: Transposition
+
+
+Action = Allow | Deny | Rewrite | Nat

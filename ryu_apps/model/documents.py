@@ -1,0 +1,181 @@
+"""The written form of every resource, as plain JSON values: to a document and back.
+
+The store keeps these documents and REST speaks them.
+They differ in two places only, which `api.forms` bridges:
+a document names the segments of a trunk by id where REST gives VLANs, and it holds a segment's number.
+A document is taken to have the right names and types; `api.schemas` sees to that for what clients send.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
+from ryu_apps.model.faults import Faults
+from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.policy import GroupKey, Resource, RuleKey
+from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
+from ryu_apps.model.rules import Direction, Group, Layer, Rule
+
+ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
+_ID = re.compile(ID_PATTERN)
+_DPID = re.compile(r"[0-9a-fA-F]{1,16}")
+
+
+def parse_id(text: str) -> str:
+    """Return the id of a resource; ValueError unless it is 1 to 64 of A-Z a-z 0-9 . _ - and not "." or ".."."""
+    if not _ID.fullmatch(text) or text in (".", ".."):
+        raise ValueError(f"{text[:80]!r} is not an id: 1 to 64 of letters, digits, '.', '_' and '-'")
+    return text
+
+
+def parse_dpid(text: str) -> int:
+    """Return a 64-bit datapath id; ValueError unless it is 1 to 16 hex digits."""
+    if not _DPID.fullmatch(text):
+        raise ValueError(f"{text!r} is not a datapath id of up to 16 hex digits")
+    return int(text, 16)
+
+
+def to_document(resource: Resource) -> Document:
+    """Return the document of a resource, without its id."""
+    match resource:
+        case Host():
+            return {"dpid": f"{resource.dpid:016x}", "uplink": resource.uplink}
+        case Tenant():
+            return {}
+        case Segment():
+            return {"tenant": resource.tenant, "vlan": resource.vlan, "number": resource.number}
+        case Vport():
+            return _vport_document(resource)
+        case Route():
+            target: Document = {"to": "uplink"} if resource.vport is None else {"vport": resource.vport}
+            return {"segment": resource.segment, "eth_dst": format_mac(resource.eth_dst), **target}
+        case Layer():
+            default = {way.value: "allow" if resource.allows_by_default(way) else "deny" for way in Direction}
+            return {
+                "position": resource.position,
+                "stateful": resource.stateful,
+                "owner": resource.owner,
+                "default": default,
+            }
+        case Group():
+            return group_document(resource)
+        case Rule():
+            return rule_document(resource)
+
+
+def from_document(kind: str, key: str | GroupKey | RuleKey, document: Document) -> Resource:
+    """Return the resource of a document; Invalid names every field whose value cannot be accepted."""
+    match key:
+        case (layer, group):
+            return parse_group(layer, group, document)
+        case (_, _, rule):
+            return parse_rule(rule, document)
+        case str():
+            return _from_named(kind, key, document)
+
+
+def _from_named(kind: str, key: str, document: Document) -> Resource:
+    match kind:
+        case "hosts":
+            return _parse_host(key, document)
+        case "tenants":
+            return Tenant(id=key)
+        case "segments":
+            return Segment(id=key, tenant=document["tenant"], vlan=document.get("vlan"), number=document["number"])
+        case "vports":
+            return _parse_vport(key, document)
+        case "routes":
+            return _parse_route(key, document)
+        case "layers":
+            return _parse_layer(key, document)
+    raise ValueError(f"{kind!r} is not a kind of resource")
+
+
+def _parse_host(key: str, document: Document) -> Host:
+    faults = Faults()
+    dpid = faults.attempt("dpid", parse_dpid, document["dpid"])
+    if dpid is None:
+        raise faults.refusal("the host cannot be accepted")
+    return Host(id=key, dpid=dpid, uplink=document.get("uplink"))
+
+
+def _vport_document(vport: Vport) -> Document:
+    document: Document = {
+        "host": vport.host,
+        "port": vport.port,
+        "kind": vport.kind.value,
+        "tenant": vport.tenant,
+        "mac": format_mac(vport.mac),
+        "ips": [format_ip(version, value) for version, value in vport.ips],
+        "vlan": vport.vlan,
+    }
+    if vport.kind is VportKind.TRUNK:
+        return {**document, "trunk": list(vport.trunk)}
+    return {**document, "segment": vport.segment}
+
+
+def _parse_vport(key: str, document: Document) -> Vport:
+    faults = Faults()
+    kind = VportKind(document.get("kind", "vf"))
+    mac = faults.attempt("mac", parse_unicast_mac, document["mac"])
+    ips: list[tuple[int, int]] = []
+    for index, text in enumerate(document.get("ips", ())):
+        address = faults.attempt(f"ips[{index}]", parse_address, text)
+        if address in ips:
+            faults.add(f"ips[{index}]", f"{text!r} is given twice")
+        elif address is not None:
+            ips.append(address)
+    segment, trunk = document.get("segment"), document.get("trunk") or ()
+    _check_attachment(kind, segment, trunk, faults)
+    faults.refuse("the vport cannot be accepted")
+    if kind is VportKind.VF and segment is None:
+        segment = document["tenant"]
+    return Vport(
+        id=key,
+        host=document["host"],
+        port=document["port"],
+        kind=kind,
+        tenant=document["tenant"],
+        segment=segment,
+        mac=mac or 0,
+        ips=tuple(ips),
+        vlan=document["vlan"],
+        trunk=tuple(trunk),
+    )
+
+
+def _check_attachment(kind: VportKind, segment: str | None, trunk: Sequence[str], faults: Faults) -> None:
+    if kind is VportKind.VF and trunk:
+        faults.add("trunk", "only a vport of kind trunk has one")
+    if kind is VportKind.TRUNK and not trunk:
+        faults.add("trunk", "a vport of kind trunk needs at least one VLAN")
+    if kind is VportKind.TRUNK and segment is not None:
+        faults.add("segment", "a vport of kind trunk has none of its own")
+    for index, name in enumerate(trunk):
+        if name in trunk[:index]:
+            faults.add(f"trunk[{index}]", f"{name!r} is given twice")
+
+
+def _parse_route(key: str, document: Document) -> Route:
+    faults = Faults()
+    eth_dst = faults.attempt("eth_dst", parse_unicast_mac, document["eth_dst"])
+    vport, uplink = document.get("vport"), document.get("to")
+    if vport is not None and uplink is not None:
+        faults.add("to", 'give either a vport or "to": "uplink", not both')
+    if vport is None and uplink is None:
+        faults.add("vport", 'is required, or "to": "uplink" instead')
+    faults.refuse("the route cannot be accepted")
+    return Route(id=key, segment=document["segment"], eth_dst=eth_dst or 0, vport=vport)
+
+
+def _parse_layer(key: str, document: Document) -> Layer:
+    default = document.get("default") or {}
+    return Layer(
+        id=key,
+        position=document["position"],
+        stateful=document.get("stateful", False),
+        owner=document.get("owner", "admin"),
+        default_allow=tuple((way, default.get(way.value, "allow") == "allow") for way in Direction),
+    )

@@ -1,0 +1,87 @@
+"""Network values: hosts, tenants, segments, vports and routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A hypervisor whose NIC is one datapath; uplink names the port toward the network, None for none."""
+
+    id: str
+    dpid: int
+    uplink: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """An owner of vports."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A layer-2 domain.
+
+    vlan is the id by which the network outside knows it (0: untagged); None: the outside sees each VF's own VLAN.
+    number is what the pipeline's register carries, 1 to 65535.
+    """
+
+    id: str
+    tenant: str
+    vlan: int | None
+    number: int
+
+
+class VportKind(Enum):
+    """How a vport is attached: a VF that sends untagged, or one trusted with a list of VLANs."""
+
+    VF = "vf"
+    TRUNK = "trunk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vport:
+    """Policy attachment point of one VF.
+
+    vlan is the VF's own VLAN, unique among all VFs and segments; it is also its number in registers and cookies.
+    ips holds (version, address); empty means that any source address is accepted.
+    trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
+    """
+
+    id: str
+    host: str
+    port: str
+    kind: VportKind
+    tenant: str
+    segment: str | None
+    mac: int
+    ips: tuple[tuple[int, int], ...]
+    vlan: int
+    trunk: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """The vport's number in registers and cookies, 1 to 4094."""
+        return self.vlan
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The segments that the vport is a member of."""
+        return (self.segment,) if self.segment is not None else self.trunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One entry of the route decision: where a destination MAC of a segment is, before what vports say.
+
+    vport None sends to the uplink as to an external destination.
+    """
+
+    id: str
+    segment: str
+    eth_dst: int
+    vport: str | None

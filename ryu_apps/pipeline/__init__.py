@@ -1,0 +1,1 @@
+"""The OpenFlow shape of decisions: tables, registers, cookies, and entries as values."""

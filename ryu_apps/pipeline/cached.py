@@ -1,0 +1,112 @@
+"""From a leg of a connection to its exact-match entry: the plain compiler that byte templates are proven against."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from ryu_apps.engine.connection import Leg
+from ryu_apps.model.fields import FIELDS
+from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
+from ryu_apps.model.rules import Direction
+from ryu_apps.model.transposition import Transposition
+from ryu_apps.pipeline.entry import FlowEntry, MatchValue, SetField, entry
+from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
+
+CACHED_PRIORITY: Final = 100
+
+# Idle time after which the switch removes an entry, by IP protocol; per-rule values stand before these.
+IDLE_TIMEOUTS_S: Final = {6: 300, 17: 60, 132: 300}
+OTHER_IDLE_TIMEOUT_S: Final = 30
+# A refused packet's entry spares the controller a flood, and must not outlive its cause by long.
+DENY_IDLE_TIMEOUT_S: Final = 10
+DENY_HARD_TIMEOUT_S: Final = 60
+
+PORT_FIELDS: Final = {6: ("tcp_src", "tcp_dst"), 17: ("udp_src", "udp_dst"), 132: ("sctp_src", "sctp_dst")}
+
+
+class CachedEntry(NamedTuple):
+    """What one leg becomes in the switch: an exact entry for one vport and direction."""
+
+    cookie: int
+    direction: Direction
+    segment: int
+    vport: int
+    key: FlowKey
+    exact_dscp: bool
+    allow: bool
+    edit: Transposition
+    idle_timeout_s: int
+    hard_timeout_s: int
+
+
+def cached(leg: Leg, key: FlowKey, segment: int, cookie: int) -> CachedEntry:
+    """Return the entry of a leg whose packets have this key."""
+    verdict = leg.verdict
+    if verdict.allow:
+        idle, hard = verdict.idle_timeout_s or idle_timeout_s(key), 0
+    else:
+        idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
+    return CachedEntry(
+        cookie, leg.direction, segment, leg.vport, key, leg.exact_dscp, verdict.allow, verdict.edit, idle, hard
+    )
+
+
+def idle_timeout_s(key: FlowKey) -> int:
+    """Return the idle timeout of a key's protocol, in seconds."""
+    if key.family not in (Family.IPV4, Family.IPV6):
+        return OTHER_IDLE_TIMEOUT_S
+    return IDLE_TIMEOUTS_S.get(FIELDS["ip_proto"].get(key), OTHER_IDLE_TIMEOUT_S)
+
+
+def compile_cached(made: CachedEntry) -> FlowEntry:
+    """Return the flow entry: every field of the key exact, the composed edit, and on to the next table."""
+    outbound = made.direction is Direction.OUTBOUND
+    match: dict[str, MatchValue] = {
+        SEGMENT: made.segment,
+        SENDER if outbound else RECEIVER: made.vport,
+        **match_of(made.key, exact_dscp=made.exact_dscp),
+    }
+    actions = edit_actions(made.edit, made.key) if made.allow else ()
+    goto = ("deliver" if outbound else "egress") if made.allow else None
+    return entry(
+        made.direction.value,
+        CACHED_PRIORITY,
+        match,
+        *actions,
+        goto=goto,
+        cookie=made.cookie,
+        idle_timeout_s=made.idle_timeout_s,
+        hard_timeout_s=made.hard_timeout_s,
+    )
+
+
+def match_of(key: FlowKey, *, exact_dscp: bool) -> dict[str, MatchValue]:
+    """Return the exact match of a key; the pipeline has taken VLAN tags off, so it says that there is none."""
+    names = ["eth_dst", "eth_src", "eth_type"]
+    proto = 0
+    if key.family in (Family.IPV4, Family.IPV6):
+        version = "ipv4" if key.family is Family.IPV4 else "ipv6"
+        proto = FIELDS["ip_proto"].get(key)
+        names += ["ip_proto", f"{version}_src", f"{version}_dst"]
+        names += ["ip_dscp"] if exact_dscp else []
+        if proto == (PROTO_ICMP if version == "ipv4" else PROTO_ICMPV6):
+            icmp = "icmpv4" if version == "ipv4" else "icmpv6"
+            names += [f"{icmp}_type", f"{icmp}_code"]
+    match: dict[str, MatchValue] = {name: FIELDS[name].get(key) for name in names}
+    match["vlan_vid"] = 0
+    if proto in PORT_FIELDS:
+        source, destination = PORT_FIELDS[proto]
+        match[source], match[destination] = FIELDS["l4_src"].get(key), FIELDS["l4_dst"].get(key)
+    return match
+
+
+def edit_actions(edit: Transposition, key: FlowKey) -> tuple[SetField, ...]:
+    """Return the composed edit as set-field actions for packets with this key."""
+    return tuple(SetField(_wire_name(name, key), value) for name, value in edit.on(key))
+
+
+def _wire_name(name: str, key: FlowKey) -> str:
+    if name not in ("l4_src", "l4_dst"):
+        return name
+    source, destination = PORT_FIELDS[FIELDS["ip_proto"].get(key)]
+    return source if name == "l4_src" else destination

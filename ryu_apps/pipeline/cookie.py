@@ -1,0 +1,98 @@
+"""The cookie of an entry: who made it, what for, and for which vport and flow.
+
+======= ==== =====================================================================
+field   bits meaning
+======= ==== =====================================================================
+mark    8    0xF5 on every entry of ours; anything else is foreign
+class   4    what the entry is for
+gen     12   generation of the policy that it was made under, modulo 4096
+vport   12   number of the vport, 0 for none
+detail  28   flow id of a cached entry; reason of a guard entry; kind of a punt
+======= ==== =====================================================================
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+MARK: Final = 0xF5
+MARK_MASK: Final = 0xFF << 56
+CLASS_MASK: Final = 0xF << 52
+VPORT_MASK: Final = 0xFFF << 28
+DETAIL_MASK: Final = (1 << 28) - 1
+GENERATIONS: Final = 1 << 12
+FLOW_IDS: Final = 1 << 28
+
+
+class EntryClass(IntEnum):
+    """What an entry is for."""
+
+    BASE = 1
+    PUNT = 2
+    GUARD = 3
+    FORWARD = 4
+    REPLY = 5
+    EXTRA = 6
+
+
+class Punt(IntEnum):
+    """Why a packet is sent to the controller.
+
+    MISS: no entry yet. The others are decided packet by packet and leave no entry:
+    fragments, multicast, broadcast and DHCP (SINGLE), and ARP or ND where a rule names them.
+    """
+
+    MISS = 0
+    FRAGMENT = 1
+    SINGLE = 2
+    NEIGHBOUR = 3
+
+
+class Refusal(IntEnum):
+    """Why a packet is dropped before policy is asked."""
+
+    VLAN = 1
+    MAC = 2
+    IP = 3
+    ARP = 4
+    ND = 5
+    ROUTER = 6
+    DHCP_SERVER = 7
+    REFLECTED = 8
+    UNKNOWN_VLAN = 9
+    NOT_LOCAL = 10
+
+    @property
+    def slug(self) -> str:
+        """The reason's name in statistics."""
+        return self.name.lower().replace("_", "-")
+
+
+CACHED: Final = frozenset({EntryClass.FORWARD, EntryClass.REPLY, EntryClass.EXTRA})
+
+
+class Cookie(NamedTuple):
+    """A cookie's fields."""
+
+    entry_class: EntryClass
+    generation: int = 0
+    vport: int = 0
+    detail: int = 0
+
+    def pack(self) -> int:
+        """Return the 64-bit cookie; the generation is taken modulo 4096."""
+        return (
+            MARK << 56 | self.entry_class << 52 | self.generation % GENERATIONS << 40 | self.vport << 28 | self.detail
+        )
+
+
+def unpack(cookie: int) -> Cookie | None:
+    """Return a cookie's fields, None when the entry is not ours."""
+    if cookie >> 56 != MARK:
+        return None
+    try:
+        entry_class = EntryClass(cookie >> 52 & 0xF)
+    except ValueError:
+        return None
+    return Cookie(entry_class, cookie >> 40 & 0xFFF, cookie >> 28 & 0xFFF, cookie & DETAIL_MASK)

@@ -1,0 +1,128 @@
+"""Flow entries as values, checked against the contract of their table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ryu_apps.pipeline.tables import BY_NAME
+
+MatchValue = int | tuple[int, int]
+Matches = tuple[tuple[str, MatchValue], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """Set a header field or a register."""
+
+    field: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class PopVlan:
+    """Take the outer VLAN tag off."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushVlan:
+    """Put an 802.1Q tag with this VLAN id on."""
+
+    vid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Send out of a port; a packet never leaves by the port that it came in by."""
+
+    port_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToController:
+    """Send the whole packet to the controller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Look the packet up in another table and come back (Nicira extension NXAST_RESUBMIT_TABLE)."""
+
+    table: str
+
+
+EntryAction = SetField | PopVlan | PushVlan | Output | ToController | Resubmit
+EntryKey = tuple[str, int, Matches]
+
+MISS_PRIORITY: Final = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowEntry:
+    """One flow entry; no actions and no next table means drop. Timeouts in seconds, 0 for none."""
+
+    table: str
+    priority: int
+    match: Matches
+    actions: tuple[EntryAction, ...] = ()
+    goto: str | None = None
+    cookie: int = 0
+    idle_timeout_s: int = 0
+    hard_timeout_s: int = 0
+
+    @property
+    def key(self) -> EntryKey:
+        """What a switch tells entries apart by."""
+        return self.table, self.priority, self.match
+
+
+class ContractBroken(AssertionError):
+    """A compiled entry does what its table's line does not allow: a fault of ours."""
+
+
+def entry(
+    table: str,
+    priority: int,
+    match: dict[str, MatchValue],
+    *actions: EntryAction,
+    goto: str | None = None,
+    cookie: int = 0,
+    idle_timeout_s: int = 0,
+    hard_timeout_s: int = 0,
+) -> FlowEntry:
+    """Return a flow entry; ContractBroken when its table does not allow it."""
+    made = FlowEntry(
+        table=table,
+        priority=priority,
+        match=tuple(sorted(match.items())),
+        actions=actions,
+        goto=goto,
+        cookie=cookie,
+        idle_timeout_s=idle_timeout_s,
+        hard_timeout_s=hard_timeout_s,
+    )
+    check_contract(made)
+    return made
+
+
+def check_contract(made: FlowEntry) -> None:
+    """Raise ContractBroken unless the entry keeps to its table's line in the table list."""
+    table = BY_NAME[made.table]
+    strange = {name for name, _ in made.match} - table.matches
+    written = {_written(action) for action in made.actions} - {None}
+    next_tables = {action.table for action in made.actions if isinstance(action, Resubmit)}
+    if made.goto is not None:
+        next_tables.add(made.goto)
+    if strange or written - table.writes or next_tables - table.next:
+        raise ContractBroken(f"{made} in table {table.name}")
+
+
+def _written(action: EntryAction) -> str | None:
+    match action:
+        case SetField(field=name):
+            return name
+        case PopVlan() | PushVlan():
+            return "vlan"
+        case Output():
+            return "output"
+        case _:
+            return None

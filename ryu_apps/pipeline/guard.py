@@ -1,0 +1,117 @@
+"""Anti-spoof entries of one vport: what its VM may claim to be; every refusal has an entry of its own to count it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final
+
+from ryu_apps.model.address import link_local
+from ryu_apps.model.network import Vport
+from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
+from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
+from ryu_apps.pipeline.registers import SENDER
+
+# Neighbour messages are judged before addresses: a valid source address does not excuse a forged neighbour option.
+_REFUSE_ROLE: Final = 100
+_ALLOW_NEIGHBOUR: Final = 90
+_REFUSE_NEIGHBOUR: Final = 80
+_ALLOW_ADDRESS: Final = 70
+_REFUSE_ADDRESS: Final = 60
+_ALLOW_REST: Final = 50
+_REFUSE_REST: Final = 10
+
+_ARP: Final[dict[str, MatchValue]] = {"eth_type": 0x0806}
+_IPV4: Final[dict[str, MatchValue]] = {"eth_type": 0x0800}
+_IPV6: Final[dict[str, MatchValue]] = {"eth_type": 0x86DD}
+_ICMPV6: Final[dict[str, MatchValue]] = {**_IPV6, "ip_proto": 58}
+
+
+@lru_cache(maxsize=4096)
+def guard(vport: Vport) -> tuple[FlowEntry, ...]:
+    """Return the guard entries of a vport."""
+    return tuple(_guard(vport))
+
+
+def _guard(vport: Vport) -> Iterator[FlowEntry]:
+    ours: dict[str, MatchValue] = {SENDER: vport.number, "eth_src": vport.mac}
+    refused: tuple[tuple[int, Mapping[str, MatchValue], Refusal], ...] = (
+        (_REFUSE_ROLE, {**_IPV4, "ip_proto": 17, "udp_src": 67}, Refusal.DHCP_SERVER),
+        (_REFUSE_ROLE, {**_IPV6, "ip_proto": 17, "udp_src": 547}, Refusal.DHCP_SERVER),
+        (_REFUSE_ROLE, {**_ICMPV6, "icmpv6_type": 134}, Refusal.ROUTER),
+        (_REFUSE_ROLE, {**_ICMPV6, "icmpv6_type": 137}, Refusal.ROUTER),
+        (_REFUSE_NEIGHBOUR, _ARP, Refusal.ARP),
+        (_REFUSE_ADDRESS, _IPV4, Refusal.IP),
+        (_REFUSE_NEIGHBOUR, {**_ICMPV6, "icmpv6_type": 135}, Refusal.ND),
+        (_REFUSE_NEIGHBOUR, {**_ICMPV6, "icmpv6_type": 136}, Refusal.ND),
+        (_REFUSE_ADDRESS, _IPV6, Refusal.IP),
+    )
+    for priority, match, reason in refused:
+        yield _refuse(vport, priority, {**ours, **match}, reason)
+    for neighbour in (*_arp(vport), *_neighbour_discovery(vport)):
+        yield _allow(vport, _ALLOW_NEIGHBOUR, {**ours, **neighbour})
+    for address in (*_ipv4(vport), *_ipv6(vport)):
+        yield _allow(vport, _ALLOW_ADDRESS, {**ours, **address})
+    yield _allow(vport, _ALLOW_REST, ours)
+    yield _refuse(vport, _REFUSE_REST, {SENDER: vport.number}, Refusal.MAC)
+
+
+def _allow(vport: Vport, priority: int, match: dict[str, MatchValue]) -> FlowEntry:
+    cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
+    return entry("guard", priority, match, goto="outbound", cookie=cookie)
+
+
+def _refuse(vport: Vport, priority: int, match: dict[str, MatchValue], reason: Refusal) -> FlowEntry:
+    cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=reason).pack()
+    return entry("guard", priority, match, cookie=cookie)
+
+
+def _addresses(vport: Vport, version: int) -> list[int]:
+    return [address for family, address in vport.ips if family == version]
+
+
+def _arp(vport: Vport) -> Iterator[dict[str, MatchValue]]:
+    arp: dict[str, MatchValue] = {**_ARP, "arp_sha": vport.mac}
+    if not vport.ips:
+        yield arp
+        return
+    # 0.0.0.0 is an address probe (RFC 5227 section 2.1.1).
+    for address in (0, *_addresses(vport, 4)):
+        yield {**arp, "arp_spa": address}
+
+
+def _ipv4(vport: Vport) -> Iterator[dict[str, MatchValue]]:
+    if not vport.ips:
+        yield {**_IPV4}
+        return
+    # A DHCP client has no address yet (RFC 2131 section 4.1).
+    yield {**_IPV4, "ipv4_src": 0, "ip_proto": 17, "udp_src": 68, "udp_dst": 67}
+    for address in _addresses(vport, 4):
+        yield {**_IPV4, "ipv4_src": address}
+
+
+def _neighbour_discovery(vport: Vport) -> Iterator[dict[str, MatchValue]]:
+    # A link-layer address option names the VM's own MAC or is left out; Open vSwitch then reads it as zero.
+    for option in (vport.mac, 0):
+        solicit: dict[str, MatchValue] = {**_ICMPV6, "icmpv6_type": 135, "ipv6_nd_sll": option}
+        advertise: dict[str, MatchValue] = {**_ICMPV6, "icmpv6_type": 136, "ipv6_nd_tll": option}
+        if not vport.ips:
+            yield from (solicit, advertise)
+            continue
+        for address in (*_addresses(vport, 6), link_local(vport.mac)):
+            yield {**solicit, "ipv6_src": address}
+            yield {**advertise, "ipv6_nd_target": address}
+    if vport.ips:
+        # Duplicate address detection has the unspecified source and no option (RFC 4861 section 4.3).
+        yield {**_ICMPV6, "icmpv6_type": 135, "ipv6_src": 0, "ipv6_nd_sll": 0}
+
+
+def _ipv6(vport: Vport) -> Iterator[dict[str, MatchValue]]:
+    if not vport.ips:
+        yield {**_IPV6}
+        return
+    # The unspecified source: router solicitation (RFC 4861 section 4.1), listener report (RFC 3810 section 5.2.13).
+    yield {**_ICMPV6, "icmpv6_type": 133, "ipv6_src": 0}
+    yield {**_ICMPV6, "icmpv6_type": 143, "ipv6_src": 0}
+    for address in (*_addresses(vport, 6), link_local(vport.mac)):
+        yield {**_IPV6, "ipv6_src": address}

@@ -1,0 +1,91 @@
+"""Flow entries as text, in the syntax of ovs-ofctl, so that they can be read, compared and typed in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ryu_apps.model import address
+from ryu_apps.pipeline.entry import (
+    EntryAction,
+    FlowEntry,
+    MatchValue,
+    Output,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    ToController,
+)
+from ryu_apps.pipeline.tables import NUMBER
+
+_NAMES: Final = {
+    "eth_dst": "dl_dst", "eth_src": "dl_src", "vlan_vid": "vlan_tci", "eth_type": "dl_type",
+    "ip_proto": "nw_proto", "ipv4_src": "nw_src", "ipv4_dst": "nw_dst",
+    "icmpv4_type": "icmp_type", "icmpv4_code": "icmp_code",
+    "ipv6_nd_target": "nd_target", "ipv6_nd_sll": "nd_sll", "ipv6_nd_tll": "nd_tll",
+}  # fmt: skip
+_MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
+_IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa"})
+_IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target"})
+_HEX: Final = frozenset({"eth_type", "vlan_vid", "reg0", "reg1", "reg2", "reg3"})
+
+
+def show(entry: FlowEntry) -> str:
+    """Return an entry as ovs-ofctl would take it, with the table's name as a comment-free prefix of its number."""
+    parts = [f"table={NUMBER[entry.table]}", f"priority={entry.priority}"]
+    if entry.cookie:
+        parts.insert(0, f"cookie=0x{entry.cookie:x}")
+    if entry.idle_timeout_s:
+        parts.append(f"idle_timeout={entry.idle_timeout_s}")
+    if entry.hard_timeout_s:
+        parts.append(f"hard_timeout={entry.hard_timeout_s}")
+    parts += [_match(name, value) for name, value in sorted(entry.match, key=_prerequisites_first)]
+    actions = [_action(action) for action in entry.actions]
+    if entry.goto:
+        actions.append(f"goto_table:{NUMBER[entry.goto]}")
+    return ",".join(parts) + " actions=" + (",".join(actions) or "drop")
+
+
+def _prerequisites_first(field: tuple[str, MatchValue]) -> tuple[int, str]:
+    order = {"in_port": 0, "eth_type": 1, "ip_proto": 2, "icmpv6_type": 3}
+    return order.get(field[0], 4 if not field[0].startswith("reg") else 0), field[0]
+
+
+def value_text(name: str, value: int) -> str:
+    """Return a field's value as ovs-ofctl writes it."""
+    if name in _MACS:
+        return address.format_mac(value)
+    if name in _IPV4:
+        return address.format_ipv4(value)
+    if name in _IPV6:
+        return address.format_ipv6(value)
+    return f"0x{value:x}" if name in _HEX else str(value)
+
+
+def _match(name: str, value: MatchValue) -> str:
+    wire = _NAMES.get(name, name)
+    if name == "ip_frag":
+        return "ip_frag=yes"
+    if name == "ip_dscp":
+        return f"ip_dscp={value}"
+    if isinstance(value, tuple):
+        return f"{wire}={value_text(name, value[0])}/{value_text(name, value[1])}"
+    if name == "vlan_vid" and value:
+        return f"dl_vlan={value & 0xFFF}"
+    return f"{wire}={value_text(name, value)}"
+
+
+def _action(action: EntryAction) -> str:
+    match action:
+        case SetField(field=name, value=value):
+            return f"set_field:{value_text(name, value)}->{name}"
+        case PopVlan():
+            return "pop_vlan"
+        case PushVlan(vid=vid):
+            return f"push_vlan:0x8100,set_field:{vid | 0x1000}->vlan_vid"
+        case Output(port_no=port_no):
+            return f"output:{port_no}"
+        case ToController():
+            return "CONTROLLER:65535"
+        case Resubmit(table=table):
+            return f"resubmit(,{NUMBER[table]})"

@@ -1,0 +1,94 @@
+"""The ordered list of tables: what each may match and write, where it leads, and what a miss does.
+
+Table numbers are positions in this list and appear nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from ryu_apps.pipeline.registers import EXIT, RECEIVER, SEGMENT, SENDER
+
+
+class Miss(Enum):
+    """What becomes of a packet that no entry of a table matches."""
+
+    DROP = "drop, counted"
+    CONTROLLER = "packet-in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table: its contract, which every entry is checked against."""
+
+    name: str
+    purpose: str
+    matches: frozenset[str]
+    writes: frozenset[str]
+    next: frozenset[str]
+    miss: Miss
+
+
+_MACS = frozenset({"eth_dst", "eth_src"})
+_ADDRESSES = frozenset({"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"})
+_PORTS = frozenset({f"{proto}_{side}" for proto in ("tcp", "udp", "sctp") for side in ("src", "dst")})
+_ICMP = frozenset({"icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code"})
+_TUPLE = _MACS | _ADDRESSES | _PORTS | _ICMP | {"vlan_vid", "eth_type", "ip_proto", "ip_dscp", "ip_frag"}
+_EDITS = _MACS | _ADDRESSES | _PORTS | {"ip_dscp"}
+_GUARDED = frozenset({"arp_sha", "arp_spa", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"})
+
+TABLES: Final = (
+    Table(
+        name="classify",
+        purpose="in_port and VLAN tag → segment and sending vport; the tag is taken off",
+        matches=frozenset({"in_port", "vlan_vid"}),
+        writes=frozenset({SEGMENT, SENDER, "vlan"}),
+        next=frozenset({"guard"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="guard",
+        purpose="anti-spoof of MAC, IP, ARP, ND and DHCP; each refusal counted by vport and reason",
+        matches=_TUPLE | _GUARDED | {SENDER, SEGMENT},
+        writes=frozenset(),
+        next=frozenset({"outbound", "deliver"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="outbound",
+        purpose="exact-match cache of the sending vport's verdicts",
+        matches=_TUPLE | {SENDER, SEGMENT},
+        writes=_EDITS,
+        next=frozenset({"deliver"}),
+        miss=Miss.CONTROLLER,
+    ),
+    Table(
+        name="deliver",
+        purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
+        matches=frozenset({SEGMENT, SENDER, "eth_dst"}),
+        writes=frozenset({RECEIVER, EXIT}),
+        next=frozenset({"inbound", "egress"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="inbound",
+        purpose="exact-match cache of the receiving vport's verdicts",
+        matches=_TUPLE | {RECEIVER, SEGMENT},
+        writes=_EDITS,
+        next=frozenset({"egress"}),
+        miss=Miss.CONTROLLER,
+    ),
+    Table(
+        name="egress",
+        purpose="tag for the wire or the trunk, and output",
+        matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT}),
+        writes=frozenset({"vlan", "output"}),
+        next=frozenset(),
+        miss=Miss.DROP,
+    ),
+)
+
+BY_NAME: Final = {table.name: table for table in TABLES}
+NUMBER: Final = {table.name: number for number, table in enumerate(TABLES)}

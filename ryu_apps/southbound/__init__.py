@@ -1,0 +1,1 @@
+"""OpenFlow at the edge: encoding and decoding, the receive loop, one outbox per datapath."""

@@ -1,0 +1,119 @@
+"""A datapath that connects: its entries read, compared and brought to agree, without touching what already does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ryu.lib import hub
+
+from ryu_apps.control.adoption import Found, adopt_flows
+from ryu_apps.control.change import base_of
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.events import PresentEntry
+from ryu_apps.model.errors import VfswitchError
+from ryu_apps.pipeline.cached import CachedEntry
+from ryu_apps.pipeline.cookie import CACHED, unpack
+from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.southbound.cached_match import key_of_match
+from ryu_apps.southbound.link import Link
+from ryu_apps.southbound.reconcile import Comparison, compare
+
+LOG = logging.getLogger("vfswitch")
+
+# After a start, how long the first datapath waits for the others, so that connections across hosts are seen whole.
+GATHER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a datapath stood against the policy when it was last compared."""
+
+    state: str
+    kept: int = 0
+    changed: int = 0
+    adopted: int = 0
+    foreign: int = 0
+    detail: str = ""
+
+
+class BringUp:
+    """Brings datapaths to agree with the core; one at a time, under the lock that policy changes take too."""
+
+    def __init__(self, core: ControlCore, lock: hub.BoundedSemaphore, clock: Callable[[], float]) -> None:
+        self._core = core
+        self._lock = lock
+        self._clock = clock
+        self._met: set[int] = set()
+        self._dumps: dict[int, list[PresentEntry]] = {}
+        self.agreements: dict[int, Agreement] = {}
+
+    def expected(self) -> set[int]:
+        """Return the datapaths that hosts are registered for."""
+        return {host.dpid for host in self._core.policy.snapshot.hosts.values()}
+
+    def run(self, link: Link) -> None:
+        """Bring one datapath to agree; failures are kept as its state and the connection is closed to try again."""
+        dpid = link.id
+        if dpid not in self.expected():
+            self.agreements[dpid] = Agreement("unregistered")
+            return
+        self.agreements[dpid] = Agreement("reconciling")
+        try:
+            link.set_fragments_nx_match()
+            if dpid not in self._met:
+                self._gather(link)
+            with self._lock:
+                self.agree(link)
+        except VfswitchError as error:
+            LOG.warning("datapath %016x: %s", dpid, error.message)
+            self.agreements[dpid] = Agreement("failed", detail=error.message)
+            link.close()
+
+    def _gather(self, link: Link) -> None:
+        """Read the entries of a datapath met for the first time, and wait a little for the others to be read."""
+        self._dumps[link.id] = link.dump_flows()
+        self._met.add(link.id)
+        until_s = self._clock() + GATHER_S
+        while not self.expected() <= self._met and self._clock() < until_s:
+            hub.sleep(0.02)
+        if self._dumps:
+            dumps, self._dumps = self._dumps, {}
+            with self._lock:
+                found = [entry for present in dumps.values() for entry in _cached(present)]
+                adopted = adopt_flows(self._core, found, self._clock())
+            for dpid in dumps:
+                self.agreements[dpid] = Agreement("reconciling", adopted=adopted)
+
+    def agree(self, link: Link) -> Comparison:
+        """Compare one datapath with what it must have and change what differs; the caller holds the lock."""
+        dpid = link.id
+        self._core.datapaths[dpid] = link.known_ports()
+        result = compare(dpid, link.dump_flows(), self.wanted(dpid))
+        for change in result.changes:
+            link.commit(change)
+        changed = sum(len(change.added) + len(change.removed) for change in result.changes)
+        adopted = self.agreements.get(dpid, Agreement("")).adopted
+        self.agreements[dpid] = Agreement("ready", result.kept, changed, adopted, len(result.foreign))
+        LOG.info("datapath %016x ready: %d entries kept, %d changed, %d foreign, %d connections taken over",
+                 dpid, result.kept, changed, len(result.foreign), adopted)
+        return result
+
+    def wanted(self, dpid: int) -> list[FlowEntry | CachedEntry]:
+        """Return every entry that a datapath must have."""
+        core = self._core
+        cached = [made for flow in core.flows for made in flow.entries() if core.dpid_of(made.vport) == dpid]
+        return [*base_of(core.policy, dpid, core.datapaths[dpid]).values(), *cached]
+
+
+def _cached(present: list[PresentEntry]) -> list[Found]:
+    found = []
+    for entry in present:
+        cookie = unpack(entry.cookie)
+        if cookie is None or cookie.entry_class not in CACHED:
+            continue
+        match = key_of_match(entry.match)
+        if match is not None:
+            found.append(Found(entry.cookie, match.segment, match.vport, match.direction, match.key))
+    return found

@@ -1,0 +1,49 @@
+"""What the receive loops ask of the rest of the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ryu_apps.control.effects import Effect
+from ryu_apps.control.events import FlowRemoved, PacketIn
+
+if TYPE_CHECKING:
+    from ryu_apps.southbound.link import Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An OpenFlow error that answers a message whose outcome nobody waits for.
+
+    message_type and cookie are those of the refused message: -1 and 0 where the switch does not tell.
+    """
+
+    type: int
+    code: int
+    text: str
+    message_type: int
+    cookie: int
+
+
+class Handler(Protocol):
+    """The controller as a receive loop sees it; no method may wait, and now_s is of the clock given to `install`."""
+
+    def packet_in(self, event: PacketIn, now_s: float) -> Sequence[Effect]:
+        """Return what to do about a packet that one of our entries sent up."""
+
+    def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
+        """Return what to do about a cached entry that is gone."""
+
+    def link_up(self, link: Link) -> None:
+        """Take note that a datapath is connected; its ports are known."""
+
+    def link_down(self, link: Link) -> None:
+        """Take note that a datapath's connection is gone; called once for each `link_up`."""
+
+    def ports_changed(self, link: Link) -> None:
+        """Take note that a datapath's ports have changed; `link.known_ports()` has them."""
+
+    def refused(self, link: Link, refusal: Refusal) -> None:
+        """Take note that the switch refused what an effect made us send."""

@@ -1,0 +1,26 @@
+"""How long and how much a peer may keep us waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one connection.
+
+    handshake_s: until features and ports are known. echo_s: quiet time after which the peer is asked for a sign of
+    life. silent_s: quiet time after which it counts as dead. stall_s: time in which it must read something.
+    crowded_bytes: unsent bytes above which nothing more is read from it. backlog_bytes: unsent bytes above which it is
+    closed. reply_bytes: longest answer to one request. turn_s: longest time that one connection makes others wait.
+    """
+
+    handshake_s: float = 10.0
+    echo_s: float = 5.0
+    silent_s: float = 15.0
+    stall_s: float = 10.0
+    linger_s: float = 1.0
+    crowded_bytes: int = 1 << 20
+    backlog_bytes: int = 64 << 20
+    reply_bytes: int = 1 << 30
+    turn_s: float = 0.005

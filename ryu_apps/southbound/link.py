@@ -1,0 +1,242 @@
+"""One connection to a switch: the receive loop that decides misses inline, and the requests that wait for answers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from socket import SHUT_RDWR, SHUT_WR
+from typing import TYPE_CHECKING, Any, Final
+
+import eventlet
+from eventlet.hubs import trampoline
+from ryu.controller.controller import Datapath
+from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
+from ryu.lib.dpid import dpid_to_str
+
+from ryu_apps.control.effects import SwitchChange
+from ryu_apps.control.events import PresentEntry
+from ryu_apps.model.errors import SwitchRefused
+from ryu_apps.pipeline.tables import NUMBER
+from ryu_apps.southbound import bundle, flow_dump, hello, ports
+from ryu_apps.southbound.malformed import Malformed
+from ryu_apps.southbound.outbox import WOULD_BLOCK, Outbox
+from ryu_apps.southbound.receiver import Receiver
+from ryu_apps.southbound.requests import Exchange
+from ryu_apps.southbound.wire import HEADER, VERSION, Type
+from ryu_apps.southbound.words import refusal
+
+if TYPE_CHECKING:
+    from ryu_apps.southbound.links import Links
+
+_LOG = logging.getLogger("vfswitch.southbound")
+_RECEIVE_BYTES: Final = 1 << 16
+_MAX_XID: Final = 0x7FFFFFFF
+_MULTIPART_BODY: Final = 16
+# Fragments keep their kind for matching (Open vSwitch, OFPC_FRAG_NX_MATCH); misses come whole.
+_SET_CONFIG: Final = HEADER.pack(VERSION, Type.SET_CONFIG, 12, 0) + bytes((0, 3, 0xFF, 0xFF))
+
+
+class Link(Datapath):
+    """A datapath as Ryu's applications know it, with a receive loop and an outbox of our own.
+
+    Methods with a timeout wait for the switch: call them from a green thread that is no receive loop.
+    They raise SwitchRefused, NotConfirmed after the timeout, and SwitchAway when the connection is or gets lost.
+    """
+
+    def __init__(self, socket: Any, address: Any, links: Links) -> None:
+        self.links = links
+        self.limits = links.limits
+        self.clock = links.clock
+        self.exchanges: dict[int, Exchange] = {}
+        self.ports: dict[int, Any] = {}
+        super().__init__(socket, address)
+        self.set_version(VERSION)
+        # Reads and writes go to the socket below eventlet's, and wait only when it has nothing or takes nothing.
+        self.socket.setblocking(False)
+        self.raw: Any = getattr(socket, "fd", socket)
+        self.outbox = Outbox(self.raw, self.limits, self.give_up)
+        self._receiver = Receiver(self)
+        self._heard_s = self.clock()
+        self._lingers = False
+
+    @property
+    def name(self) -> str:
+        """The datapath id in hexadecimal, or the address while that is unknown."""
+        return str(self.address) if self.id is None else dpid_to_str(self.id)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether requests can be sent."""
+        return bool(self.state == MAIN_DISPATCHER)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended."""
+        return bool(self.state == DEAD_DISPATCHER)
+
+    def next_xid(self) -> int:
+        """Return a transaction id that is not 0, which effects use."""
+        self.xid: int = self.xid % _MAX_XID + 1
+        return self.xid
+
+    def known_ports(self) -> dict[str, int]:
+        """Return the ports, name to number, as told by the handshake and since."""
+        return {ports.name_text(port.name): port.port_no for port in self.ports.values()}
+
+    def barrier(self, timeout_s: float = 5.0) -> None:
+        """Return when the switch has done all that it was sent before."""
+        with Exchange(self, timeout_s) as exchange:
+            xid = exchange.expect(Type.BARRIER_REPLY)
+            exchange.send(HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, xid))
+            exchange.wait(xid)
+
+    def commit(self, change: SwitchChange, timeout_s: float = 10.0) -> None:
+        """Return when the switch has made a change as one; after SwitchRefused it has made nothing of it."""
+        bundle.commit(self, change, timeout_s)
+
+    def dump_flows(
+        self, *, table: str | None = None, cookie: int = 0, cookie_mask: int = 0, timeout_s: float = 30.0
+    ) -> list[PresentEntry]:
+        """Return the entries whose cookie agrees under the mask, of one table or of all."""
+        found: list[PresentEntry] = []
+        table_id = flow_dump.ALL_TABLES if table is None else NUMBER[table]
+        for body in self._multipart(lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask), timeout_s):
+            found += flow_dump.decode(body)
+            eventlet.sleep(0)
+        return found
+
+    def port_numbers(self, timeout_s: float = 5.0) -> dict[str, int]:
+        """Return the ports that the switch has now, name to number, its LOCAL port included."""
+        found: dict[str, int] = {}
+        for body in self._multipart(ports.request, timeout_s):
+            found |= ports.decode(body)
+        return found
+
+    def set_fragments_nx_match(self) -> None:
+        """Ask the switch to let entries match on the kind of a fragment; does not wait."""
+        self.outbox.write(_SET_CONFIG)
+
+    def _multipart(self, request: Callable[[int], bytes], timeout_s: float) -> Iterator[bytes]:
+        """Yield the bodies of a multipart reply, once all of it is here."""
+        with Exchange(self, timeout_s) as exchange:
+            xid = exchange.expect(Type.MULTIPART_REPLY)
+            exchange.send(request(xid))
+            exchange.wait(xid)
+            if exchange.errors:
+                raise SwitchRefused(f"datapath {self.name} refused a request: {refusal(exchange.errors[0]).text}")
+        for message in exchange.replies.pop(xid):
+            yield message[_MULTIPART_BODY:]
+
+    # What Ryu calls, or expects of a datapath.
+
+    def send(self, buf: bytes, close_socket: bool = False) -> bool:
+        """Send a message that Ryu has serialized; False when the connection is closed.
+
+        Like Ryu's own, it waits while much is unsent, unless a receive loop calls it, which would then wait for itself.
+        """
+        if self.is_closed:
+            return False
+        self.outbox.write(bytes(buf))
+        if close_socket:
+            self.close()
+        elif self.outbox.crowded and eventlet.getcurrent() not in self.links.loops:
+            self.outbox.wait_room()
+        return True
+
+    def set_state(self, state: str) -> None:
+        """Change Ryu's phase of the connection; the main phase is when it counts as up."""
+        changed = state != self.state
+        super().set_state(state)
+        if changed and state == MAIN_DISPATCHER:
+            self.links.add(self)
+
+    def close(self) -> None:
+        """End the connection; all who wait for an answer learn it."""
+        self._close(SHUT_RDWR)
+
+    def _close(self, how: int) -> None:
+        if self.is_closed:
+            return
+        self.set_state(DEAD_DISPATCHER)
+        self.is_active = False
+        self.links.remove(self)
+        self.outbox.close()
+        for exchange in set(self.exchanges.values()):
+            exchange.lose()
+        with contextlib.suppress(OSError):
+            self.raw.shutdown(how)
+
+    def give_up(self, reason: str, last_words: bytes = b"") -> None:
+        """End the connection for a fault of the peer: counted by reason, told in one line."""
+        if self.is_closed:
+            return
+        self.links.counters[reason] += 1
+        _LOG.warning("datapath %s from %s closed: %s", self.name, self.address, reason)
+        if last_words:
+            self.outbox.write(last_words)
+            self._lingers = True
+        self._close(SHUT_WR if last_words else SHUT_RDWR)
+
+    def serve(self) -> None:
+        """Serve the connection until it ends."""
+        self.links.loops.add(eventlet.getcurrent())
+        self.outbox.write(hello.ours(self.next_xid()))
+        keeper = eventlet.spawn(self._keep_watch)
+        try:
+            self._receive_loop()
+        except Malformed as fault:
+            self.give_up(f"malformed: {fault}")
+        except Exception:
+            self.links.fault(f"serving {self.name}")
+        finally:
+            self.close()
+            keeper.kill()
+            self._linger()
+            self.links.loops.discard(eventlet.getcurrent())
+            self.socket.close()
+
+    def _linger(self) -> None:
+        """Let the peer read the last words: closing at once, with bytes of its unread, would take them back."""
+        with contextlib.suppress(OSError), eventlet.Timeout(self.limits.linger_s, False):
+            while self._lingers:
+                try:
+                    self._lingers = bool(self.raw.recv(_RECEIVE_BYTES))
+                except WOULD_BLOCK:
+                    trampoline(self.raw, read=True)
+
+    def _receive_loop(self) -> None:
+        raw, take, clock, turn_s = self.raw, self._receiver.take, self.clock, self.limits.turn_s
+        rest = b""
+        turn_ends_s = clock() + turn_s
+        while not self.is_closed:
+            try:
+                data = raw.recv(_RECEIVE_BYTES)
+            except WOULD_BLOCK:
+                trampoline(raw, read=True)
+                turn_ends_s = clock() + turn_s
+                continue
+            except OSError:
+                break
+            if not data:
+                break
+            self._heard_s = clock()
+            rest = take(rest + data if rest else data)
+            if self.outbox.crowded:
+                self.outbox.wait_room()
+            if clock() > turn_ends_s:
+                eventlet.sleep(0)
+                turn_ends_s = clock() + turn_s
+
+    def _keep_watch(self) -> None:
+        """Close the connection when the handshake does not end, and later when the peer falls silent."""
+        eventlet.sleep(self.limits.handshake_s)
+        if not self.is_up:
+            self.give_up("handshake timeout")
+        while not self.is_closed:
+            silent_s = self.clock() - self._heard_s
+            if silent_s >= self.limits.silent_s:
+                self.give_up("silent")
+            elif silent_s >= self.limits.echo_s:
+                self.outbox.write(HEADER.pack(VERSION, Type.ECHO_REQUEST, 8, 0))
+            eventlet.sleep(self.limits.echo_s)

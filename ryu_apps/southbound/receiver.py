@@ -1,0 +1,156 @@
+"""What a connection brings: messages framed in place, misses decided inline, all else on Ryu's usual way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import eventlet
+from ryu.controller import ofp_event
+from ryu.controller.handler import HANDSHAKE_DISPATCHER, MAIN_DISPATCHER
+
+from ryu_apps.control.effects import Effect
+from ryu_apps.southbound import flow_removed, hello, packet_in
+from ryu_apps.southbound.answers import encode
+from ryu_apps.southbound.malformed import Malformed
+from ryu_apps.southbound.parser import parse
+from ryu_apps.southbound.requests import ANSWERS
+from ryu_apps.southbound.wire import HEADER, HEADER_BYTES, VERSION, Type
+from ryu_apps.southbound.words import refusal
+
+if TYPE_CHECKING:
+    from ryu_apps.southbound.link import Link
+
+_PACKET_IN: Final = int(Type.PACKET_IN)
+_FLOW_REMOVED: Final = int(Type.FLOW_REMOVED)
+_BEFORE_VERSION: Final = frozenset({Type.HELLO, Type.ERROR, Type.ECHO_REQUEST, Type.ECHO_REPLY})
+_LOOK_AT_CLOCK_EVERY: Final = 64
+
+
+class Receiver:
+    """Takes what one connection received; answers gather until the batch ends and go out in one write per datapath."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._links = link.links
+        self._own: list[bytes] = []
+        self._others: dict[int, list[bytes]] = {}
+
+    def take(self, data: bytes) -> bytes:
+        """Handle all whole messages and return the bytes left over; Malformed when the peer breaks OpenFlow."""
+        link, unpack, clock = self._link, HEADER.unpack_from, self._link.clock
+        at, end, count = 0, len(data), 0
+        now_s = clock()
+        turn_ends_s = now_s + link.limits.turn_s
+        while end - at >= HEADER_BYTES and not link.is_closed:
+            version, kind, length, xid = unpack(data, at)
+            if length < HEADER_BYTES:
+                raise Malformed("length")
+            if at + length > end:
+                break
+            if version != VERSION and link.state != HANDSHAKE_DISPATCHER:
+                raise Malformed("version")
+            if kind == _PACKET_IN or kind == _FLOW_REMOVED:
+                self._event(kind, xid, data, at, length, now_s)
+            else:
+                self._message(kind, xid, data[at : at + length])
+            at += length
+            count += 1
+            if not count % _LOOK_AT_CLOCK_EVERY:
+                now_s = clock()
+                if now_s > turn_ends_s:
+                    self._flush()
+                    eventlet.sleep(0)
+                    now_s = clock()
+                    turn_ends_s = now_s + link.limits.turn_s
+        self._flush()
+        return data[at:] if at else data
+
+    def _event(self, kind: int, xid: int, data: bytes, at: int, length: int, now_s: float) -> None:
+        """Hand a packet-in or flow-removed of ours to the core, any other to Ryu."""
+        link = self._link
+        if link.state != MAIN_DISPATCHER:
+            if link.state == HANDSHAKE_DISPATCHER:
+                raise Malformed("before hello")
+            self._links.counters["early"] += 1
+        elif kind == _PACKET_IN:
+            missed = packet_in.decode(data, at, length, link.id)
+            if missed is None:
+                self._to_ryu(kind, xid, data[at : at + length])
+            else:
+                self._decide(self._links.handler.packet_in, missed, now_s)
+        else:
+            gone = flow_removed.decode(data, at, length, link.id)
+            if gone is None:
+                self._to_ryu(kind, xid, data[at : at + length])
+            else:
+                self._decide(self._links.handler.flow_removed, gone, now_s)
+
+    def _decide(self, decide: Callable[[Any, float], Sequence[Effect]], event: Any, now_s: float) -> None:
+        """Ask the core and keep its answers as bytes; a fault in it costs this packet, not the connection."""
+        own = event[0]
+        try:
+            for effect in decide(event, now_s):
+                if effect[0] == own:
+                    self._own.append(encode(effect))
+                else:
+                    self._others.setdefault(effect[0], []).append(encode(effect))
+        except Exception:
+            self._links.fault(f"deciding {event!r}")
+
+    def _flush(self) -> None:
+        """Write all answers, those to other datapaths first: a packet must not overtake the entries that it needs."""
+        if self._others:
+            others, self._others = self._others, {}
+            for dpid, messages in others.items():
+                self._links.write(dpid, messages)
+        if self._own:
+            own, self._own = self._own, []
+            self._link.outbox.write(b"".join(own))
+
+    def _message(self, kind: int, xid: int, message: bytes) -> None:
+        """Take an answer to a request of ours inline, the hello with care, and anything else to Ryu."""
+        self._flush()
+        link = self._link
+        if kind in ANSWERS:
+            exchange = link.exchanges.get(xid)
+            if exchange is not None:
+                exchange.take(kind, xid, message)
+                return
+        if kind == Type.HELLO:
+            self._hello(xid, message)
+        elif kind == Type.ERROR and link.state == HANDSHAKE_DISPATCHER:
+            raise Malformed(f"hello answered by {refusal(message).text}")
+        elif kind == Type.ERROR and not xid:
+            self._links.refused(link, refusal(message))
+        elif kind not in _BEFORE_VERSION and link.state == HANDSHAKE_DISPATCHER:
+            raise Malformed("before hello")
+        else:
+            self._to_ryu(kind, xid, message)
+            if kind == Type.PORT_STATUS and link.state == MAIN_DISPATCHER:
+                self._links.ports_changed(link)
+
+    def _hello(self, xid: int, message: bytes) -> None:
+        """Pass a good hello to Ryu as a bare one of 1.4; refuse one that does not agree to 1.4."""
+        link = self._link
+        if link.state != HANDSHAKE_DISPATCHER:
+            raise Malformed("second hello")
+        if hello.agreed(message):
+            self._to_ryu(Type.HELLO, xid, HEADER.pack(VERSION, Type.HELLO, HEADER_BYTES, xid))
+        else:
+            link.give_up("version", last_words=hello.refusal(message))
+
+    def _to_ryu(self, kind: int, xid: int, message: bytes) -> None:
+        """Hand a message to Ryu's own handlers and to all applications that observe it."""
+        link = self._link
+        event = ofp_event.ofp_msg_to_ev(parse(link, kind, xid, message))
+        brick = link.ofp_brick
+        if brick is None:
+            return
+        brick.send_event_to_observers(event, link.state)
+        for handle in brick.get_handlers(event):
+            if link.state in handle.callers[event.__class__].dispatchers:
+                try:
+                    handle(event)
+                except Exception as fault:
+                    raise Malformed("not handled") from fault

@@ -1,0 +1,128 @@
+"""Live state as documents: hosts, unified flows with their counters, and statistics."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.trace import leg_document
+from ryu_apps.model.errors import VfswitchError
+from ryu_apps.model.fields import describe
+from ryu_apps.pipeline.cookie import CLASS_MASK, MARK_MASK, Cookie, EntryClass, Refusal, unpack
+from ryu_apps.southbound.bringup import Agreement
+from ryu_apps.southbound.links import Links
+
+_EXACT = (1 << 64) - 1
+
+
+def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agreement]) -> list[dict[str, Any]]:
+    """Return each host's state, then each connected datapath that no host is registered for."""
+    registered = {host.dpid: host.id for host in core.policy.snapshot.hosts.values()}
+    connected = {link.id: link for link in links.all()}
+    reports = []
+    for dpid, name in sorted(registered.items()):
+        agreement = agreements.get(dpid, Agreement("away"))
+        reports.append({
+            "id": name,
+            "dpid": f"{dpid:016x}",
+            "connected": dpid in connected,
+            "state": agreement.state if dpid in connected else "away",
+            "detail": agreement.detail,
+            "kept_entries": agreement.kept,
+            "changed_entries": agreement.changed,
+            "foreign_entries": agreement.foreign,
+            "ports": dict(core.datapaths.get(dpid, {})),
+        })
+    for dpid, link in sorted(connected.items()):
+        if dpid not in registered:
+            reports.append({
+                "id": None, "dpid": f"{dpid:016x}", "connected": True, "state": "unregistered",
+                "ports": dict(link.known_ports()),
+            })
+    return reports
+
+
+def flow_reports(
+    core: ControlCore, links: Links, vport: str | None, after: int, limit: int, now_s: float
+) -> list[dict[str, Any]]:
+    """Return unified flows with an id above `after`, ascending, with the packets that the switch counted."""
+    flows = core.flows
+    if vport is None:
+        chosen: Iterable[UnifiedFlow] = flows
+    else:
+        found = core.policy.snapshot.vports.get(vport)
+        chosen = flows.at_vport(found.number) if found else ()
+    page = heapq.nsmallest(limit, (flow for flow in chosen if flow.id > after), key=lambda flow: flow.id)
+    return [_flow_report(core, links, flow, now_s) for flow in page]
+
+
+def _flow_report(core: ControlCore, links: Links, flow: UnifiedFlow, now_s: float) -> dict[str, Any]:
+    legs = []
+    for (leg, key), made in zip(flow.legs(), flow.entries(), strict=True):
+        dpid = core.dpid_of(made.vport)
+        link = links.get(dpid) if dpid is not None else None
+        present = None
+        if link is not None:
+            try:
+                present = next(iter(link.dump_flows(cookie=made.cookie, cookie_mask=_EXACT)), None)
+            except VfswitchError:
+                present = None
+        legs.append({
+            **leg_document(core, leg, key),
+            "match": describe(key),
+            "installed": present is not None,
+            "packets": present.packets if present else 0,
+            "bytes": present.octets if present else 0,
+            "idle_timeout_s": made.idle_timeout_s,
+        })
+    forward = len(flow.plan.forward)
+    return {
+        "id": flow.id,
+        "key": describe(flow.key),
+        "state": "allowed" if flow.plan.allow else "denied",
+        "generation": flow.generation,
+        "renewed_generation": flow.renewed,
+        "age_s": round(now_s - flow.created_s, 3),
+        "variant_of": flow.parent or None,
+        "forward": legs[:forward],
+        "reply": legs[forward:],
+    }
+
+
+def stats_report(core: ControlCore, links: Links) -> dict[str, Any]:
+    """Return the controller's counts, and per vport its counts and what the switch refused, by reason."""
+    refused: dict[int, dict[str, int]] = defaultdict(dict)
+    general: dict[str, int] = {}
+    guard = Cookie(EntryClass.GUARD).pack()
+    unanswered = []
+    for link in links.all():
+        if link.id not in core.datapaths:
+            continue
+        try:
+            present = link.dump_flows(cookie=guard, cookie_mask=MARK_MASK | CLASS_MASK)
+        except VfswitchError:
+            unanswered.append(f"{link.id:016x}")
+            continue
+        for entry in present:
+            cookie = unpack(entry.cookie)
+            if cookie is not None:
+                reasons = refused[cookie.vport] if cookie.vport else general
+                slug = Refusal(cookie.detail).slug
+                reasons[slug] = reasons.get(slug, 0) + entry.packets
+    vports = {
+        vport.id: {**core.tally.of_vport(vport.number), "refused": refused.get(vport.number, {})}
+        for vport in core.policy.snapshot.vports.values()
+    }
+    return {
+        "flows": len(core.flows),
+        "generation": core.policy.snapshot.generation,
+        "counts": dict(core.tally.total),
+        "refused": general,
+        "connections": dict(links.counters),
+        "unanswered": unanswered,
+        "vports": vports,
+    }

@@ -1,0 +1,228 @@
+"""The running controller as its shells see it: the core, the switches and the store kept in agreement."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ryu.lib import hub
+
+from ryu_apps.control.change import PolicyChange, adopt, plan_change
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import CountEntry, Effect, Release
+from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
+from ryu_apps.control.needs import missing_ports, needed_hosts
+from ryu_apps.control.service import Outcome
+from ryu_apps.control.trace import trace
+from ryu_apps.model.checks import check
+from ryu_apps.model.errors import Invalid, SwitchAway, VfswitchError
+from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cached import CachedEntry, compile_cached
+from ryu_apps.pipeline.show import show
+from ryu_apps.southbound.bringup import BringUp
+from ryu_apps.southbound.handler import Refusal
+from ryu_apps.southbound.link import Link
+from ryu_apps.southbound.links import Links, install
+from ryu_apps.southbound.reports import flow_reports, host_reports, stats_report
+
+LOG = logging.getLogger("vfswitch")
+
+
+class Keeper(Protocol):
+    """Where acknowledged changes are kept."""
+
+    def keep(self, changes: Sequence[Change], before: Snapshot) -> None:
+        """Return when the changes are durable."""
+
+
+class SwitchService:
+    """Answers the shells and the receive loops; every change of policy goes through one lock."""
+
+    def __init__(self, core: ControlCore, keeper: Keeper, clock: Callable[[], float] = time.monotonic) -> None:
+        self._core = core
+        self._keeper = keeper
+        self._clock = clock
+        self._lock = hub.BoundedSemaphore(1)
+        self._bringup = BringUp(core, self._lock, clock)
+        self._links: Links = install(self, clock=clock)
+        hub.spawn(self._tick)
+
+    # -- handler of the receive loops: nothing here waits ------------------------------------------------------------
+
+    def packet_in(self, event: PacketIn, now_s: float) -> Sequence[Effect]:
+        """Return the core's effects of a packet-in."""
+        return self._core.packet_in(event, now_s)
+
+    def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
+        """Return the core's effects of a removed entry; questions to a switch are asked aside."""
+        return self._ask(self._core.flow_removed(event, now_s))
+
+    def link_up(self, link: Link) -> None:
+        """Begin to bring a datapath to agree."""
+        if link.id in self._bringup.expected():
+            self._core.datapaths[link.id] = link.known_ports()
+        hub.spawn(self._bringup.run, link)
+
+    def link_down(self, link: Link) -> None:
+        """Note that a datapath is away."""
+        self._core.datapaths.pop(link.id, None)
+        self._bringup.agreements.pop(link.id, None)
+        LOG.info("datapath %016x is away", link.id)
+
+    def ports_changed(self, link: Link) -> None:
+        """Bring a datapath to agree with its new set of ports."""
+        if link.id in self._core.datapaths and self._core.datapaths[link.id] != link.known_ports():
+            hub.spawn(self._bringup.run, link)
+
+    def refused(self, link: Link, refusal: Refusal) -> None:
+        """Count an entry that a switch would not take."""
+        self._core.tally.count(f"switch-refused {refusal.text}")
+
+    def _ask(self, effects: Iterable[Effect]) -> list[Effect]:
+        now = []
+        for effect in effects:
+            if isinstance(effect, CountEntry):
+                hub.spawn(self._count, effect)
+            else:
+                now.append(effect)
+        return now
+
+    def _count(self, question: CountEntry) -> None:
+        link = self._links.get(question.dpid)
+        if link is None:
+            return
+        try:
+            found = link.dump_flows(cookie=question.cookie, cookie_mask=(1 << 64) - 1)
+        except VfswitchError as error:
+            LOG.warning("datapath %016x: %s", question.dpid, error.message)
+            return
+        answer = EntryCounted(question.cookie, found[0].packets if found else None)
+        self._links.apply(self._core.entry_counted(answer, self._clock()))
+
+    def _tick(self) -> None:
+        while True:
+            hub.sleep(5)
+            self._links.apply(self._core.tick(self._clock()))
+
+    # -- what the shells ask -----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return the policy snapshot in force."""
+        return self._core.policy.snapshot
+
+    def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
+        """Check, keep and install changes as one; see control.service.Service."""
+        with self._lock:
+            before = self.snapshot()
+            after = check(before, changes)
+            faults = missing_ports(after, changes, self._core.datapaths)
+            if faults:
+                raise Invalid("the switch has no such port", faults)
+            plan = plan_change(self._core, after, changes)
+            if dry_run:
+                return _outcome("planned", plan, difference=_difference(plan))
+            away = self._away(needed_hosts(before, after, changes))
+            if away and wait:
+                raise SwitchAway(f"not connected: {', '.join(away)}")
+            self._keeper.keep(changes, before)
+            self._install(plan)
+            self._greet_new_hosts(after)
+            return _outcome("stored" if away else "installed", plan, waiting_for=away)
+
+    def _away(self, hosts: Iterable[str]) -> tuple[str, ...]:
+        known, up = self.snapshot().hosts, self._core.datapaths
+        return tuple(sorted(name for name in hosts if name in known and known[name].dpid not in up))
+
+    def _install(self, plan: PolicyChange) -> None:
+        """Put a change in force and have the switches confirm it; undo it everywhere when one does not."""
+        adopt(self._core, plan)
+        try:
+            for switch in plan.switches:
+                link = self._links.get(switch.dpid)
+                if link is None:
+                    raise SwitchAway(f"datapath {switch.dpid:016x} went away; the change was undone")
+                link.commit(switch)
+        except VfswitchError as error:
+            LOG.warning("change refused and undone: %s", error.message)
+            self._undo(plan)
+            raise
+        self._forget_vanished(plan)
+
+    def _undo(self, plan: PolicyChange) -> None:
+        inverse = [
+            Change(kind=change.kind, key=change.key, value=plan.before.snapshot.get(change.kind, change.key))
+            for change in reversed(plan.changes)
+        ]
+        now = self.snapshot()
+        back = now.changed(inverse)
+        self._keeper.keep(inverse, now)
+        adopt(self._core, plan_change(self._core, back, inverse))
+        for link in self._links.all():
+            if link.id not in self._core.datapaths:
+                continue
+            try:
+                self._bringup.agree(link)
+            except VfswitchError as error:
+                LOG.warning("datapath %016x does not agree and is reconnected: %s", link.id, error.message)
+                link.close()
+
+    def _forget_vanished(self, plan: PolicyChange) -> None:
+        """Take back entries of connections that ended while the change was under way."""
+        for revision in plan.revisions:
+            if revision.new is not None and self._core.flows.get(revision.new.id) is None:
+                for made in revision.new.entries():
+                    dpid = self._core.dpid_of(made.vport)
+                    if dpid is not None:
+                        self._links.apply([Release(dpid, made)])
+
+    def _greet_new_hosts(self, after: Snapshot) -> None:
+        """Bring datapaths to agree that were connected before their host was registered."""
+        registered = {host.dpid for host in after.hosts.values()}
+        for link in self._links.all():
+            if link.id in registered and link.id not in self._core.datapaths:
+                self._core.datapaths[link.id] = link.known_ports()
+                self._bringup.agree(link)
+
+    def hosts(self) -> Iterable[Mapping[str, Any]]:
+        """Return what is known of each host and of each unregistered datapath."""
+        return host_reports(self._core, self._links, self._bringup.agreements)
+
+    def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return unified flows with their counters, ascending by id."""
+        return flow_reports(self._core, self._links, vport, after, limit, self._clock())
+
+    def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return what would become of a packet."""
+        return trace(self._core, vport, Direction(direction), packet)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return counters of the controller and of its vports."""
+        return stats_report(self._core, self._links)
+
+
+def _outcome(
+    state: str, plan: PolicyChange, *, waiting_for: tuple[str, ...] = (), difference: tuple[str, ...] = ()
+) -> Outcome:
+    return Outcome(
+        state=state,
+        generation=plan.after.snapshot.generation,
+        waiting_for=waiting_for,
+        difference=difference,
+        touched_flows=len(plan.revisions) + len(plan.renewed),
+    )
+
+
+def _difference(plan: PolicyChange) -> tuple[str, ...]:
+    """Return what each switch would lose and gain, a line an entry."""
+    hosts = {host.dpid: host.id for host in plan.after.snapshot.hosts.values()}
+    lines = []
+    for switch in plan.switches:
+        name = hosts.get(switch.dpid, f"{switch.dpid:016x}")
+        for sign, entries in (("-", switch.removed), ("+", switch.added)):
+            for made in entries:
+                entry = compile_cached(made) if isinstance(made, CachedEntry) else made
+                lines.append(f"{sign} {name} {show(entry)}")
+    return tuple(lines)

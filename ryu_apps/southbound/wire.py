@@ -1,0 +1,140 @@
+"""Numbers and layouts of OpenFlow 1.4 that the fast paths pack and unpack by themselves."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+from ryu_apps.pipeline.tables import NUMBER, TABLES
+
+VERSION: Final = 5
+NO_BUFFER: Final = 0xFFFFFFFF
+ANY: Final = 0xFFFFFFFF
+
+HEADER: Final = Struct("!BBHI")
+"""version, type, length, xid (OpenFlow 1.4.0, section 7.1.1)."""
+
+HEADER_BYTES: Final = 8
+
+
+class Type(IntEnum):
+    """Message types (OpenFlow 1.4.0, section 7.1.1)."""
+
+    HELLO = 0
+    ERROR = 1
+    ECHO_REQUEST = 2
+    ECHO_REPLY = 3
+    EXPERIMENTER = 4
+    FEATURES_REPLY = 6
+    GET_CONFIG_REPLY = 8
+    SET_CONFIG = 9
+    PACKET_IN = 10
+    FLOW_REMOVED = 11
+    PORT_STATUS = 12
+    PACKET_OUT = 13
+    FLOW_MOD = 14
+    MULTIPART_REQUEST = 18
+    MULTIPART_REPLY = 19
+    BARRIER_REQUEST = 20
+    BARRIER_REPLY = 21
+    ROLE_REPLY = 25
+    GET_ASYNC_REPLY = 27
+    ROLE_STATUS = 30
+    TABLE_STATUS = 31
+    REQUESTFORWARD = 32
+    BUNDLE_CONTROL = 33
+    BUNDLE_ADD_MESSAGE = 34
+
+
+ADD: Final = 0
+DELETE_STRICT: Final = 4
+"""Flow-mod commands (OpenFlow 1.4.0, section 7.3.4.1)."""
+
+SEND_FLOW_REM: Final = 1
+"""Flow-mod flag: tell when the entry goes (OpenFlow 1.4.0, section 7.3.4.1)."""
+
+MATCH_OXM: Final = 1
+"""The only match type (OpenFlow 1.4.0, section 7.2.3.1)."""
+
+GOTO_TABLE: Final = 1
+APPLY_ACTIONS: Final = 4
+"""Instruction types (OpenFlow 1.4.0, section 7.2.4)."""
+
+SET_FIELD: Final = 25
+"""Action type (OpenFlow 1.4.0, section 7.2.5)."""
+
+# Nicira's resubmit to a table: experimenter action 0xffff, vendor 0x2320, subtype 14, in_port unchanged (0xfff8).
+_RESUBMIT: Final = Struct("!HHIHHB3x")
+
+
+def resubmit(table: str) -> bytes:
+    """Return the action that looks the packet up in a table and comes back (Open vSwitch, NXAST_RESUBMIT_TABLE)."""
+    return _RESUBMIT.pack(0xFFFF, 16, 0x2320, 14, 0xFFF8, NUMBER[table])
+
+
+# The header of an OXM field: class, field and "has mask" bit, payload length (OpenFlow 1.4.0, section 7.2.3.2).
+# ip_frag and the registers are Nicira's (Open vSwitch, meta-flow.h).
+OXM: Final = {
+    "in_port": 0x80000004,
+    "eth_dst": 0x80000606,
+    "eth_src": 0x80000806,
+    "eth_type": 0x80000A02,
+    "vlan_vid": 0x80000C02,
+    "ip_dscp": 0x80001001,
+    "ip_proto": 0x80001401,
+    "ipv4_src": 0x80001604,
+    "ipv4_dst": 0x80001804,
+    "tcp_src": 0x80001A02,
+    "tcp_dst": 0x80001C02,
+    "udp_src": 0x80001E02,
+    "udp_dst": 0x80002002,
+    "sctp_src": 0x80002202,
+    "sctp_dst": 0x80002402,
+    "icmpv4_type": 0x80002601,
+    "icmpv4_code": 0x80002801,
+    "arp_op": 0x80002A02,
+    "arp_spa": 0x80002C04,
+    "arp_tpa": 0x80002E04,
+    "arp_sha": 0x80003006,
+    "arp_tha": 0x80003206,
+    "ipv6_src": 0x80003410,
+    "ipv6_dst": 0x80003610,
+    "icmpv6_type": 0x80003A01,
+    "icmpv6_code": 0x80003C01,
+    "ipv6_nd_target": 0x80003E10,
+    "ipv6_nd_sll": 0x80004006,
+    "ipv6_nd_tll": 0x80004206,
+    "reg0": 0x00010004,
+    "reg1": 0x00010204,
+    "reg2": 0x00010404,
+    "reg3": 0x00010604,
+    "ip_frag": 0x00013401,
+}
+
+# Open vSwitch writes the fields of a match in this order; sent in the same one, entries read back byte for byte.
+# It also has every field after its prerequisites, as OpenFlow 1.4.0, section 7.2.3.6 asks for.
+FIELD_ORDER: Final = (
+    "in_port", "eth_src", "eth_dst", "eth_type", "vlan_vid",
+    "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_frag", "ip_dscp", "ip_proto",
+    "tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst",
+    "icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code",
+    "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
+    "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
+    "reg0", "reg1", "reg2", "reg3",
+)  # fmt: skip
+
+TABLE_NAMES: Final = tuple(table.name for table in TABLES)
+
+
+def oxm(name: str) -> bytes:
+    """Return the header bytes of an exact field."""
+    return OXM[name].to_bytes(4, "big")
+
+
+def set_field(name: str, value: int) -> bytes:
+    """Return a set-field action, padded to 8 bytes (OpenFlow 1.4.0, section 7.2.5)."""
+    width = OXM[name] & 0xFF
+    length = (8 + width + 7) // 8 * 8
+    action = SET_FIELD.to_bytes(2, "big") + length.to_bytes(2, "big") + oxm(name) + value.to_bytes(width, "big")
+    return action.ljust(length, b"\0")

@@ -1,0 +1,55 @@
+"""The OpenFlow shell: the Ryu application that drives the datapaths."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from pathlib import Path
+from typing import Any, ClassVar
+
+from platformdirs import user_state_path
+from ryu import cfg
+from ryu.base import app_manager
+from ryu.ofproto import ofproto_v1_4
+
+from ryu_apps.control.core import ControlCore
+from ryu_apps.engine.policy import compile_policy
+from ryu_apps.pipeline.cookie import FLOW_IDS
+from ryu_apps.southbound.context import SwitchContext
+from ryu_apps.southbound.service import SwitchService
+from ryu_apps.store.keeper import StoreKeeper
+
+LOG = logging.getLogger("vfswitch")
+
+CONF = cfg.CONF
+CONF.register_opts([cfg.StrOpt("vfswitch_state", default=None, help="file that keeps the policy (SQLite)")])
+CONF.set_default("ofp_listen_host", "127.0.0.1")
+
+# Ryu reads this name: no handler of ours names OpenFlow events, from which it would see that its listener is needed.
+_REQUIRED_APP = ["ryu.controller.ofp_handler"]
+
+
+def state_path() -> Path:
+    """Return where the policy is kept: the option, the environment, or the user's state directory."""
+    named = CONF.vfswitch_state or os.environ.get("VFSWITCH_STATE")
+    return Path(named) if named else user_state_path("vfswitch") / "state.sqlite3"
+
+
+class VSwitch(app_manager.RyuApp):  # type: ignore[misc]
+    """Restores the policy and answers the datapaths."""
+
+    OFP_VERSIONS: ClassVar = [ofproto_v1_4.OFP_VERSION]
+    _CONTEXTS: ClassVar = {"vfswitch": SwitchContext}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        context: SwitchContext = kwargs["vfswitch"]
+        keeper = StoreKeeper(state_path())
+        snapshot = keeper.restored
+        # Ids of flows begin anywhere, so that those of entries left by an earlier run are not met again soon.
+        core = ControlCore(compile_policy(snapshot), first_flow_id=random.randrange(1, FLOW_IDS))
+        context.service = SwitchService(core, keeper)
+        LOG.info("state in %s: generation %d, %d vports, %d groups restored",
+                 keeper.path, snapshot.generation, len(snapshot.vports), len(snapshot.groups))
+        LOG.info("OpenFlow 1.4 on %s:%s", CONF.ofp_listen_host, CONF.ofp_tcp_listen_port or "6633 and 6653")

@@ -1,0 +1,1 @@
+"""The three tiers of tests: unit, ovs and mininet."""

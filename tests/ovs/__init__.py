@@ -1,0 +1,1 @@
+"""The switch tier: a private Open vSwitch with dummy ports; needs no root."""

@@ -1,0 +1,1 @@
+"""A private Open vSwitch and what can be read from it."""

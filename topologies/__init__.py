@@ -1,0 +1,1 @@
+"""Mininet topologies; each file carries a `topos` table for `mn --custom`."""

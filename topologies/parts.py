@@ -1,0 +1,118 @@
+"""The nodes that the topologies are built of: NIC bridge, top-of-rack switch, host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mininet.node import Host, OVSSwitch
+from mininet.topo import Topo
+
+OPENFLOW = "OpenFlow14"
+EXTERNAL_HOST = 0xFE  # last byte of the external host's addresses
+
+
+class UserspaceBridge(OVSSwitch):
+    """An Open vSwitch bridge that needs no kernel module and stays isolating without a controller."""
+
+    def __init__(self, name: str, **params: Any) -> None:
+        params |= {"datapath": "user", "protocols": OPENFLOW, "failMode": "secure", "inband": False}
+        # One second is the shortest that Open vSwitch takes: a restarted controller is found in that time.
+        params |= {"reconnectms": 1000}
+        # In a batch the bridge would not exist yet when start() returns.
+        super().__init__(name, **(params | {"batch": False}))
+        # mn asks every switch to listen for ovs-ofctl on a TCP port; the bridge's own socket does that, guarded.
+        self.listenPort = None
+
+    def start(self, controllers: list[Any]) -> None:
+        """Create the bridge and connect it."""
+        super().start(controllers)
+        # Else the host's own IPv6 announces itself through every port, as if a VM had spoken.
+        for interface in [self.name, *(port.name for port in self.intfList() if port.name != "lo")]:
+            self.cmd(f"sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=1")
+
+    def dpctl(self, *args: Any) -> str:
+        """Return the output of ovs-ofctl, in the one OpenFlow version that the bridge speaks."""
+        return str(self.cmd("ovs-ofctl", "-O", OPENFLOW, args[0], self, *args[1:]))
+
+
+class NicBridge(UserspaceBridge):
+    """The embedded switch of a host's SR-IOV network card; its ports are representors and the uplink."""
+
+    def start(self, controllers: list[Any]) -> None:
+        """Create the bridge, connect it, and notice a silent controller within seconds."""
+        super().start(controllers)
+        for uuid in self.controllerUUIDs(update=True):
+            self.vsctl("set", "controller", uuid, "inactivity_probe=5000")
+
+
+class TopOfRack(UserspaceBridge):
+    """A plain learning switch that takes no orders from the controller; tags pass unchanged."""
+
+    # A host's frames carry the tag of the VF that sends, the replies another one. Learning per VLAN
+    # would never see the destination and flood everything, so one address table serves all VLANs.
+    FLOWS = (
+        "table=0,actions=learn(table=1,idle_timeout=300,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])"
+        ",resubmit(,1)",
+        "table=1,priority=0,actions=flood",
+    )
+
+    def start(self, controllers: list[Any]) -> None:
+        """Create the bridge without a controller and give it its two entries."""
+        super().start([])
+        for flow in self.FLOWS:
+            self.dpctl("add-flow", f"'{flow}'")
+
+
+class EndHost(Host):
+    """A VM or an external machine, with one interface, both address families, and no offloads."""
+
+    # No duplicate address detection and no search for routers: addresses work at once, and a silent
+    # host is silent. IPv6 waits for the MAC address: an interface comes up with a random one first.
+    QUIET = ("accept_ra=0", "router_solicitations=0", "accept_dad=0", "dad_transmits=0", "disable_ipv6=1")
+
+    def __init__(self, name: str, **params: Any) -> None:
+        super().__init__(name, **params)
+        for setting in self.QUIET:
+            self.cmd(f"sysctl -qw net.ipv6.conf.default.{setting}")
+
+    def config(self, ip6: str | None = None, **params: Any) -> dict[str, Any]:
+        """Return what was configured: addresses, and checksums and segments made by the host itself."""
+        interface = self.defaultIntf().name
+        # The userspace datapath sees frames as they are on a wire: no card fills in sums or cuts segments.
+        self.cmd(f"ethtool -K {interface} rx off tx off tso off gso off gro off")
+        done: dict[str, Any] = super().config(**params)
+        self.cmd(f"sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=0")
+        if ip6:
+            self.cmd(f"ip -6 address replace {ip6} dev {interface} nodad")
+        return done
+
+
+def address_params(number: int) -> dict[str, str]:
+    """Return MAC and addresses of end host `number` (1–254): 10.0.0.N/24, fd00::N/64."""
+    return {
+        "ip": f"10.0.0.{number}/24",
+        "ip6": f"fd00::{number:x}/64",
+        "mac": f"02:00:00:00:00:{number:02x}",
+    }
+
+
+def add_nic_bridge(topo: Topo, number: int) -> str:
+    """Return the name of a new NIC bridge: h1, h2, …, with the datapath id of the same number."""
+    return str(topo.addSwitch(f"h{number}", cls=NicBridge, dpid=f"{number:x}"))
+
+
+def add_vm(topo: Topo, bridge: str, vf: int, number: int) -> str:
+    """Return the name of a new VM `number` on VF `vf` of the bridge; the representor has port number `vf`."""
+    name = str(topo.addHost(f"vm{number}", cls=EndHost, **address_params(number)))
+    topo.addLink(name, bridge, intfName1=f"{name}-eth0", intfName2=f"{bridge}-vf{vf}", port2=vf)
+    return name
+
+
+def add_uplink(topo: Topo, bridge: str, port_no: int, peer: str, **peer_params: Any) -> None:
+    """Connect the bridge's uplink to its peer: a top-of-rack switch or an external host."""
+    topo.addLink(bridge, peer, intfName1=f"{bridge}-uplink", port1=port_no, **peer_params)
+
+
+def add_external_host(topo: Topo) -> str:
+    """Return the name of the external host, a machine that no NIC bridge stands before."""
+    return str(topo.addHost("ext", cls=EndHost, **address_params(EXTERNAL_HOST)))
