@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -50,6 +51,9 @@ class VSwitch(app_manager.RyuApp):  # type: ignore[misc]
         # Ids of flows begin anywhere, so that those of entries left by an earlier run are not met again soon.
         core = ControlCore(compile_policy(snapshot), first_flow_id=random.randrange(1, FLOW_IDS))
         context.service = SwitchService(core, keeper)
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        gc.set_threshold(20_000, 50, 100)
         LOG.info("state in %s: generation %d, %d vports, %d groups restored",
                  keeper.path, snapshot.generation, len(snapshot.vports), len(snapshot.groups))
         LOG.info("OpenFlow 1.4 on %s:%s", CONF.ofp_listen_host, CONF.ofp_tcp_listen_port or "6633 and 6653")

@@ -116,17 +116,15 @@ class ControlCore:
 
     def dpid_of(self, number: int) -> int | None:
         """Return the datapath that a vport is on, None when it is not connected."""
-        vport = self.policy.vports.get(number)
-        if vport is None:
-            return None
-        dpid = self.policy.snapshot.hosts[vport.host].dpid
+        dpid = self.policy.dpids.get(number)
         return dpid if dpid in self.datapaths else None
 
     def _meet(
         self, segment: Segment, vport: Vport, direction: Direction, key: FlowKey, now_s: float
     ) -> tuple[UnifiedFlow | None, list[Effect]]:
         """Return the flow that a packet belongs to, found or begun, and the entries to install for it."""
-        known = self.flows.find(connection_id(segment.number, key))
+        connection = connection_id(segment.number, key)
+        known = self.flows.find(connection)
         for flow in known:
             for (leg, seen), made in zip(flow.legs(), flow.entries(), strict=True):
                 if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
@@ -149,7 +147,7 @@ class ControlCore:
         effects = [effect for flow in known if plan.allow and not parent for effect in self.remove_flow(flow)]
         generation = self.policy.snapshot.generation
         flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)
-        self.flows.add(flow)
+        self.flows.add(flow, connection)
         return flow, effects + self._install(flow)
 
     def _install(self, flow: UnifiedFlow) -> list[Effect]:

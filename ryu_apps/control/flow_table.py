@@ -12,10 +12,10 @@ from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.key_rows import KeyRows
 from ryu_apps.control.plan_index import PlanIndex, RuleName
 from ryu_apps.engine.connection import Leg, Plan
-from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.match import Condition
 from ryu_apps.pipeline.cached import CachedEntry, cached
-from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass
+from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass, of_vport
 
 
 class UnifiedFlow(NamedTuple):
@@ -40,13 +40,20 @@ class UnifiedFlow(NamedTuple):
 
     def entries(self) -> Iterator[CachedEntry]:
         """Yield the entry of every leg, those of the first packet's way first."""
-        forward = len(self.plan.forward)
-        for position, (leg, key) in enumerate(self.plan.legs(self.key)):
-            entry_class = EntryClass.FORWARD if position < forward else EntryClass.REPLY
-            if self.parent:
-                entry_class = EntryClass.EXTRA
-            cookie = Cookie(entry_class, self.generation, leg.vport, self.id).pack()
-            yield cached(leg, key, self.segment, cookie)
+        segment = self.segment
+        entry_class = EntryClass.EXTRA if self.parent else EntryClass.FORWARD
+        cookie = Cookie(entry_class, self.generation, 0, self.id).pack()
+        key = self.key
+        for leg in self.plan.forward:
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport))
+            key = leg.verdict.edit.apply(key)
+        if not self.plan.reply:
+            return
+        key = reverse(key)
+        cookie = Cookie(EntryClass.REPLY, self.generation, 0, self.id).pack()
+        for leg in self.plan.reply:
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport))
+            key = leg.verdict.edit.apply(key)
 
 
 class FlowTable:
@@ -131,8 +138,8 @@ class FlowTable:
             if flow_id not in self._slots:
                 return flow_id
 
-    def add(self, flow: UnifiedFlow) -> None:
-        """Keep a flow; one with the same id must have been removed."""
+    def add(self, flow: UnifiedFlow, connection: int | None = None) -> None:
+        """Keep a flow; one with the same id must have been removed. Its connection id may be given if known."""
         slot = self._free.pop() if self._free else len(self._records)
         if slot == len(self._records):
             self._records.append(flow)
@@ -140,12 +147,13 @@ class FlowTable:
             self._records[slot] = flow
         self._slots[flow.id] = slot
         self._rows.put(slot, flow.key, self._plans.join(flow.plan))
-        for connection in _connections(flow):
-            known = self._by_connection.get(connection)
+        connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
+        for found_by in connections:
+            known = self._by_connection.get(found_by)
             if known is None:
-                self._by_connection[connection] = flow.id
+                self._by_connection[found_by] = flow.id
             else:
-                self._by_connection[connection] = (*((known,) if isinstance(known, int) else known), flow.id)
+                self._by_connection[found_by] = (*((known,) if isinstance(known, int) else known), flow.id)
         if flow.parent:
             self._variants.setdefault(flow.parent, set()).add(flow.id)
         first = flow.plan.forward[0].vport

@@ -10,7 +10,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.icmp_error import is_icmp_error
 from ryu_apps.control.variant import same_packets
-from ryu_apps.engine.connection import Leg, Plan, connect, owner
+from ryu_apps.engine.connection import Leg, Plan, connect, owner, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import steps, walk
@@ -75,10 +75,10 @@ def _plan(
         for position, (leg, seen) in enumerate(flow.legs()):
             if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
                 way = flow.plan.forward if position < len(flow.plan.forward) else flow.plan.reply
-                return Plan(way[way.index(leg) :], ()), flow
+                return plan_of(core.policy, way[way.index(leg) :], ()), flow
     if _by_packet(core, vport, direction, key):
         view = core.policy.view(vport, direction)
-        return Plan((Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None
+        return plan_of(core.policy, (Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None
     return connect(core.policy, segment.id, vport, direction, key), None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ryu_apps.control.flow_table import UnifiedFlow
-from ryu_apps.engine.connection import Leg, Plan, connect
+from ryu_apps.engine.connection import Leg, Plan, connect, plan_of
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.walk import walk_reply
 from ryu_apps.model.flow_key import Family, FlowKey
@@ -37,11 +37,11 @@ def variant_plan(
     forward, reply = legs[: len(flow.plan.forward)], legs[len(flow.plan.forward) :]
     for leg, seen in forward:
         if leg.vport == vport.number and leg.direction is direction and _same_ends(seen, key):
-            return Plan(connect(policy, segment.id, vport, direction, key).forward, ())
+            return plan_of(policy, connect(policy, segment.id, vport, direction, key).forward, ())
     for leg, seen in reply:
         if leg.vport == vport.number and leg.direction is direction and _same_ends(seen, key):
             opened, opened_key = next((first, at) for first, at in forward if first.vport == vport.number)
             view = policy.view(vport, direction)
             verdict = walk_reply(view, key, opened.verdict, opened_key)
-            return Plan((Leg(vport.number, direction, verdict, view.uses_dscp),), ())
+            return plan_of(policy, (Leg(vport.number, direction, verdict, view.uses_dscp),), ())
     return None

@@ -109,6 +109,13 @@ class GroupClassifier:
     families: Mapping[Family, FamilyClassifier]
     uses_dscp: bool
 
+    def relevant(self, family: Family) -> int:
+        """Return the key bits of a family that any rule looks at."""
+        mask = 0
+        for shape in self.families[family].shapes if family in self.families else ():
+            mask |= shape.mask | (0xFFFF0000 if shape.src_ranged else 0) | (0xFFFF if shape.dst_ranged else 0)
+        return mask
+
     def find(self, family: Family, bits: int) -> Ruling | None:
         """Return the ruling of the best matching rule, None when no rule of the group matches."""
         classifier = self.families.get(family)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ruling import Verdict
+from ryu_apps.engine.view import MOST_REMEMBERED
 from ryu_apps.engine.walk import walk, walk_reply
-from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import FlowKey, reverse
+from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
+
+_ETH_DST_SHIFT: Final = {
+    Family.LINK: 80,
+    Family.IPV4: 192,
+    Family.IPV6: 384,
+    Family.ARP: 192,
+    Family.ND: 384,
+}
 
 
 class Leg(NamedTuple):
@@ -27,25 +35,19 @@ class Leg(NamedTuple):
     exact_dscp: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """What policy says of one connection: the legs of its packets in order, and those of its replies.
 
-    Flows of one kind share one plan; keys are not part of it.
+    Flows of one kind share one plan object, which is compared by identity; keys are not part of it.
+    allow: every leg of the first packet allows it.
+    edits: some leg edits packets, so that their keys differ from leg to leg.
     """
 
     forward: tuple[Leg, ...]
     reply: tuple[Leg, ...]
-
-    @property
-    def edits(self) -> bool:
-        """Return whether any leg edits packets, so that their keys differ from leg to leg."""
-        return any(leg.verdict.edit.edits for leg in (*self.forward, *self.reply))
-
-    @property
-    def allow(self) -> bool:
-        """Return whether every leg of the first packet allows it."""
-        return all(leg.verdict.allow for leg in self.forward)
+    allow: bool
+    edits: bool
 
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""
@@ -58,8 +60,49 @@ class Plan:
             key = leg.verdict.edit.apply(key)
 
 
+class Course(NamedTuple):
+    """What is remembered for one vport, direction, family and destination MAC.
+
+    relevant: the key bits that any rule on the way looks at; plans: by these bits.
+    """
+
+    relevant: int
+    plans: dict[int, Plan]
+
+
 def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> Plan:
     """Return the plan of a connection whose first packet was met at a vport.
+
+    It is remembered where every layer keeps state and none edits: then it depends only on the bits that rules look at.
+    """
+    family, bits = key
+    near = segment, vport.number, direction, family, bits >> _ETH_DST_SHIFT[family]
+    course: Course | None = policy.courses.get(near)
+    if course is None:
+        if len(policy.courses) >= MOST_REMEMBERED:
+            policy.courses.clear()
+        course = policy.courses[near] = Course(_relevant(policy, segment, vport, direction, key), {})
+    relevant = bits & course.relevant
+    plan = course.plans.get(relevant)
+    if plan is None:
+        plan = connect_layers(policy, segment, vport, direction, key)
+        if not plan.edits and all(
+            policy.view(policy.vports[leg.vport], leg.direction).stateful for leg in plan.forward
+        ):
+            if len(course.plans) >= MOST_REMEMBERED:
+                course.plans.clear()
+            course.plans[relevant] = plan
+    return plan
+
+
+def _relevant(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> int:
+    relevant = policy.view(vport, direction).relevant[key.family]
+    receiver = owner(policy, segment, key) if direction is Direction.OUTBOUND else None
+    return relevant | (policy.view(receiver, Direction.INBOUND).relevant[key.family] if receiver else 0)
+
+
+def connect_layers(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> Plan:
+    """Return the plan of a connection whose first packet was met at a vport, from the layers of every leg.
 
     Met outbound, a receiving vport of ours is asked too; met inbound, the sender is outside.
     Order: the sender's layers, delivery by the edited MAC, the receiver's layers; replies the same way back.
@@ -79,13 +122,29 @@ def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, ke
             if not answered.verdict.allow:
                 break
             back = answered.verdict.edit.apply(back)
-    return Plan(tuple(leg for leg, _ in forward), tuple(reply))
+    return plan_of(policy, tuple([leg for leg, _ in forward]), tuple(reply))
+
+
+def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) -> Plan:
+    """Return the one plan object of a policy with these legs."""
+    met = (*forward, None, *reply)
+    known: Plan | None = policy.plans.get(met)
+    if known is not None:
+        return known
+    legs = (*forward, *reply)
+    edits = any(leg.verdict.edit.edits for leg in legs)
+    plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits)
+    # A translation back is the connection's own: such a plan is met once.
+    if not any(leg.verdict.translates for leg in forward):
+        if len(policy.plans) >= MOST_REMEMBERED:
+            policy.plans.clear()
+        policy.plans[met] = plan
+    return plan
 
 
 def owner(policy: Policy, segment: str, key: FlowKey) -> Vport | None:
     """Return the vport that a unicast key's destination MAC belongs to, None when it is outside."""
-    name = policy.directory.owner(segment, FIELDS["eth_dst"].get(key))
-    return None if name is None else policy.snapshot.vports[name]
+    return policy.directory.owner(segment, key.bits >> _ETH_DST_SHIFT[key.family])
 
 
 def _pass(

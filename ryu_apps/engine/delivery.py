@@ -12,19 +12,23 @@ from ryu_apps.model.policy import Snapshot
 class Directory:
     """Who owns which MAC in which segment; routes stand before vports."""
 
-    owners: dict[tuple[str, int], str | None]
+    owners: dict[tuple[str, int], Vport | None]
 
-    def owner(self, segment: str, eth_dst: int) -> str | None:
+    def owner(self, segment: str, eth_dst: int) -> Vport | None:
         """Return the vport that frames for a MAC go to, None when they leave for the outside."""
         return self.owners.get((segment, eth_dst))
 
 
 def directory(snapshot: Snapshot) -> Directory:
     """Return the delivery table of a snapshot."""
-    owners: dict[tuple[str, int], str | None] = {
-        (segment, vport.mac): vport.id for vport in snapshot.vports.values() for segment in vport.segments
+    vports = snapshot.vports
+    owners: dict[tuple[str, int], Vport | None] = {
+        (segment, vport.mac): vport for vport in vports.values() for segment in vport.segments
     }
-    owners |= {(route.segment, route.eth_dst): route.vport for route in snapshot.routes.values()}
+    owners |= {
+        (route.segment, route.eth_dst): None if route.vport is None else vports[route.vport]
+        for route in snapshot.routes.values()
+    }
     return Directory(owners)
 
 

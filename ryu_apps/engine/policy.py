@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ryu_apps.engine.classifier import GroupClassifier, classify, reclassify
 from ryu_apps.engine.delivery import Directory, directory
@@ -22,7 +23,13 @@ class Policy:
     directory: Directory
     vports: dict[int, Vport]
     segments: dict[int, Segment]
+    dpids: dict[int, int]
+    """The datapath of each vport, by the vport's number."""
     views: dict[tuple[int, Direction], View] = field(default_factory=dict)
+    # Plans already made, by their legs: flows of one kind share one plan object.
+    plans: dict[Any, Any] = field(default_factory=dict)
+    # Plans already reached, by where the first packet was met and where it goes.
+    courses: dict[Any, Any] = field(default_factory=dict)
 
     def view(self, vport: Vport, direction: Direction) -> View:
         """Return the view of a vport in a direction."""
@@ -61,7 +68,7 @@ def recompile(before: Policy, after: Snapshot, changes: Iterable[Change]) -> Pol
         return _policy(after, classifiers)
     groups = [key for key in touched if key in before.classifiers or key in classifiers]
     kept = {} if _alters_layers(changes) else _unaffected_views(before, after, groups)
-    return Policy(after, classifiers, before.directory, before.vports, before.segments, kept)
+    return Policy(after, classifiers, before.directory, before.vports, before.segments, before.dpids, kept)
 
 
 def _alters_layers(changes: Iterable[Change]) -> bool:
@@ -87,4 +94,5 @@ def _policy(snapshot: Snapshot, classifiers: dict[GroupKey, GroupClassifier]) ->
         directory(snapshot),
         {vport.number: vport for vport in snapshot.vports.values()},
         {segment.number: segment for segment in snapshot.segments.values()},
+        {vport.number: snapshot.hosts[vport.host].dpid for vport in snapshot.vports.values()},
     )

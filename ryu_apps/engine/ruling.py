@@ -48,12 +48,16 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What all layers of one vport and direction say of a packet, and how each contributed."""
+    """What all layers of one vport and direction say of a packet, and how each contributed.
+
+    Verdicts are compared by identity; `same_effect` compares what they do.
+    """
 
     rulings: tuple[Ruling, ...]
     allow: bool
     edit: Transposition
     idle_timeout_s: int | None
+    translates: bool
 
     def same_effect(self, other: Verdict) -> bool:
         """Return whether the switch would treat packets alike under both."""
@@ -67,7 +71,8 @@ def conclude(rulings: tuple[Ruling, ...]) -> Verdict:
         edit = edit.then(ruling.edit)
     timeouts = [ruling.idle_timeout_s for ruling in rulings if ruling.idle_timeout_s is not None]
     allow = all(ruling.allow for ruling in rulings)
-    return Verdict(rulings, allow, edit if allow else IDENTITY, min(timeouts, default=None))
+    translates = any(ruling.translates for ruling in rulings)
+    return Verdict(rulings, allow, edit if allow else IDENTITY, min(timeouts, default=None), translates)
 
 
 NO_LAYERS: Final = conclude(())

@@ -8,6 +8,7 @@ from typing import Final
 
 from ryu_apps.engine.classifier import GroupClassifier
 from ryu_apps.engine.ruling import Ruling, Verdict, conclude
+from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import Family
 from ryu_apps.model.network import Vport
 from ryu_apps.model.policy import GroupKey, Snapshot
@@ -15,6 +16,10 @@ from ryu_apps.model.rules import Direction, Group, Layer
 
 # The guard answers for these; a layer speaks only by a rule that names them, never by its default.
 NEIGHBOUR: Final = frozenset({Family.ARP, Family.ND})
+
+
+# How many verdicts of one kind are remembered; then they are reached again. A VM chooses what packets it sends.
+MOST_REMEMBERED: Final = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,23 @@ class View:
     uses_dscp: bool
     asks_arp: bool
     asks_nd: bool
+    stateful: bool
+    """Every layer keeps state, so that what a connection opened answers for its replies."""
+    established: Verdict
+    """The verdict on a reply where every layer keeps state and none translates."""
+    relevant: tuple[int, ...]
+    """By family, the key bits that any rule looks at: packets that agree in these have one verdict."""
     # Verdicts already met, by their rulings: flows of one kind share one verdict object.
     verdicts: dict[tuple[Ruling, ...], Verdict] = field(default_factory=dict, compare=False)
+    # Verdicts already reached, by family and relevant bits: most connections differ only in what no rule looks at.
+    walked: tuple[dict[int, Verdict], ...] = field(default_factory=lambda: tuple({} for _ in Family), compare=False)
 
     def verdict(self, rulings: tuple[Ruling, ...]) -> Verdict:
         """Return the one verdict object for these rulings."""
         found = self.verdicts.get(rulings)
         if found is None:
+            if len(self.verdicts) >= MOST_REMEMBERED:
+                self.verdicts.clear()
             found = self.verdicts[rulings] = conclude(rulings)
         return found
 
@@ -81,10 +96,22 @@ def compile_view(
     used = [classifiers[group.layer, group.id] for group in groups]
     return View(
         compiled,
+        stateful=all(layer.stateful for layer in compiled),
+        established=conclude(tuple(layer.established for layer in compiled)),
+        relevant=tuple(_relevant(family, used) for family in Family),
         uses_dscp=any(classifier.uses_dscp for classifier in used),
         asks_arp=any(Family.ARP in classifier.families for classifier in used),
         asks_nd=any(Family.ND in classifier.families for classifier in used),
     )
+
+
+def _relevant(family: Family, used: Iterable[GroupClassifier]) -> int:
+    """Return the bits that rules of these groups look at; the protocol always, since edits of ports depend on it."""
+    proto = FIELDS["ip_proto"]
+    mask = proto.full << proto.shifts[family] if family in proto.shifts else 0
+    for classifier in used:
+        mask |= classifier.relevant(family)
+    return mask
 
 
 def _compile_layer(

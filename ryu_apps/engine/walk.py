@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from ryu_apps.engine.ruling import Ruling, Verdict, conclude
-from ryu_apps.engine.view import View
+from ryu_apps.engine.view import MOST_REMEMBERED, View
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.transposition import Transposition, transposition
@@ -22,7 +22,20 @@ _MIRROR: Final = MIRROR | {second: first for first, second in MIRROR.items()}
 
 
 def walk(view: View, key: FlowKey) -> Verdict:
-    """Return the verdict on the first packet of a connection.
+    """Return the verdict on the first packet of a connection, remembered where only irrelevant bits are new."""
+    family, bits = key
+    walked = view.walked[family]
+    relevant = bits & view.relevant[family]
+    verdict = walked.get(relevant)
+    if verdict is None:
+        if len(walked) >= MOST_REMEMBERED:
+            walked.clear()
+        verdict = walked[relevant] = walk_layers(view, key)
+    return verdict
+
+
+def walk_layers(view: View, key: FlowKey) -> Verdict:
+    """Return the verdict on the first packet of a connection, from the layers one by one.
 
     Each layer sees the packet as the layers before it have left it (US 8,930,690).
     """
@@ -51,6 +64,8 @@ def walk_reply(view: View, key: FlowKey, forward: Verdict, forward_key: FlowKey)
     A stateful layer lets the reply pass and a layer that translated translates back; other layers are asked as usual,
     but a translation is decided by the first packet alone, so a rule that would translate lets the reply pass as it is.
     """
+    if view.stateful and not forward.translates:
+        return view.established
     opened = {ruling.layer: (ruling, seen) for ruling, seen in steps(forward, forward_key)}
     rulings: list[Ruling] = []
     translated = False

@@ -31,6 +31,8 @@ class Transposition:
 
     def apply(self, key: FlowKey) -> FlowKey:
         """Return the key after the edit; fields that the packet does not have are passed over."""
+        if not self.edits:
+            return key
         bits = key.bits
         for name, value in self.on(key):
             field = FIELDS[name]

@@ -150,16 +150,16 @@ def _deliver_segment(
     policy: Policy, host: Host, segment: Segment, local: list[Vport], uplink: int | None
 ) -> Iterator[FlowEntry]:
     here = {vport.id: vport for vport in local}
-    for (name, mac), vport_id in policy.directory.owners.items():
+    for (name, mac), owner in policy.directory.owners.items():
         if name != segment.id:
             continue
         match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": mac}
-        if vport_id in here:
-            to = SetField(RECEIVER, here[vport_id].number)
+        if owner is not None and owner.id in here:
+            to = SetField(RECEIVER, owner.number)
             yield entry("deliver", 100, match, to, goto="inbound", cookie=_BASE)
-        elif vport_id is not None and policy.snapshot.vports[vport_id].host == host.id:
+        elif owner is not None and owner.host == host.id:
             yield entry("deliver", 100, match, cookie=_BASE)
-        elif vport_id is not None:
+        elif owner is not None:
             yield entry("deliver", 80, match, SetField(EXIT, EXIT_AS_VF), goto="egress", cookie=_BASE)
     not_local = Cookie(EntryClass.GUARD, detail=Refusal.NOT_LOCAL).pack()
     from_uplink: dict[str, MatchValue] = {SEGMENT: segment.number, SENDER: 0}

@@ -17,6 +17,7 @@ CACHED_PRIORITY: Final = 100
 # Idle time after which the switch removes an entry, by IP protocol; per-rule values stand before these.
 IDLE_TIMEOUTS_S: Final = {6: 300, 17: 60, 132: 300}
 OTHER_IDLE_TIMEOUT_S: Final = 30
+_PROTO_SHIFT: Final = FIELDS["ip_proto"].shifts
 # A refused packet's entry spares the controller a flood, and must not outlive its cause by long.
 DENY_IDLE_TIMEOUT_S: Final = 10
 DENY_HARD_TIMEOUT_S: Final = 60
@@ -41,21 +42,20 @@ class CachedEntry(NamedTuple):
 
 def cached(leg: Leg, key: FlowKey, segment: int, cookie: int) -> CachedEntry:
     """Return the entry of a leg whose packets have this key."""
-    verdict = leg.verdict
+    vport, direction, verdict, exact_dscp = leg
     if verdict.allow:
         idle, hard = verdict.idle_timeout_s or idle_timeout_s(key), 0
     else:
         idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
-    return CachedEntry(
-        cookie, leg.direction, segment, leg.vport, key, leg.exact_dscp, verdict.allow, verdict.edit, idle, hard
-    )
+    return CachedEntry(cookie, direction, segment, vport, key, exact_dscp, verdict.allow, verdict.edit, idle, hard)
 
 
 def idle_timeout_s(key: FlowKey) -> int:
     """Return the idle timeout of a key's protocol, in seconds."""
-    if key.family not in (Family.IPV4, Family.IPV6):
-        return OTHER_IDLE_TIMEOUT_S
-    return IDLE_TIMEOUTS_S.get(FIELDS["ip_proto"].get(key), OTHER_IDLE_TIMEOUT_S)
+    shift = _PROTO_SHIFT.get(key.family)
+    return (
+        OTHER_IDLE_TIMEOUT_S if shift is None else IDLE_TIMEOUTS_S.get(key.bits >> shift & 0xFF, OTHER_IDLE_TIMEOUT_S)
+    )
 
 
 def compile_cached(made: CachedEntry) -> FlowEntry:

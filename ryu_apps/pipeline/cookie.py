@@ -87,6 +87,11 @@ class Cookie(NamedTuple):
         )
 
 
+def of_vport(cookie: int, vport: int) -> int:
+    """Return a cookie that names no vport with this one in it."""
+    return cookie | vport << 28
+
+
 def unpack(cookie: int) -> Cookie | None:
     """Return a cookie's fields, None when the entry is not ours."""
     if cookie >> 56 != MARK:

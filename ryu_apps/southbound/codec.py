@@ -1,4 +1,4 @@
-"""Flow entries as flow-mods: the general way, for any entry; Ryu's serializer writes the same bytes, 20 times slower."""
+"""Flow entries as flow-mods, the general way: for any entry, and the plain twin of the templates."""
 
 from __future__ import annotations
 

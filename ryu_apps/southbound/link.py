@@ -9,7 +9,6 @@ from socket import SHUT_RDWR, SHUT_WR
 from typing import TYPE_CHECKING, Any, Final
 
 import eventlet
-from eventlet.hubs import trampoline
 from ryu.controller.controller import Datapath
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from ryu.lib.dpid import dpid_to_str
@@ -21,6 +20,7 @@ from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import bundle, flow_dump, hello, ports
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.outbox import WOULD_BLOCK, Outbox
+from ryu_apps.southbound.readable import Readable
 from ryu_apps.southbound.receiver import Receiver
 from ryu_apps.southbound.requests import Exchange
 from ryu_apps.southbound.wire import HEADER, VERSION, Type
@@ -57,6 +57,7 @@ class Link(Datapath):
         self.raw: Any = getattr(socket, "fd", socket)
         self.outbox = Outbox(self.raw, self.limits, self.give_up)
         self._receiver = Receiver(self)
+        self._readable = Readable(self.raw)
         self._heard_s = self.clock()
         self._lingers = False
 
@@ -193,6 +194,7 @@ class Link(Datapath):
             self.close()
             keeper.kill()
             self._linger()
+            self._readable.stop()
             self.links.loops.discard(eventlet.getcurrent())
             self.socket.close()
 
@@ -203,7 +205,7 @@ class Link(Datapath):
                 try:
                     self._lingers = bool(self.raw.recv(_RECEIVE_BYTES))
                 except WOULD_BLOCK:
-                    trampoline(self.raw, read=True)
+                    self._readable.wait()
 
     def _receive_loop(self) -> None:
         raw, take, clock, turn_s = self.raw, self._receiver.take, self.clock, self.limits.turn_s
@@ -213,7 +215,7 @@ class Link(Datapath):
             try:
                 data = raw.recv(_RECEIVE_BYTES)
             except WOULD_BLOCK:
-                trampoline(raw, read=True)
+                self._readable.wait()
                 turn_ends_s = clock() + turn_s
                 continue
             except OSError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ryu_apps.southbound.link import Link
 
 _PACKET_IN: Final = int(Type.PACKET_IN)
-_FLOW_REMOVED: Final = int(Type.FLOW_REMOVED)
+_INLINE: Final = frozenset({int(Type.PACKET_IN), int(Type.FLOW_REMOVED)})
 _BEFORE_VERSION: Final = frozenset({Type.HELLO, Type.ERROR, Type.ECHO_REQUEST, Type.ECHO_REPLY})
 _LOOK_AT_CLOCK_EVERY: Final = 64
 
@@ -50,7 +50,7 @@ class Receiver:
                 break
             if version != VERSION and link.state != HANDSHAKE_DISPATCHER:
                 raise Malformed("version")
-            if kind == _PACKET_IN or kind == _FLOW_REMOVED:
+            if kind in _INLINE:
                 self._event(kind, xid, data, at, length, now_s)
             else:
                 self._message(kind, xid, data[at : at + length])

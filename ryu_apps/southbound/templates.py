@@ -6,18 +6,19 @@ The plain twin is `codec.flow_mod(compile_cached(entry))`, whose bytes these equ
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
+from struct import Struct, calcsize
 from typing import Final
 
 from ryu_apps.model.fields import SETTABLE
-from ryu_apps.model.flow_key import ETH_IPV4, ETH_IPV6, KEY_BYTES, PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
+from ryu_apps.model.flow_key import KEY_BYTES, Family, FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition, transposition
-from ryu_apps.pipeline.cached import CACHED_PRIORITY, PORT_FIELDS, CachedEntry, compile_cached, edit_actions
+from ryu_apps.pipeline.cached import CACHED_PRIORITY, CachedEntry, compile_cached, edit_actions
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import wire
 from ryu_apps.southbound.codec import flow_mod
+from ryu_apps.southbound.layout import layout, match_format
 from ryu_apps.southbound.wire import oxm
 
 _LINK, _IPV4, _IPV6 = Family.LINK, Family.IPV4, Family.IPV6
@@ -31,9 +32,8 @@ _FIXED: Final = Struct("!QBBHHHIIIHHHH")
 _BEFORE_MATCH: Final = 48
 _GOTO: Final = {table: Struct("!HHB3x").pack(wire.GOTO_TABLE, 8, number) for table, number in NUMBER.items()}
 
-# What varies in a match: destination and source MAC, then two addresses and two transport fields, absent ones empty.
 _Split = Callable[[bytes], tuple[bytes, ...]]
-_Shape = tuple[int, _Split, Callable[..., bytes], int, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+_Shape = tuple[int, _Split, Callable[..., bytes], int, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
 _shapes: dict[tuple[int, int, bool, bool, int, bool, int, int], _Shape] = {}
 
 
@@ -60,20 +60,20 @@ def _flow_mod(made: CachedEntry, command: int) -> bytes:
     outbound = direction is _OUTBOUND
     wanted = (family, proto_dscp, exact_dscp, outbound, command, allow, idle_s, hard_s)
     shape = _shapes.get(wanted) or _remember(wanted)
-    size, split, pack, length, fixed, to_dst, to_third, to_fourth, to_fifth, to_sixth, to_register, tail = shape
+    size, split, pack, length, fixed, to_third, to_fourth, to_fifth, to_sixth, to_register, tail = shape
     if allow and edit.edits and command == wire.ADD:
         tail = _instructions(edit, made.key, proto_dscp >> 8, outbound)
     dst, src, third, fourth, fifth, sixth = split(bits.to_bytes(size, "big"))
     return (
         pack(
-            _FLOW_MOD | length + len(tail), cookie, fixed, src, to_dst, dst, to_third, third, to_fourth, fourth,
-            to_fifth, fifth, to_sixth, sixth, _TO_SEGMENT, segment, to_register, vport,
+            _FLOW_MOD | length + len(tail), cookie, fixed, _TO_SRC, src, _TO_DST, dst, to_third, third,
+            to_fourth, fourth, to_fifth, fifth, to_sixth, sixth, _TO_SEGMENT, segment, to_register, vport,
         )
         + tail
     )  # fmt: skip
 
 
-_TO_SEGMENT: Final = oxm(SEGMENT)
+_TO_SRC, _TO_DST, _TO_SEGMENT = oxm("eth_src"), oxm("eth_dst"), oxm(SEGMENT)
 
 
 def _remember(wanted: tuple[int, int, bool, bool, int, bool, int, int]) -> _Shape:
@@ -87,53 +87,22 @@ def _shape(
     family: int, proto_dscp: int, exact_dscp: bool, outbound: bool, command: int, allow: bool, idle_s: int, hard_s: int
 ) -> _Shape:
     """Return what all flow-mods of one shape have in common, and the structs that part a key and join a message."""
-    widths, (to_third, to_fourth, to_fifth, to_sixth), split = _layout(family, proto_dscp, exact_dscp)
-    to_dst, to_register = oxm("eth_dst"), oxm(SENDER if outbound else RECEIVER)
-    constants = (to_dst, to_third, to_fourth, to_fifth, to_sixth, _TO_SEGMENT, to_register)
-    match_bytes = 4 + 4 + 6 + sum(map(len, constants)) + 6 + sum(widths) + 4 + 4
+    made = layout(family, proto_dscp >> 8, proto_dscp & 0x3F if exact_dscp else None)
+    match = match_format(made)
+    match_bytes = 4 + calcsize("!" + match)
     padding = -match_bytes % 8
     adding = command == wire.ADD
     fixed = _FIXED.pack(
         0, NUMBER["outbound" if outbound else "inbound"], command, idle_s if adding else 0, hard_s if adding else 0,
         CACHED_PRIORITY, wire.NO_BUFFER, wire.ANY, wire.ANY, wire.SEND_FLOW_REM if adding else 0, 0,
         wire.MATCH_OXM, match_bytes,
-    ) + oxm("eth_src")  # fmt: skip
-    fields = zip((to_third, to_fourth, to_fifth, to_sixth), widths, strict=True)
-    middle = "".join(f"{len(header)}s{width}s" for header, width in fields)
-    pack = Struct(f"!I4xQ{len(fixed)}s6s4s6s{middle}4sI4sI{padding}x").pack
+    )  # fmt: skip
+    pack = Struct(f"!I4xQ{_FIXED.size}s{match}{padding}x").pack
     tail = _GOTO["deliver" if outbound else "egress"] if adding and allow else b""
     length = _BEFORE_MATCH + match_bytes + padding
-    size = KEY_BYTES[Family(family)]
-    return size, split, pack, length, fixed, to_dst, to_third, to_fourth, to_fifth, to_sixth, to_register, tail
-
-
-def _layout(family: int, proto_dscp: int, exact_dscp: bool) -> tuple[tuple[int, ...], tuple[bytes, ...], _Split]:
-    """Return the widths of the four fields after the MACs, the bytes before each, and how a key parts."""
-    untagged = oxm("vlan_vid") + b"\0\0"
-    if family == Family.LINK:
-        # The third field is the ethertype; the VLAN is all that comes after it.
-        return (2, 0, 0, 0), (oxm("eth_type"), untagged, b"", b""), Struct("!6s6s2x2s0s0s0s").unpack
-    proto, dscp = proto_dscp >> 8, proto_dscp & 0x3F
-    version, eth_type, width = ("ipv4", ETH_IPV4, 4) if family == Family.IPV4 else ("ipv6", ETH_IPV6, 16)
-    to_source = oxm("eth_type") + eth_type.to_bytes(2, "big") + untagged + oxm(f"{version}_src")
-    after = (oxm("ip_dscp") + bytes((dscp,)) if exact_dscp else b"") + oxm("ip_proto") + bytes((proto,))
-    if proto in PORT_FIELDS:
-        first, second = PORT_FIELDS[proto]
-        l4, split = 2, "2s2s"
-    elif proto == (PROTO_ICMP if version == "ipv4" else PROTO_ICMPV6):
-        first, second = ("icmpv4_type", "icmpv4_code") if version == "ipv4" else ("icmpv6_type", "icmpv6_code")
-        l4, split = 1, "xsxs"
-    else:
-        return (
-            (width, width, 0, 0),
-            (to_source, oxm(f"{version}_dst"), after, b""),
-            Struct(f"!6s6s4x2x{width}s{width}s0s0s4x").unpack,
-        )
-    return (
-        (width, width, l4, l4),
-        (to_source, oxm(f"{version}_dst"), after + oxm(first), oxm(second)),
-        Struct(f"!6s6s4x2x{width}s{width}s{split}").unpack,
-    )
+    register = oxm(SENDER if outbound else RECEIVER)
+    split = Struct("!" + made.in_key).unpack
+    return KEY_BYTES[Family(family)], split, pack, length, fixed, *made.before, register, tail
 
 
 _Setter = tuple[bytes, int, bytes]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ryu_apps.engine.connection import connect
+from ryu_apps.engine.connection import Plan, connect, connect_layers
 from ryu_apps.engine.policy import compile_policy, recompile
+from ryu_apps.engine.ruling import Ruling
 from ryu_apps.engine.walk import steps, walk
 from ryu_apps.model.action import Allow, Deny, Nat, Rewrite
 from ryu_apps.model.fields import FIELDS
@@ -160,3 +163,29 @@ def test_a_destination_translated_to_another_vport_is_asked_there() -> None:
     legs = list(plan.legs(key))
     assert [leg.vport for leg, _ in legs] == [101, 102, 102, 101]
     assert FIELDS["ipv4_src"].get(legs[-1][0].verdict.edit.apply(legs[-1][1])) == FIELDS["ipv4_dst"].get(key)
+
+
+def _told(plan: Plan) -> list[tuple[object, ...]]:
+    """Return what a plan says, apart from the objects that say it."""
+    return [
+        (leg.vport, leg.direction, leg.verdict.allow, leg.verdict.edit, leg.exact_dscp, _rules(leg.verdict.rulings))
+        for leg in (*plan.forward, *plan.reply)
+    ]
+
+
+def _rules(rulings: Iterable[Ruling]) -> list[tuple[object, ...]]:
+    return [(r.layer, r.group, r.rule, r.reason, r.edit) for r in rulings]
+
+
+@given(st.lists(rule_maps(), min_size=4, max_size=4), st.booleans(), st.lists(keys(), min_size=1, max_size=12))
+def test_what_is_remembered_equals_walking_the_layers(
+    maps: list[object], stateful: bool, packets: list[FlowKey]
+) -> None:
+    """The fast path, which remembers plans by relevant bits, gives the answers of the layers one by one."""
+    changes = [layer("a", 1, stateful=True), layer("b", 2, stateful=stateful)]
+    changes += [_group_of(maps[2 * n + m], name, way) for n, name in enumerate("ab") for m, way in enumerate((OUT, IN))]
+    policy, plain = compile_policy(snapshot(*changes)), compile_policy(snapshot(*changes))
+    vm1 = policy.snapshot.vports["vm1"]
+    for key in packets:
+        for way in (OUT, IN):
+            assert _told(connect(policy, "red", vm1, way, key)) == _told(connect_layers(plain, "red", vm1, way, key))
