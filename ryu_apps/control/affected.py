@@ -62,12 +62,32 @@ def _by_group(
     """Return the flows in which a rule that is gone has spoken, and those that a new one may meet."""
     gone, delta = _delta(before.snapshot.groups.get(key), after.snapshot.groups.get(key), rule)
     found = {flow.id: flow for name in gone for flow in flows.by_rule((*key, name))}
+    found |= _by_dscp(flows, after, key)
     if delta is not None:
         asking = {plan: where for plan in flows.plans() if (where := _where(plan, after, delta[0]))}
         for flow in _candidates(flows, asking, delta):
             if flow.id not in found and _meets(flow, asking[flow.plan], delta):
                 found[flow.id] = flow
     return found
+
+
+def _by_dscp(flows: FlowTable, after: Policy, key: GroupKey) -> dict[int, UnifiedFlow]:
+    """Return the flows with entries that leave DSCP open where a group's rules look at it now."""
+    classifier = after.classifiers.get(key)
+    if classifier is None or not classifier.uses_dscp:
+        return {}
+    group = after.snapshot.groups[key]
+    wider = [plan for plan in flows.plans() if any(_leaves_dscp_open(leg, after, group) for leg in _legs(plan))]
+    return {flow.id: flow for plan in wider for flow in flows.of_plan(plan)}
+
+
+def _leaves_dscp_open(leg: Leg, after: Policy, group: Group) -> bool:
+    vport = after.vports.get(leg.vport)
+    return not leg.exact_dscp and vport is not None and applies(group, vport, leg.direction)
+
+
+def _legs(plan: Plan) -> tuple[Leg, ...]:
+    return (*plan.forward, *plan.reply)
 
 
 def _delta(old: Group | None, new: Group | None, rule: str | None) -> tuple[set[str], Delta | None]:
@@ -89,7 +109,7 @@ def _delta(old: Group | None, new: Group | None, rule: str | None) -> tuple[set[
 
 def _where(plan: Plan, after: Policy, group: Group) -> list[int]:
     """Return the positions of the legs in which the group's layer could come to another ruling."""
-    return [position for position, leg in enumerate((*plan.forward, *plan.reply)) if _asks(leg, after, group)]
+    return [position for position, leg in enumerate(_legs(plan)) if _asks(leg, after, group)]
 
 
 def _asks(leg: Leg, after: Policy, group: Group) -> bool:

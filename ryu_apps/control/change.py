@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ryu_apps.control.affected import affected
@@ -20,6 +20,8 @@ from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 
 # Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
 SLICE_ENTRIES = 5000
+# Misses wait while flows are walked again, so many flows go in pieces of this many.
+PIECE_FLOWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,25 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChange:
-    """A new policy with all that follows from it; nothing of it is done yet."""
+    """A new policy with what follows from it for standing entries, and the ids of the flows to walk again."""
 
     before: Policy
     after: Policy
     changes: tuple[Change, ...]
-    revisions: tuple[Revision, ...]
+    base: tuple[SwitchChange, ...]
+    touched: tuple[int, ...]
+
+    def pieces(self) -> Iterator[tuple[int, ...]]:
+        """Yield the touched flows in pieces, each walked without a pause; one empty piece when there are none."""
+        for start in range(0, max(len(self.touched), 1), PIECE_FLOWS):
+            yield self.touched[start : start + PIECE_FLOWS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revisions:
+    """What becomes of one piece of the touched flows; nothing of it is done yet."""
+
+    changed: tuple[Revision, ...]
     renewed: tuple[UnifiedFlow, ...]
     switches: tuple[SwitchChange, ...]
 
@@ -46,35 +61,29 @@ def plan_change(core: ControlCore, after: Snapshot, changes: Iterable[Change]) -
     """Return what a new snapshot would change, without changing anything."""
     changes = tuple(changes)
     policy = recompile(core.policy, after, changes)
-    return plan_policy(core, policy, changes, affected(core.flows, core.policy, policy, changes))
+    touched = affected(core.flows, core.policy, policy, changes)
+    base = tuple(_base_changes(core, policy)) if _alters_base(core.policy, policy, changes) else ()
+    return PolicyChange(before=core.policy, after=policy, changes=changes, base=base, touched=tuple(touched))
 
 
-def plan_policy(
-    core: ControlCore, policy: Policy, changes: tuple[Change, ...], touched: Mapping[int, UnifiedFlow]
-) -> PolicyChange:
-    """Return what a compiled policy would change when these flows are walked again under it."""
-    revisions: list[Revision] = []
+def revise_flows(core: ControlCore, policy: Policy, flow_ids: Iterable[int]) -> Revisions:
+    """Return what a policy makes of these flows, as they are now, without changing anything."""
+    wanted = dict.fromkeys(flow_ids)
+    changed: list[Revision] = []
     renewed: list[UnifiedFlow] = []
-    for flow in touched.values():
-        if flow.parent and flow.parent in touched:
+    for flow_id in wanted:
+        flow = core.flows.get(flow_id)
+        if flow is None or flow.parent in wanted:
             continue
         new = revise(policy, flow)
         if new is not None and new.generation == flow.generation:
             renewed.append(new)
             continue
-        revisions.append(Revision(flow, new))
+        changed.append(Revision(flow, new))
         # Variants are made anew by their next packet: what they rested on has changed.
-        revisions += [Revision(variant, None) for variant in core.flows.variants(flow.id)]
-    base = _base_changes(core, policy) if _alters_base(core.policy, policy, changes) else ()
-    switches = (*base, *_flow_changes(core, policy, revisions))
-    return PolicyChange(
-        before=core.policy,
-        after=policy,
-        changes=changes,
-        revisions=tuple(revisions),
-        renewed=tuple(renewed),
-        switches=_sliced(switches),
-    )
+        changed += [Revision(variant, None) for variant in core.flows.variants(flow.id)]
+    switches = tuple(_flow_changes(core, policy, changed))
+    return Revisions(changed=tuple(changed), renewed=tuple(renewed), switches=switches)
 
 
 def revise(policy: Policy, flow: UnifiedFlow) -> UnifiedFlow | None:
@@ -170,7 +179,7 @@ def _dpid_of(core: ControlCore, policy: Policy, number: int) -> int | None:
     return dpid if dpid in core.datapaths else None
 
 
-def _sliced(changes: Iterable[SwitchChange]) -> tuple[SwitchChange, ...]:
+def bundles(changes: Iterable[SwitchChange]) -> tuple[SwitchChange, ...]:
     """Return one change per switch, or several where it is too large for one bundle."""
     by_dpid: dict[int, list[SwitchChange]] = {}
     for change in changes:
@@ -178,23 +187,22 @@ def _sliced(changes: Iterable[SwitchChange]) -> tuple[SwitchChange, ...]:
     return tuple(piece for dpid in by_dpid for piece in merged(by_dpid[dpid]).sliced(SLICE_ENTRIES))
 
 
-def adopt(core: ControlCore, change: PolicyChange) -> None:
-    """Put the new policy in force in the core: from now on every miss is answered under it."""
-    core.policy = change.after
-    for flow in change.renewed:
+def adopt(core: ControlCore, revisions: Revisions) -> None:
+    """Put revised flows in the place of what they were; those that ended meanwhile stay ended."""
+    for flow in revisions.renewed:
         old = core.flows.get(flow.id)
         if old is not None:
             core.flows.replace(old, flow)
-    for revision in change.revisions:
+    for revision in revisions.changed:
         old = core.flows.get(revision.old.id)
         if old is None:
             continue
-        for made in revision.old.entries():
-            dpid = core.dpid_of(made.vport)
-            if dpid is not None and revision.new is not None:
-                core.expiry.expect(old.id, dpid, made.cookie)
         if revision.new is None:
             core.flows.remove(old)
             core.expiry.forget(old.id)
-        else:
-            core.flows.replace(old, revision.new)
+            continue
+        for made in revision.old.entries():
+            dpid = core.dpid_of(made.vport)
+            if dpid is not None:
+                core.expiry.expect(old.id, dpid, made.cookie)
+        core.flows.replace(old, revision.new)

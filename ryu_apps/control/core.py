@@ -15,6 +15,7 @@ from ryu_apps.control.icmp_error import is_icmp_error, quoted_key
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import same_packets, variant_plan
 from ryu_apps.engine.connection import Plan, connect
+from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
 from ryu_apps.engine.ruling import Verdict
@@ -22,7 +23,6 @@ from ryu_apps.engine.walk import walk
 from ryu_apps.model.flow_key import VLAN_PRESENT, FlowKey, Parsed, parse
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.rules import Direction
-from ryu_apps.model.transposition import Transposition
 from ryu_apps.pipeline.cookie import EntryClass, Punt, unpack
 
 _IN_HOST_IDLE_S: Final = 60.0
@@ -169,7 +169,7 @@ class ControlCore:
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
         verdict = walk(self.policy.view(vport, direction), parsed.key)
-        return self._pass_on(event, vport, direction, parsed, verdict, verdict.edit)
+        return self._pass_on(event, vport, direction, verdict, rewrite(event.frame, parsed, verdict.edit))
 
     def _icmp_error(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Let an ICMP error through when it quotes a packet of an allowed connection; others are asked as usual."""
@@ -178,7 +178,8 @@ class ControlCore:
             legs = (*flow.plan.forward, *flow.plan.reply)
             if flow.plan.allow and any(leg.vport == vport.number for leg in legs):
                 verdict = _verdict_at(flow.plan, vport.number, direction)
-                return self._pass_on(event, vport, direction, parsed, verdict, later_edit(verdict.edit))
+                translated = rewrite_icmp_error(event.frame, parsed, verdict.edit)
+                return self._pass_on(event, vport, direction, verdict, translated)
         return self._single(event, vport, direction, parsed)
 
     def _fragment(
@@ -190,7 +191,8 @@ class ControlCore:
             verdict = self._fragments.later(vport.number, datagram, event, now_s)
             if verdict is None:
                 return []
-            return self._pass_on(event, vport, direction, parsed, verdict, later_edit(verdict.edit))
+            edited = rewrite(event.frame, parsed, later_edit(verdict.edit))
+            return self._pass_on(event, vport, direction, verdict, edited)
         flow, wanted = self._meet(segment, vport, direction, parsed.key, now_s)
         if flow is None:
             return []
@@ -199,26 +201,19 @@ class ControlCore:
         verdict = _verdict_at(flow.plan, vport.number, direction)
         # Fragments take no room in the cache: the connection is known to the host alone until a whole packet comes.
         effects: list[Effect] = [effect for effect in wanted if not isinstance(effect, Install)]
-        effects += self._pass_on(event, vport, direction, parsed, verdict, verdict.edit)
+        effects += self._pass_on(event, vport, direction, verdict, rewrite(event.frame, parsed, verdict.edit))
         for waiting in self._fragments.first(vport.number, datagram, verdict, now_s):
             effects += self.packet_in(waiting, now_s)
         return effects
 
     def _pass_on(
-        self,
-        event: PacketIn,
-        vport: Vport,
-        direction: Direction,
-        parsed: Parsed,
-        verdict: Verdict,
-        edit: Transposition,
+        self, event: PacketIn, vport: Vport, direction: Direction, verdict: Verdict, frame: bytes
     ) -> list[Effect]:
-        """Send a packet on behind the cache that it missed in, edited here, if its verdict allows it."""
+        """Send an edited packet on behind the cache that it missed in, if its verdict allows it."""
         if not verdict.allow:
             self.tally.count("denied", vport.number)
             return []
-        behind = "deliver" if direction is Direction.OUTBOUND else "egress"
-        return [_emit(event, behind, rewrite(event.frame, parsed, edit))]
+        return [_emit(event, "deliver" if direction is Direction.OUTBOUND else "egress", frame)]
 
 
 def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:

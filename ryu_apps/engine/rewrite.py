@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from ryu_apps.engine.checksum import checksum, updated, word_sum
 from ryu_apps.model.flow_key import PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, Family, FlowKey, Parsed
 from ryu_apps.model.transposition import Transposition
 
@@ -39,7 +40,7 @@ def _set_macs(out: bytearray, edits: dict[str, int]) -> None:
 
 def _edit_ipv4(out: bytearray, edits: dict[str, int]) -> int:
     """Edit the IPv4 header; return the change of the address words, for checksums that cover them."""
-    before = _sum(out[26:34])
+    before = word_sum(out[26:34])
     if "ip_dscp" in edits:
         out[15] = edits["ip_dscp"] << 2 | out[15] & 3
     if "ipv4_src" in edits:
@@ -48,12 +49,12 @@ def _edit_ipv4(out: bytearray, edits: dict[str, int]) -> int:
         out[30:34] = edits["ipv4_dst"].to_bytes(4, "big")
     end = 14 + (out[14] & 0x0F) * 4
     out[24:26] = b"\0\0"
-    out[24:26] = struct.pack("!H", ~_fold(_sum(out[14:end])) & 0xFFFF)
-    return _sum(out[26:34]) - before
+    out[24:26] = struct.pack("!H", checksum(out[14:end]))
+    return word_sum(out[26:34]) - before
 
 
 def _edit_ipv6(out: bytearray, edits: dict[str, int]) -> int:
-    before = _sum(out[22:54])
+    before = word_sum(out[22:54])
     if "ip_dscp" in edits:
         word = struct.unpack_from("!H", out, 14)[0]
         struct.pack_into("!H", out, 14, word & ~0x0FC0 | edits["ip_dscp"] << 6)
@@ -61,7 +62,7 @@ def _edit_ipv6(out: bytearray, edits: dict[str, int]) -> int:
         out[22:38] = edits["ipv6_src"].to_bytes(16, "big")
     if "ipv6_dst" in edits:
         out[38:54] = edits["ipv6_dst"].to_bytes(16, "big")
-    return _sum(out[22:54]) - before
+    return word_sum(out[22:54]) - before
 
 
 def _edit_transport(out: bytearray, parsed: Parsed, edits: dict[str, int], changed: int) -> None:
@@ -79,18 +80,9 @@ def _edit_transport(out: bytearray, parsed: Parsed, edits: dict[str, int], chang
     old = struct.unpack_from("!H", out, l4 + at)[0]
     if proto == PROTO_UDP and old == 0 and parsed.key.family is Family.IPV4:
         return  # A sender that computed no checksum (RFC 768).
-    new = ~_fold((~old & 0xFFFF) + changed) & 0xFFFF  # RFC 1624, equation 3.
+    new = updated(old, changed)
     struct.pack_into("!H", out, l4 + at, new or 0xFFFF if proto == PROTO_UDP else new)
 
 
 def _proto(key: FlowKey) -> int:
     return key.bits >> (104 if key.family is Family.IPV4 else 296) & 0xFF
-
-
-def _sum(data: bytes | bytearray) -> int:
-    return sum(struct.unpack(f"!{len(data) // 2}H", data))
-
-
-def _fold(total: int) -> int:
-    """Return a one's complement sum in 16 bits; a negative total wraps as subtraction does there."""
-    return total % 0xFFFF if total % 0xFFFF or not total else 0xFFFF

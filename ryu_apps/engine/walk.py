@@ -12,13 +12,9 @@ from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.transposition import Transposition, transposition
 
-MIRROR: Final = {
-    "eth_src": "eth_dst",
-    "ipv4_src": "ipv4_dst",
-    "ipv6_src": "ipv6_dst",
-    "l4_src": "l4_dst",
-}
-_MIRROR: Final = MIRROR | {second: first for first, second in MIRROR.items()}
+_ENDS: Final = (("eth_src", "eth_dst"), ("ipv4_src", "ipv4_dst"), ("ipv6_src", "ipv6_dst"), ("l4_src", "l4_dst"))
+# Each field with the one that holds its value in a packet that goes the other way.
+MIRROR: Final = {name: other for first, second in _ENDS for name, other in ((first, second), (second, first))}
 
 
 def walk(view: View, key: FlowKey) -> Verdict:
@@ -89,4 +85,4 @@ def walk_reply(view: View, key: FlowKey, forward: Verdict, forward_key: FlowKey)
 
 def _untranslate(edit: Transposition, seen: FlowKey) -> Transposition:
     """Return the edit that gives a reply the addresses which the translation replaced."""
-    return transposition({_MIRROR[name]: FIELDS[name].get(seen) for name, _ in edit.on(seen)})
+    return transposition({MIRROR[name]: FIELDS[name].get(seen) for name, _ in edit.on(seen)})

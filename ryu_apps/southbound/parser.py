@@ -22,7 +22,7 @@ _FROM_SWITCH: Final = frozenset(
 )  # fmt: skip
 
 # The most costly honest message is a list of one-byte table ids, at 4 calls each.
-_CALLS_PER_BYTE: Final = 16
+_CALLS_PER_BYTE: Final = 8
 _CALLS_AT_LEAST: Final = 2000
 
 

@@ -9,18 +9,19 @@ from typing import Any, Protocol
 
 from ryu.lib import hub
 
-from ryu_apps.control.change import PolicyChange, adopt, plan_change
+from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import CountEntry, Effect, Release
+from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.trace import trace
 from ryu_apps.model.checks import check
-from ryu_apps.model.errors import Invalid, SwitchAway, VfswitchError
+from ryu_apps.model.errors import FieldError, Invalid, SwitchAway, VfswitchError
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
+from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.show import show
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.handler import Refusal
@@ -82,7 +83,7 @@ class SwitchService:
         self._core.tally.count(f"switch-refused {refusal.text}")
 
     def _ask(self, effects: Iterable[Effect]) -> list[Effect]:
-        now = []
+        now: list[Effect] = []
         for effect in effects:
             if isinstance(effect, CountEntry):
                 hub.spawn(self._count, effect)
@@ -123,14 +124,23 @@ class SwitchService:
                 raise Invalid("the switch has no such port", faults)
             plan = plan_change(self._core, after, changes)
             if dry_run:
-                return _outcome("planned", plan, difference=_difference(plan))
+                return self._preview(plan)
             away = self._away(needed_hosts(before, after, changes))
             if away and wait:
-                raise SwitchAway(f"not connected: {', '.join(away)}")
+                faults = [FieldError("host", f"host {name!r} is not connected") for name in away]
+                raise SwitchAway("the change needs a switch that is away; nothing was changed", faults)
             self._keeper.keep(changes, before)
             self._install(plan)
             self._greet_new_hosts(after)
             return _outcome("stored" if away else "installed", plan, waiting_for=away)
+
+    def _preview(self, plan: PolicyChange) -> Outcome:
+        """Return what a change would do, a line an entry, without doing it."""
+        switches = list(plan.base)
+        for piece in plan.pieces():
+            switches += revise_flows(self._core, plan.after, piece).switches
+            hub.sleep(0)
+        return _outcome("planned", plan, difference=_difference(plan.after.snapshot, switches))
 
     def _away(self, hosts: Iterable[str]) -> tuple[str, ...]:
         known, up = self.snapshot().hosts, self._core.datapaths
@@ -138,18 +148,27 @@ class SwitchService:
 
     def _install(self, plan: PolicyChange) -> None:
         """Put a change in force and have the switches confirm it; undo it everywhere when one does not."""
-        adopt(self._core, plan)
+        core, switches = self._core, list(plan.base)
+        core.policy = plan.after
         try:
-            for switch in plan.switches:
-                link = self._links.get(switch.dpid)
-                if link is None:
-                    raise SwitchAway(f"datapath {switch.dpid:016x} went away; the change was undone")
-                link.commit(switch)
+            for piece in plan.pieces():
+                revisions = revise_flows(core, plan.after, piece)
+                adopt(core, revisions)
+                for change in bundles([*switches, *revisions.switches]):
+                    self._commit(change)
+                self._forget_vanished(revisions)
+                switches = []
+                hub.sleep(0)
         except VfswitchError as error:
             LOG.warning("change refused and undone: %s", error.message)
             self._undo(plan)
             raise
-        self._forget_vanished(plan)
+
+    def _commit(self, change: SwitchChange) -> None:
+        link = self._links.get(change.dpid)
+        if link is None:
+            raise SwitchAway(f"datapath {change.dpid:016x} went away; the change was undone")
+        link.commit(change)
 
     def _undo(self, plan: PolicyChange) -> None:
         inverse = [
@@ -159,7 +178,11 @@ class SwitchService:
         now = self.snapshot()
         back = now.changed(inverse)
         self._keeper.keep(inverse, now)
-        adopt(self._core, plan_change(self._core, back, inverse))
+        undoing = plan_change(self._core, back, inverse)
+        self._core.policy = undoing.after
+        for piece in undoing.pieces():
+            adopt(self._core, revise_flows(self._core, undoing.after, piece))
+            hub.sleep(0)
         for link in self._links.all():
             if link.id not in self._core.datapaths:
                 continue
@@ -169,9 +192,9 @@ class SwitchService:
                 LOG.warning("datapath %016x does not agree and is reconnected: %s", link.id, error.message)
                 link.close()
 
-    def _forget_vanished(self, plan: PolicyChange) -> None:
+    def _forget_vanished(self, revisions: Revisions) -> None:
         """Take back entries of connections that ended while the change was under way."""
-        for revision in plan.revisions:
+        for revision in revisions.changed:
             if revision.new is not None and self._core.flows.get(revision.new.id) is None:
                 for made in revision.new.entries():
                     dpid = self._core.dpid_of(made.vport)
@@ -184,6 +207,7 @@ class SwitchService:
         for link in self._links.all():
             if link.id in registered and link.id not in self._core.datapaths:
                 self._core.datapaths[link.id] = link.known_ports()
+                link.set_fragments_nx_match()
                 self._bringup.agree(link)
 
     def hosts(self) -> Iterable[Mapping[str, Any]]:
@@ -211,18 +235,19 @@ def _outcome(
         generation=plan.after.snapshot.generation,
         waiting_for=waiting_for,
         difference=difference,
-        touched_flows=len(plan.revisions) + len(plan.renewed),
+        touched_flows=len(plan.touched),
     )
 
 
-def _difference(plan: PolicyChange) -> tuple[str, ...]:
+def _difference(after: Snapshot, switches: Iterable[SwitchChange]) -> tuple[str, ...]:
     """Return what each switch would lose and gain, a line an entry."""
-    hosts = {host.dpid: host.id for host in plan.after.snapshot.hosts.values()}
+    hosts = {host.dpid: host.id for host in after.hosts.values()}
     lines = []
-    for switch in plan.switches:
+    for switch in switches:
         name = hosts.get(switch.dpid, f"{switch.dpid:016x}")
         for sign, entries in (("-", switch.removed), ("+", switch.added)):
             for made in entries:
                 entry = compile_cached(made) if isinstance(made, CachedEntry) else made
-                lines.append(f"{sign} {name} {show(entry)}")
+                if isinstance(entry, FlowEntry):  # Entries known only from a switch come up in reconciling alone.
+                    lines.append(f"{sign} {name} {show(entry)}")
     return tuple(lines)

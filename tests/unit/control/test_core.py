@@ -11,10 +11,13 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
 from ryu_apps.control.expiry import DELETE, IDLE_TIMEOUT
+from ryu_apps.engine.checksum import checksum
 from ryu_apps.engine.policy import compile_policy
-from ryu_apps.model.action import Allow, Deny
+from ryu_apps.engine.rewrite import rewrite
+from ryu_apps.model.action import Allow, Deny, Nat
 from ryu_apps.model.flow_key import FlowKey, parse, reverse
 from ryu_apps.model.policy import Change
+from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import EntryClass, Punt, unpack
 from tests.unit.policies import IN, IP, MAC, OUT, group, layer, rule, snapshot, tcp
@@ -225,3 +228,29 @@ def test_both_directions_of_a_connection_have_one_id() -> None:
     ping, crossing = echo("vm1", "vm2"), echo("vm2", "vm1")
     assert connection_id(1, ping) == connection_id(1, reverse(ping))
     assert connection_id(1, ping) != connection_id(1, crossing)
+
+
+def test_an_icmp_error_of_a_translated_connection_is_translated_back() -> None:
+    """The VM sees an error about the packet that it sent: outer and quoted addresses and all checksums (RFC 5508)."""
+    nat = Nat(edit=transposition({"ipv4_src": 0xC0000201, "l4_src": 5555}))
+    core = make_core(layer("nat", 1, stateful=True, into=False), group("nat", "g", OUT, rule("n", nat)))
+    sent = with_tcp_checksum(tcp_frame(target="ext"))
+    parsed = parse(sent)
+    assert parsed
+    translated = rewrite(sent, parsed, nat.edit)
+    core.packet_in(met(sent), 0.0)
+    quoted = bytearray(frame("ext", "vm1", 1, b"\x0b\x00\x00\x00\x00\x00\x00\x00" + translated[14:]))
+    quoted[30:34] = (0xC0000201).to_bytes(4, "big")
+    (effect,) = core.packet_in(met(bytes(quoted), "vm1", "inbound"), 0.1)
+    assert isinstance(effect, Emit) and effect.frame[30:34] == IP["vm1"].to_bytes(4, "big")
+    fixed = bytearray(sent[14:])
+    fixed[10:12] = effect.frame[42 + 10 : 42 + 12]
+    assert effect.frame[42:] == bytes(fixed)
+    assert checksum(effect.frame[34:]) == 0 and checksum(effect.frame[42:62]) == 0
+
+
+def with_tcp_checksum(frame: bytes) -> bytes:
+    """Return a frame with its TCP checksum filled in."""
+    segment = frame[34:]
+    total = checksum(frame[26:34] + struct.pack("!HH", 6, len(segment)) + segment)
+    return frame[:50] + struct.pack("!H", total) + frame[52:]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ryu_apps.engine.connection import Plan, connect, connect_layers
 from ryu_apps.engine.policy import compile_policy, recompile
 from ryu_apps.engine.ruling import Ruling
-from ryu_apps.engine.walk import steps, walk
+from ryu_apps.engine.walk import steps, walk, walk_layers
 from ryu_apps.model.action import Allow, Deny, Nat, Rewrite
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey, reverse
@@ -189,3 +189,13 @@ def test_what_is_remembered_equals_walking_the_layers(
     for key in packets:
         for way in (OUT, IN):
             assert _told(connect(policy, "red", vm1, way, key)) == _told(connect_layers(plain, "red", vm1, way, key))
+
+
+@given(st.lists(rule_maps(), min_size=2, max_size=2), st.lists(keys(), min_size=1, max_size=12))
+def test_a_remembered_verdict_is_the_one_that_the_layers_give(maps: list[object], packets: list[FlowKey]) -> None:
+    """Packets that agree in the bits that rules look at have one verdict."""
+    changes = [layer("a", 1), layer("b", 2), _group_of(maps[0], "a", OUT), _group_of(maps[1], "b", OUT)]
+    policy = compile_policy(snapshot(*changes))
+    view = policy.view(policy.snapshot.vports["vm1"], OUT)
+    for key in packets:
+        assert walk(view, key) is walk_layers(view, key)
