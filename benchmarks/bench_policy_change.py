@@ -108,7 +108,7 @@ def _carry_out(core: ControlCore, changes: list[Change]) -> int:
     plan = plan_change(core, core.policy.snapshot.changed(changes), changes)
     core.policy = plan.after
     for piece in plan.pieces():
-        adopt(core, revise_flows(core, plan.after, piece))
+        adopt(core, plan, revise_flows(core, plan, piece))
     return len(plan.touched)
 
 

@@ -66,8 +66,8 @@ def plan_change(core: ControlCore, after: Snapshot, changes: Iterable[Change]) -
     return PolicyChange(before=core.policy, after=policy, changes=changes, base=base, touched=tuple(touched))
 
 
-def revise_flows(core: ControlCore, policy: Policy, flow_ids: Iterable[int]) -> Revisions:
-    """Return what a policy makes of these flows, as they are now, without changing anything."""
+def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int]) -> Revisions:
+    """Return what the new policy makes of these flows, as they are now, without changing anything."""
     wanted = dict.fromkeys(flow_ids)
     changed: list[Revision] = []
     renewed: list[UnifiedFlow] = []
@@ -75,14 +75,14 @@ def revise_flows(core: ControlCore, policy: Policy, flow_ids: Iterable[int]) -> 
         flow = core.flows.get(flow_id)
         if flow is None or flow.parent in wanted:
             continue
-        new = revise(policy, flow)
+        new = revise(plan.after, flow)
         if new is not None and new.generation == flow.generation:
             renewed.append(new)
             continue
         changed.append(Revision(flow, new))
         # Variants are made anew by their next packet: what they rested on has changed.
         changed += [Revision(variant, None) for variant in core.flows.variants(flow.id)]
-    switches = tuple(_flow_changes(core, policy, changed))
+    switches = tuple(_flow_changes(core, plan, changed))
     return Revisions(changed=tuple(changed), renewed=tuple(renewed), switches=switches)
 
 
@@ -152,18 +152,21 @@ def base_of(policy: Policy, dpid: int, ports: Mapping[str, int]) -> dict[EntryKe
     return {}
 
 
-def _flow_changes(core: ControlCore, policy: Policy, revisions: Iterable[Revision]) -> Iterable[SwitchChange]:
-    """Yield what the revised flows change per switch: entries no longer wanted, and all of those that are."""
+def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Revision]) -> Iterable[SwitchChange]:
+    """Yield what the revised flows change per switch: entries no longer wanted, and all of those that are.
+
+    What is to go stands where the policy before had its vport, which may be gone or on another host now.
+    """
     removed: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     added: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     for revision in revisions:
         for made in revision.old.entries():
-            dpid = core.dpid_of(made.vport)
+            dpid = _dpid_of(core, plan.before, made.vport)
             if dpid is not None:
                 removed[dpid][compile_cached(made).key] = made
     for revision in revisions:
         for made in revision.new.entries() if revision.new else ():
-            dpid = _dpid_of(core, policy, made.vport)
+            dpid = _dpid_of(core, plan.after, made.vport)
             if dpid is not None:
                 key = compile_cached(made).key
                 removed[dpid].pop(key, None)
@@ -174,8 +177,7 @@ def _flow_changes(core: ControlCore, policy: Policy, revisions: Iterable[Revisio
 
 
 def _dpid_of(core: ControlCore, policy: Policy, number: int) -> int | None:
-    vport = policy.vports.get(number)
-    dpid = policy.snapshot.hosts[vport.host].dpid if vport else None
+    dpid = policy.dpids.get(number)
     return dpid if dpid in core.datapaths else None
 
 
@@ -187,7 +189,7 @@ def bundles(changes: Iterable[SwitchChange]) -> tuple[SwitchChange, ...]:
     return tuple(piece for dpid in by_dpid for piece in merged(by_dpid[dpid]).sliced(SLICE_ENTRIES))
 
 
-def adopt(core: ControlCore, revisions: Revisions) -> None:
+def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
     """Put revised flows in the place of what they were; those that ended meanwhile stay ended."""
     for flow in revisions.renewed:
         old = core.flows.get(flow.id)
@@ -202,7 +204,7 @@ def adopt(core: ControlCore, revisions: Revisions) -> None:
             core.expiry.forget(old.id)
             continue
         for made in revision.old.entries():
-            dpid = core.dpid_of(made.vport)
+            dpid = _dpid_of(core, plan.before, made.vport)
             if dpid is not None:
                 core.expiry.expect(old.id, dpid, made.cookie)
         core.flows.replace(old, revision.new)

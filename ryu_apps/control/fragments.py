@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import NamedTuple
 
 from ryu_apps.control.events import PacketIn
@@ -13,7 +13,8 @@ from ryu_apps.model.transposition import Transposition
 
 LIFETIME_S = 30.0
 PER_VPORT = 1024
-HELD_PER_DATAGRAM = 64
+# Fragments that wait for their first, in all of one vport's datagrams: a VM must not fill memory with them.
+HELD_PER_VPORT = 256
 
 DatagramId = tuple[int, int, Direction, int]
 
@@ -31,26 +32,30 @@ class Fragments:
 
     def __init__(self) -> None:
         self._by_vport: dict[int, OrderedDict[DatagramId, Datagram]] = {}
+        self._held: Counter[int] = Counter()
 
     def first(self, vport: int, datagram: DatagramId, verdict: Verdict, now_s: float) -> tuple[PacketIn, ...]:
         """Keep the verdict of a first fragment; return the later ones that were waiting for it, in order."""
         known = self._datagrams(vport, now_s)
-        waiting = known.pop(datagram, None)
+        waiting = known.pop(datagram, Datagram(now_s, verdict, ()))
         known[datagram] = Datagram(now_s, verdict, ())
-        return waiting.held if waiting else ()
+        self._held[vport] -= len(waiting.held)
+        return waiting.held
 
     def later(self, vport: int, datagram: DatagramId, event: PacketIn, now_s: float) -> Verdict | None:
-        """Return the verdict of the first fragment; None when it is yet to come and this one is held for it."""
+        """Return the verdict of the first fragment; None when it is yet to come; this one then waits, if there is room."""
         known = self._datagrams(vport, now_s)
         found = known.get(datagram, Datagram(now_s, None, ()))
-        if found.verdict is None and len(found.held) < HELD_PER_DATAGRAM:
+        if found.verdict is None and self._held[vport] < HELD_PER_VPORT:
             known[datagram] = found._replace(held=(*found.held, event))
+            self._held[vport] += 1
         return found.verdict
 
     def _datagrams(self, vport: int, now_s: float) -> OrderedDict[DatagramId, Datagram]:
         known = self._by_vport.setdefault(vport, OrderedDict())
         while known and (len(known) >= PER_VPORT or now_s - next(iter(known.values())).since_s > LIFETIME_S):
-            known.popitem(last=False)
+            _, forgotten = known.popitem(last=False)
+            self._held[vport] -= len(forgotten.held)
         return known
 
 

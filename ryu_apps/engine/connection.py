@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ruling import Verdict
@@ -60,39 +60,32 @@ class Plan:
             key = leg.verdict.edit.apply(key)
 
 
-class Course(NamedTuple):
-    """What is remembered for one vport, direction, family and destination MAC.
-
-    relevant: the key bits that any rule on the way looks at; plans: by these bits.
-    """
-
-    relevant: int
-    plans: dict[int, Plan]
-
-
 def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> Plan:
     """Return the plan of a connection whose first packet was met at a vport.
 
-    It is remembered where every layer keeps state and none edits: then it depends only on the bits that rules look at.
+    It is remembered where every layer keeps state and none edits: then it depends only on where the packet is met and
+    goes, and on the bits that rules look at.
     """
     family, bits = key
-    near = segment, vport.number, direction, family, bits >> _ETH_DST_SHIFT[family]
-    course: Course | None = policy.courses.get(near)
-    if course is None:
-        if len(policy.courses) >= MOST_REMEMBERED:
-            policy.courses.clear()
-        course = policy.courses[near] = Course(_relevant(policy, segment, vport, direction, key), {})
-    relevant = bits & course.relevant
-    plan = course.plans.get(relevant)
+    course = segment, vport.number, direction, family, bits >> _ETH_DST_SHIFT[family]
+    relevant = policy.relevant.get(course)
+    if relevant is None:
+        relevant = _relevant(policy, segment, vport, direction, key)
+        _remember(policy.relevant, course, relevant)
+    plan = policy.reached.get((course, bits & relevant))
     if plan is None:
         plan = connect_layers(policy, segment, vport, direction, key)
-        if not plan.edits and all(
-            policy.view(policy.vports[leg.vport], leg.direction).stateful for leg in plan.forward
-        ):
-            if len(course.plans) >= MOST_REMEMBERED:
-                course.plans.clear()
-            course.plans[relevant] = plan
+        views = (policy.view(policy.vports[leg.vport], leg.direction) for leg in plan.forward)
+        if not plan.edits and all(view.stateful for view in views):
+            _remember(policy.reached, (course, bits & relevant), plan)
     return plan
+
+
+def _remember(memory: dict[Any, Any], key: object, value: object) -> None:
+    """Keep a value, and no more of them than a VM may fill memory with."""
+    if len(memory) >= MOST_REMEMBERED:
+        memory.clear()
+    memory[key] = value
 
 
 def _relevant(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> int:
@@ -135,10 +128,9 @@ def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) ->
     edits = any(leg.verdict.edit.edits for leg in legs)
     plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits)
     # A translation back is the connection's own: such a plan is met once.
-    if not any(leg.verdict.translates for leg in forward):
-        if len(policy.plans) >= MOST_REMEMBERED:
-            policy.plans.clear()
-        policy.plans[met] = plan
+    if any(leg.verdict.translates for leg in forward):
+        return plan
+    _remember(policy.plans, met, plan)
     return plan
 
 

@@ -28,8 +28,9 @@ class Policy:
     views: dict[tuple[int, Direction], View] = field(default_factory=dict)
     # Plans already made, by their legs: flows of one kind share one plan object.
     plans: dict[Any, Any] = field(default_factory=dict)
-    # Plans already reached, by where the first packet was met and where it goes.
-    courses: dict[Any, Any] = field(default_factory=dict)
+    # The bits that rules look at, by where a first packet is met and goes; and plans already reached, by these bits.
+    relevant: dict[Any, int] = field(default_factory=dict)
+    reached: dict[Any, Any] = field(default_factory=dict)
 
     def view(self, vport: Vport, direction: Direction) -> View:
         """Return the view of a vport in a direction."""

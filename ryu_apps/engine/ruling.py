@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ryu_apps.model.action import Deny, Nat, Rewrite
@@ -25,6 +25,8 @@ class Ruling:
     edit: Transposition = IDENTITY
     translates: bool = False
     idle_timeout_s: int | None = None
+    to_reply: Ruling | None = None
+    """What a rule that translates says of a reply whose connection it did not translate; None for other sources."""
 
 
 def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
@@ -34,16 +36,18 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
             pass
         case _:
             edit = IDENTITY
-    return Ruling(
+    ruling = Ruling(
         layer=layer,
         group=group,
         rule=rule.id,
         reason="rule",
         allow=not isinstance(rule.action, Deny),
         edit=edit,
-        translates=isinstance(rule.action, Nat),
         idle_timeout_s=rule.idle_timeout_s,
     )
+    if not isinstance(rule.action, Nat):
+        return ruling
+    return replace(ruling, translates=True, to_reply=replace(ruling, edit=IDENTITY))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -74,7 +74,7 @@ def walk_reply(view: View, key: FlowKey, forward: Verdict, forward_key: FlowKey)
             answer = layer.established
         else:
             asked = layer.rule(*key)
-            answer = layer.established if asked.translates else asked
+            answer = asked.to_reply or asked
         rulings.append(answer)
         if not answer.allow:
             break

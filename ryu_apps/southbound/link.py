@@ -231,14 +231,16 @@ class Link(Datapath):
                 turn_ends_s = clock() + turn_s
 
     def _keep_watch(self) -> None:
-        """Close the connection when the handshake does not end, and later when the peer falls silent."""
-        eventlet.sleep(self.limits.handshake_s)
-        if not self.is_up:
-            self.give_up("handshake timeout")
+        """Close the connection when the handshake does not end in time, or when the peer falls silent."""
+        limits, clock = self.limits, self.clock
+        handshake_ends_s = clock() + limits.handshake_s
         while not self.is_closed:
-            silent_s = self.clock() - self._heard_s
-            if silent_s >= self.limits.silent_s:
+            now_s = clock()
+            silent_s = now_s - self._heard_s
+            if not self.is_up and now_s >= handshake_ends_s:
+                self.give_up("handshake timeout")
+            elif silent_s >= limits.silent_s:
                 self.give_up("silent")
-            elif silent_s >= self.limits.echo_s:
+            elif self.is_up and silent_s >= limits.echo_s:
                 self.outbox.write(HEADER.pack(VERSION, Type.ECHO_REQUEST, 8, 0))
-            eventlet.sleep(self.limits.echo_s)
+            eventlet.sleep(limits.echo_s if self.is_up else min(limits.echo_s, handshake_ends_s - now_s))

@@ -12,7 +12,7 @@ from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.wire import VERSION, Type
 
 # A forwarded request (section 7.4.6) is left out: nobody here asks for it, and it holds a message of any version.
-_FROM_SWITCH: Final = frozenset(
+FROM_SWITCH: Final = frozenset(
     {
         Type.HELLO, Type.ERROR, Type.ECHO_REQUEST, Type.ECHO_REPLY, Type.EXPERIMENTER, Type.FEATURES_REPLY,
         Type.GET_CONFIG_REPLY, Type.PACKET_IN, Type.FLOW_REMOVED, Type.PORT_STATUS, Type.MULTIPART_REPLY,
@@ -36,7 +36,7 @@ def parse(datapath: Any, kind: int, xid: int, message: bytes) -> Any:
     About 20 of Ryu's loops advance by a length that the peer wrote, and never end when it is 0 (faucetsdn/ryu,
     issues 188 to 196). Every turn of each makes calls, so counting calls ends them all without knowing any.
     """
-    if kind not in _FROM_SWITCH:
+    if kind not in FROM_SWITCH:
         raise Malformed("type")
     left = _CALLS_AT_LEAST + _CALLS_PER_BYTE * len(message)
 

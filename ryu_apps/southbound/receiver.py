@@ -13,7 +13,7 @@ from ryu_apps.control.effects import Effect
 from ryu_apps.southbound import flow_removed, hello, packet_in
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.malformed import Malformed
-from ryu_apps.southbound.parser import parse
+from ryu_apps.southbound.parser import FROM_SWITCH, parse
 from ryu_apps.southbound.requests import ANSWERS
 from ryu_apps.southbound.wire import HEADER, HEADER_BYTES, VERSION, Type
 from ryu_apps.southbound.words import refusal
@@ -47,6 +47,8 @@ class Receiver:
             if length < HEADER_BYTES:
                 raise Malformed("length")
             if at + length > end:
+                if kind not in FROM_SWITCH:
+                    raise Malformed("type")
                 break
             if version != VERSION and link.state != HANDSHAKE_DISPATCHER:
                 raise Malformed("version")

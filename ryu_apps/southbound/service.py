@@ -138,7 +138,7 @@ class SwitchService:
         """Return what a change would do, a line an entry, without doing it."""
         switches = list(plan.base)
         for piece in plan.pieces():
-            switches += revise_flows(self._core, plan.after, piece).switches
+            switches += revise_flows(self._core, plan, piece).switches
             hub.sleep(0)
         return _outcome("planned", plan, difference=_difference(plan.after.snapshot, switches))
 
@@ -152,8 +152,8 @@ class SwitchService:
         core.policy = plan.after
         try:
             for piece in plan.pieces():
-                revisions = revise_flows(core, plan.after, piece)
-                adopt(core, revisions)
+                revisions = revise_flows(core, plan, piece)
+                adopt(core, plan, revisions)
                 for change in bundles([*switches, *revisions.switches]):
                     self._commit(change)
                 self._forget_vanished(revisions)
@@ -181,7 +181,7 @@ class SwitchService:
         undoing = plan_change(self._core, back, inverse)
         self._core.policy = undoing.after
         for piece in undoing.pieces():
-            adopt(self._core, revise_flows(self._core, undoing.after, piece))
+            adopt(self._core, undoing, revise_flows(self._core, undoing, piece))
             hub.sleep(0)
         for link in self._links.all():
             if link.id not in self._core.datapaths:

@@ -1,7 +1,7 @@
 """Misses per second of vfswitch beside simple_switch_13 and ovs-testcontroller, all in one run.
 
 vfswitch walks three stateful layers of 100 rules for each miss; the others look up a MAC.
-Run `python -m benchmarks.miss_rate`; the last line is JSON.
+Run `python -m benchmarks.bench_miss_rate`; the last line is JSON.
 """
 
 from __future__ import annotations
