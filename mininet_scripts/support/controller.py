@@ -73,6 +73,9 @@ class Controller:
             self._process = processes.spawn(command, env=env, cwd=REPOSITORY, output=log)
         try:
             wait_until(self._answers, START_TIMEOUT_S, f"the controller to answer {self._ready_path}")
+        except KeyboardInterrupt:
+            self.stop()
+            raise
         except Exception as error:
             self.stop()
             raise RuntimeError(f"{error}\n--- end of its log ---\n{self.log_tail()}") from error

@@ -48,7 +48,10 @@ def spawn(node: Node | None, *arguments: str | Path, output: IO[Any] | int) -> s
 def run(
     node: Node | None, *arguments: str | Path, stdin: str = "", timeout_s: float = 30.0, check: bool = True
 ) -> str:
-    """Return what a command inside the host printed; a failure or a time-out is an exception."""
+    """Return what a command inside the host printed; a failure or a time-out is an exception.
+
+    Where `check` is false a failure is one only if nothing was printed, but for its complaint.
+    """
     prefix = [] if node is None else ["mnexec", "-a", str(node.pid)]
     command = [*prefix, *(str(argument) for argument in arguments)]
     try:
@@ -57,7 +60,7 @@ def run(
         )
     except subprocess.TimeoutExpired as error:
         raise HostCommandError(f"{node}: {' '.join(command)}: no end within {timeout_s:g} s") from error
-    if check and done.returncode:
+    if done.returncode and (check or not done.stdout):
         raise HostCommandError(f"{node}: {' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 

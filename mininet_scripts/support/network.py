@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +29,15 @@ class NotReady(Exception):
 
 
 def check_ready() -> None:
-    """Raise NotReady unless this is root and Open vSwitch answers."""
+    """Raise NotReady unless this is root, may make namespaces, and Open vSwitch answers."""
     if os.geteuid() != 0:
         raise NotReady("networks of namespaces need root: run this through make, or with sudo")
+    try:
+        # Mininet itself would wait for ever for a host whose namespace was refused.
+        subprocess.run(["mnexec", "-n", "true"], check=True, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise NotReady(f"namespaces cannot be made ({said}): a container needs CAP_SYS_ADMIN and mininet") from error
     try:
         subprocess.run(["ovs-vsctl", "--timeout=5", "show"], check=True, capture_output=True)
         subprocess.run(["ovs-appctl", "--timeout=5", "-t", "ovs-vswitchd", "version"], check=True, capture_output=True)
@@ -48,17 +55,35 @@ def running(topo: Topo, openflow_port: int | None = None) -> Iterator[Mininet]:
         remove_leftovers(topo)
         net = Mininet(topo=topo, controller=None, build=False)
         try:
-            if openflow_port is not None:
-                net.addController("c0", RemoteController, ip="127.0.0.1", port=openflow_port)
-            net.start()
+            with interrupts_held():
+                if openflow_port is not None:
+                    net.addController("c0", RemoteController, ip="127.0.0.1", port=openflow_port)
+                net.start()
             if openflow_port is not None:
                 wait_connected(net, openflow_port)
             yield net
         finally:
-            try:
-                net.stop()
-            finally:
-                remove_leftovers(topo)
+            with interrupts_held():
+                try:
+                    net.stop()
+                finally:
+                    remove_leftovers(topo)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back while the block runs: Mininet cannot stop a network that is half built."""
+    held: list[int] = []
+    before = {
+        number: signal.signal(number, lambda got, _: held.append(got)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for each in held:
+        signal.raise_signal(each)
 
 
 def wait_connected(net: Mininet, openflow_port: int, timeout_s: float = CONNECT_TIMEOUT_S) -> None:

@@ -151,8 +151,8 @@ def tcp_talk(
         yield arrivals
 
 
-def send_frames(node: Node, interface: str, frames: Sequence[bytes]) -> None:
-    """Send raw frames out of an interface inside the host, forged ones too."""
+def send_frames(node: Node | None, interface: str, frames: Sequence[bytes]) -> None:
+    """Send raw frames out of an interface, inside the host or of a bridge where `node` is None, forged ones too."""
     lines = "".join(f"{frame.hex()}\n" for frame in frames)
     hosts.run(node, *hosts.script("send_frames.py"), interface, stdin=lines)
 

@@ -77,8 +77,10 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
             continue
         new = revise(plan.after, flow)
         if new is not None and new.generation == flow.generation:
-            renewed.append(new)
-            continue
+            if not _moves(plan, flow):
+                renewed.append(new)
+                continue
+            new = new._replace(generation=new.renewed)
         changed.append(Revision(flow, new))
         # Variants are made anew by their next packet: what they rested on has changed.
         changed += [Revision(variant, None) for variant in core.flows.variants(flow.id)]
@@ -100,6 +102,13 @@ def revise(policy: Policy, flow: UnifiedFlow) -> UnifiedFlow | None:
     if _same_effect(flow.plan, plan):
         return flow._replace(plan=plan, renewed=generation)
     return flow._replace(plan=plan, generation=generation, renewed=generation)
+
+
+def _moves(plan: PolicyChange, flow: UnifiedFlow) -> bool:
+    """Return whether a vport that a flow passes is on another switch now."""
+    before, after = plan.before.dpids, plan.after.dpids
+    legs = (*flow.plan.forward, *flow.plan.reply)
+    return before is not after and any(before.get(leg.vport) != after.get(leg.vport) for leg in legs)
 
 
 def _same_effect(old: Plan, new: Plan) -> bool:

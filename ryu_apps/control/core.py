@@ -64,12 +64,18 @@ class ControlCore:
             return self._single(event, vport, direction, parsed)
         if is_icmp_error(parsed.key):
             return self._icmp_error(event, vport, direction, parsed)
+        begun = len(self.flows)
         flow, effects = self._meet(segment, vport, direction, parsed.key, now_s)
-        if flow is not None and self._in_host:
+        if flow is None:
+            return effects
+        if self._in_host:
             self._in_host.pop(flow.id, None)
-        if flow is not None and _verdict_at(flow.plan, vport.number, direction).allow:
-            effects.append(_emit(event, event.table, event.frame))
-        return effects
+        verdict = _verdict_at(flow.plan, vport.number, direction)
+        if flow.created_s == now_s and len(self.flows) != begun:
+            return [*effects, _emit(event, event.table, event.frame)] if verdict.allow else effects
+        # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
+        edited = rewrite(event.frame, parsed, verdict.edit)
+        return [*effects, *self._pass_on(event, vport, direction, verdict, edited)]
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
         """Return what follows when a switch has removed a cached entry."""

@@ -43,7 +43,7 @@ class Fragments:
         return waiting.held
 
     def later(self, vport: int, datagram: DatagramId, event: PacketIn, now_s: float) -> Verdict | None:
-        """Return the verdict of the first fragment; None when it is yet to come; this one then waits, if there is room."""
+        """Return the verdict of the first fragment; None while that is yet to come: this one waits if there is room."""
         known = self._datagrams(vport, now_s)
         found = known.get(datagram, Datagram(now_s, None, ()))
         if found.verdict is None and self._held[vport] < HELD_PER_VPORT:

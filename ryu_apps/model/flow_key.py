@@ -43,6 +43,8 @@ _V6_EXTENSIONS: Final = frozenset({0, 43, 60})
 _V6_FRAGMENT: Final = 44
 _V6_AUTH: Final = 51
 _MAX_EXTENSIONS: Final = 8
+# An LLC header that announces an Ethernet type (RFC 1042): Open vSwitch looks behind it, hosts do not send it.
+_SNAP: Final = b"\xaa\xaa\x03\x00\x00\x00"
 
 
 class Family(IntEnum):
@@ -92,7 +94,8 @@ def parse(frame: bytes, vlan_vid: int = 0) -> Parsed | None:
     """Return the parsed headers of an untagged Ethernet frame, None when it is malformed.
 
     vlan_vid is what the key shall carry as VLAN; the pipeline removes tags before it asks.
-    Malformed means: shorter than its headers say, an impossible header length, or a tag left in.
+    Malformed means: shorter than its headers say, an impossible header length, a tag left in, or IP dressed as LLC.
+    What Open vSwitch would not read as the same fields is malformed too: no entry could match it.
     """
     if len(frame) < 14:
         return None
@@ -103,7 +106,7 @@ def parse(frame: bytes, vlan_vid: int = 0) -> Parsed | None:
         return _parse_ipv6(frame, vlan_vid)
     if eth_type == ETH_ARP:
         return _parse_arp(frame, vlan_vid)
-    if eth_type in (ETH_VLAN, 0x88A8):
+    if eth_type in (ETH_VLAN, 0x88A8) or (eth_type < 0x600 and frame[14:20] == _SNAP):
         return None
     # Below 0x600 the field is an 802.3 length; OpenFlow matches such frames as 0x5ff (OpenFlow 1.4.0, section 7.2.3.7).
     link = int.from_bytes(frame[:12], "big") << 32 | vlan_vid << 16 | (eth_type if eth_type >= 0x600 else 0x5FF)
@@ -134,6 +137,9 @@ def _transport(frame: bytes, proto: int, icmp: int, l4: int, end: int) -> tuple[
     """Return the two 16-bit transport fields of a key, None when the header is cut short; icmp is the IP version's."""
     if proto in PROTOS_WITH_PORTS:
         if end - l4 < _HEADER_BYTES[proto]:
+            return None
+        # Open vSwitch reads no ports where the TCP data offset is below 5 words or beyond the packet.
+        if proto == PROTO_TCP and not 20 <= frame[l4 + 12] >> 2 & 0x3C <= end - l4:
             return None
         sport, dport = _PORTS.unpack_from(frame, l4)
         return sport, dport

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _PACKET_IN: Final = int(Type.PACKET_IN)
 _INLINE: Final = frozenset({int(Type.PACKET_IN), int(Type.FLOW_REMOVED)})
 _BEFORE_VERSION: Final = frozenset({Type.HELLO, Type.ERROR, Type.ECHO_REQUEST, Type.ECHO_REPLY})
-_LOOK_AT_CLOCK_EVERY: Final = 64
+_PAUSE_EVERY: Final = 64
+"""Messages after which answers go out, and others get their turn if time is up."""
+
 
 
 class Receiver:
@@ -58,10 +60,12 @@ class Receiver:
                 self._message(kind, xid, data[at : at + length])
             at += length
             count += 1
-            if not count % _LOOK_AT_CLOCK_EVERY:
+            if not count % _PAUSE_EVERY:
+                self._flush()
+                if link.outbox.crowded:
+                    link.outbox.wait_room()
                 now_s = clock()
                 if now_s > turn_ends_s:
-                    self._flush()
                     eventlet.sleep(0)
                     now_s = clock()
                     turn_ends_s = now_s + link.limits.turn_s

@@ -1,0 +1,1 @@
+"""The parts of the quickstart: its policy, its checks and its report."""

@@ -1,0 +1,65 @@
+"""Making a running topology known over REST: hosts, tenants with their segments, and vports."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mininet.net import Mininet
+
+from mininet_scripts.support.rest import RestClient
+from topologies.parts import EXTERNAL_HOST, NicBridge, address_params
+
+FIRST_VLAN = 100  # vmN's VF has VLAN 100 + N
+
+
+class Address(NamedTuple):
+    """An end host's addresses."""
+
+    mac: str
+    ipv4: str
+    ipv6: str
+
+
+def address_of(name: str) -> Address:
+    """Return the addresses that the topologies give `vmN` or `ext`."""
+    params = address_params(EXTERNAL_HOST if name == "ext" else vm_number(name))
+    return Address(params["mac"], params["ip"].partition("/")[0], params["ip6"].partition("/")[0])
+
+
+def vm_number(name: str) -> int:
+    """Return N of vmN."""
+    return int(name.removeprefix("vm"))
+
+
+def register_hosts(client: RestClient, net: Mininet) -> None:
+    """Register every NIC bridge of the network as the host of its name."""
+    for switch in net.switches:
+        if isinstance(switch, NicBridge):
+            body = {"dpid": f"{int(switch.dpid, 16):016x}", "uplink": f"{switch.name}-uplink"}
+            client.put(f"/v1/hosts/{switch.name}", body)
+
+
+def register_tenant(client: RestClient, tenant: str, *, vlan: int | None) -> None:
+    """Register a tenant and the VLAN of its segment outside: 0 for untagged, None for each VF's own."""
+    client.put(f"/v1/tenants/{tenant}", {})
+    client.put(f"/v1/segments/{tenant}", {"tenant": tenant, "vlan": vlan})
+
+
+def register_vports(client: RestClient, net: Mininet, tenant: str, *names: str, **changed: Any) -> None:
+    """Register these VMs as vports of a tenant, with the fields given in place of the topology's."""
+    for name in names:
+        client.put(f"/v1/vports/{name}", {**vport_body(net, name, tenant), **changed})
+
+
+def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
+    """Return the document of a VM's vport: its representor, and MAC and addresses as the topology gave them."""
+    representor = net[name].defaultIntf().link.intf2
+    address = address_of(name)
+    return {
+        "host": representor.node.name,
+        "port": representor.name,
+        "tenant": tenant,
+        "mac": address.mac,
+        "ips": [address.ipv4, address.ipv6],
+        "vlan": FIRST_VLAN + vm_number(name),
+    }
