@@ -79,6 +79,7 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
         if new is not None and new.generation == flow.generation:
             if not _moves(plan, flow):
                 renewed.append(new)
+                changed += [Revision(variant, None) for variant in core.flows.variants(flow.id) if variant.id in wanted]
                 continue
             new = new._replace(generation=new.renewed)
         changed.append(Revision(flow, new))

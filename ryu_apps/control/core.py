@@ -83,9 +83,11 @@ class ControlCore:
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
             return []
-        ending = self.expiry.ending(flow.id, event.dpid, event.cookie, event.reason)
+        ending = self.expiry.ending(flow.id, event.dpid, event.cookie, event.reason, now_s)
         if ending is Ending.NONE:
             return []
+        if ending is Ending.RENEW:
+            return self._install(flow)
         partner = self._entry_of_class(flow, _OTHER.get(cookie.entry_class))
         if ending is Ending.ASK and partner is not None:
             return [partner]
@@ -97,7 +99,7 @@ class ControlCore:
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
             return []
-        if event.packets is None or not self.expiry.advanced(flow.id, cookie.entry_class, event.packets):
+        if event.packets is None or not self.expiry.advanced(flow.id, cookie.entry_class, event.packets, now_s):
             return self.remove_flow(flow)
         return self._install(flow)
 
@@ -150,7 +152,10 @@ class ControlCore:
             self.tally.count("flow-limit", vport.number)
             return None, []
         # A refusal of the way back stood only until somebody began the connection from that side.
-        effects = [effect for flow in known if plan.allow and not parent for effect in self.remove_flow(flow)]
+        effects: list[Effect] = []
+        for flow in known if plan.allow and not parent else ():
+            if self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
+                effects += self.remove_flow(flow)
         generation = self.policy.snapshot.generation
         flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)
         self.flows.add(flow, connection)

@@ -24,6 +24,8 @@ _NAMES: Final = {
     "icmpv4_type": "icmp_type", "icmpv4_code": "icmp_code",
     "ipv6_nd_target": "nd_target", "ipv6_nd_sll": "nd_sll", "ipv6_nd_tll": "nd_tll",
 }  # fmt: skip
+# A set_field takes OpenFlow's names, but Open vSwitch calls IPv4 addresses otherwise (ovs-fields(7)).
+_SET_NAMES: Final = {"ipv4_src": "ip_src", "ipv4_dst": "ip_dst"}
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa"})
 _IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target"})
@@ -78,7 +80,7 @@ def _match(name: str, value: MatchValue) -> str:
 def _action(action: EntryAction) -> str:
     match action:
         case SetField(field=name, value=value):
-            return f"set_field:{value_text(name, value)}->{name}"
+            return f"set_field:{value_text(name, value)}->{_SET_NAMES.get(name, name)}"
         case PopVlan():
             return "pop_vlan"
         case PushVlan(vid=vid):

@@ -6,16 +6,17 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from socket import SHUT_RDWR, SHUT_WR
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import eventlet
+import ryu.base.app_manager  # noqa: F401  (must come first: Ryu's modules import each other in a circle)
 from ryu.controller.controller import Datapath
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from ryu.lib.dpid import dpid_to_str
 
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.model.errors import SwitchRefused
+from ryu_apps.model.errors import SwitchAway, SwitchRefused
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import bundle, flow_dump, hello, ports
 from ryu_apps.southbound.malformed import Malformed
@@ -28,6 +29,8 @@ from ryu_apps.southbound.words import refusal
 
 if TYPE_CHECKING:
     from ryu_apps.southbound.links import Links
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("vfswitch.southbound")
 _RECEIVE_BYTES: Final = 1 << 16
@@ -54,6 +57,8 @@ class Link(Datapath):
         self.set_version(VERSION)
         # Reads and writes go to the socket below eventlet's, and wait only when it has nothing or takes nothing.
         self.socket.setblocking(False)
+        # Ryu begins anywhere, and then a hello is not always text, which mn's look for a controller takes it for.
+        self.xid: int = 0
         self.raw: Any = getattr(socket, "fd", socket)
         self.outbox = Outbox(self.raw, self.limits, self.give_up)
         self._receiver = Receiver(self)
@@ -78,7 +83,7 @@ class Link(Datapath):
 
     def next_xid(self) -> int:
         """Return a transaction id that is not 0, which effects use."""
-        self.xid: int = self.xid % _MAX_XID + 1
+        self.xid = self.xid % _MAX_XID + 1
         return self.xid
 
     def known_ports(self) -> dict[str, int]:
@@ -100,34 +105,40 @@ class Link(Datapath):
         self, *, table: str | None = None, cookie: int = 0, cookie_mask: int = 0, timeout_s: float = 30.0
     ) -> list[PresentEntry]:
         """Return the entries whose cookie agrees under the mask, of one table or of all."""
-        found: list[PresentEntry] = []
         table_id = flow_dump.ALL_TABLES if table is None else NUMBER[table]
-        for body in self._multipart(lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask), timeout_s):
-            found += flow_dump.decode(body)
-            eventlet.sleep(0)
-        return found
+        parts = self._multipart(
+            lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask), flow_dump.decode, timeout_s
+        )
+        return [entry for part in parts for entry in part]
 
     def port_numbers(self, timeout_s: float = 5.0) -> dict[str, int]:
         """Return the ports that the switch has now, name to number, its LOCAL port included."""
         found: dict[str, int] = {}
-        for body in self._multipart(ports.request, timeout_s):
-            found |= ports.decode(body)
+        for part in self._multipart(ports.request, ports.decode, timeout_s):
+            found |= part
         return found
 
     def set_fragments_nx_match(self) -> None:
         """Ask the switch to let entries match on the kind of a fragment; does not wait."""
         self.outbox.write(_SET_CONFIG)
 
-    def _multipart(self, request: Callable[[int], bytes], timeout_s: float) -> Iterator[bytes]:
-        """Yield the bodies of a multipart reply, once all of it is here."""
+    def _multipart(
+        self, request: Callable[[int], bytes], decode: Callable[[bytes], T], timeout_s: float
+    ) -> Iterator[T]:
+        """Yield the decoded parts of a multipart reply, once all of it is here."""
         with Exchange(self, timeout_s) as exchange:
             xid = exchange.expect(Type.MULTIPART_REPLY)
             exchange.send(request(xid))
             exchange.wait(xid)
-            if exchange.errors:
-                raise SwitchRefused(f"datapath {self.name} refused a request: {refusal(exchange.errors[0]).text}")
-        for message in exchange.replies.pop(xid):
-            yield message[_MULTIPART_BODY:]
+        if exchange.errors:
+            raise SwitchRefused(f"datapath {self.name} refused a request: {refusal(exchange.errors[0]).text}")
+        try:
+            for message in exchange.replies.pop(xid):
+                yield decode(message[_MULTIPART_BODY:])
+                eventlet.sleep(0)
+        except Malformed as fault:
+            self.give_up(f"malformed: {fault}")
+            raise SwitchAway(f"datapath {self.name} was closed: its reply is malformed") from fault
 
     # What Ryu calls, or expects of a datapath.
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import ryu.base.app_manager  # noqa: F401  (must come first: Ryu's modules import each other in a circle)
 from ryu.controller import controller
 
 from ryu_apps.control.effects import Effect

@@ -126,7 +126,7 @@ class Receiver:
         if kind == Type.HELLO:
             self._hello(xid, message)
         elif kind == Type.ERROR and link.state == HANDSHAKE_DISPATCHER:
-            raise Malformed(f"hello answered by {refusal(message).text}")
+            raise Malformed("hello answered by an error")
         elif kind == Type.ERROR and not xid:
             self._links.refused(link, refusal(message))
         elif kind not in _BEFORE_VERSION and link.state == HANDSHAKE_DISPATCHER:

@@ -65,17 +65,17 @@ class Store:
         query = self._connection.execute
         # Before the first read, so that the lock is held from then on (https://www.sqlite.org/wal.html#noshm).
         query("PRAGMA locking_mode = EXCLUSIVE")
+        owner, version = query("PRAGMA application_id").fetchone()[0], query("PRAGMA user_version").fetchone()[0]
+        is_new = owner == version == query("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if owner != _APPLICATION_ID and not is_new:
+            raise StoreError(f"{self.path} is a database of another program")
+        if version > SCHEMA_VERSION:
+            raise StoreError(f"{self.path} is of version {version}, newer than this program's {SCHEMA_VERSION}")
         query("PRAGMA journal_mode = WAL")
         query("PRAGMA synchronous = FULL")
-        with self._transaction():
-            owner, version = query("PRAGMA application_id").fetchone()[0], query("PRAGMA user_version").fetchone()[0]
-            tables = query("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if owner == 0 and version == 0 and tables == 0:
+        if is_new:
+            with self._transaction():
                 self._make_tables()
-            elif owner != _APPLICATION_ID:
-                raise StoreError(f"{self.path} is a database of another program")
-            elif version > SCHEMA_VERSION:
-                raise StoreError(f"{self.path} is of version {version}, newer than this program's {SCHEMA_VERSION}")
         damage = query("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise StoreError(f"{self.path} is damaged: {damage}")

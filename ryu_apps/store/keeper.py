@@ -20,3 +20,7 @@ class StoreKeeper:
     def keep(self, changes: Sequence[Change], before: Snapshot) -> None:
         """Return when the changes to a snapshot are on disk; a StoreError leaves the store as it was."""
         self._store.append(rows_for(changes, before))
+
+    def close(self) -> None:
+        """Release the file."""
+        self._store.close()
