@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import accumulate
 from statistics import median
 
@@ -9,12 +10,14 @@ from mininet_scripts.demo.policy import IPERF_PORT, UDP_PORT
 from mininet_scripts.demo.stage import Stage
 from mininet_scripts.support import hosts, traffic
 from mininet_scripts.support.registration import address_of
+from mininet_scripts.support.waiting import wait_until
 
 PINGS = 20
 PACKETS = 10_000
 RATE_PPS = 5_000
-# The first packet's own, on each host; those that follow it before its entries are there; a stray multicast.
-MOST_PACKET_INS = 20
+# The first packet, and those that follow before the switch has its entries: Open vSwitch's datapath may take
+# 5 ms to see them. One in a hundred is 20 ms at this rate.
+MOST_PACKET_INS = PACKETS // 100
 LEAST_BITS_PER_S = 100e6
 
 
@@ -42,8 +45,7 @@ def packet_ins(stage: Stage) -> None:
         traffic.send_udp(stage.host("vm1"), address, UDP_PORT, count=PACKETS, rate_pps=RATE_PPS, source_port=40_000)
         numbers = arrivals.wait_count(PACKETS)
     asked = stage.packet_ins() - before
-    flows = stage.flows("vm1", ip_proto="udp", l4_dst=str(UDP_PORT))
-    counted = min((leg["packets"] for flow in flows for leg in flow["forward"]), default=0)
+    counted = _counted(stage, PACKETS - asked)
     stage.report.check(
         f"Packet-ins for {PACKETS:,} packets of one flow",
         f"{asked} at both hosts together (misses in GET /v1/stats)",
@@ -57,6 +59,19 @@ def packet_ins(stage: Stage) -> None:
         sorted(numbers) == list(range(PACKETS)),
     )
     stage.report.check("The same packets in the switch's n_packets", f"{counted:,}", counted >= PACKETS - asked)
+
+
+def _counted(stage: Stage, wanted: int) -> int:
+    """Return what the entries on the flow's way have counted, the least of them."""
+
+    def least() -> int:
+        flows = stage.flows("vm1", ip_proto="udp", l4_dst=str(UDP_PORT))
+        return min((leg["packets"] for flow in flows for leg in flow["forward"]), default=0)
+
+    # Open vSwitch adds up what its datapath has counted every half second.
+    with suppress(TimeoutError):
+        wait_until(least, 3, f"{wanted} packets counted", until=lambda counted: counted >= wanted)
+    return least()
 
 
 def throughput(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
-UDP, ICMPV6 = 17, 58
+ICMP, UDP, ICMPV6 = 1, 17, 58
 # One that no protocol uses: IEEE Std 802, local experimental EtherType 1.
 EXPERIMENTAL = 0x88B5
 
@@ -45,6 +45,12 @@ def ipv6(src: str, dst: str, proto: int, payload: bytes, *, hop_limit: int = 255
 def udp(source_port: int, destination_port: int, payload: bytes = b"") -> bytes:
     """Return a UDP datagram that carries no checksum, as IPv4 allows (RFC 768)."""
     return struct.pack("!HHHH", source_port, destination_port, 8 + len(payload), 0) + payload
+
+
+def icmpv4(kind: int, code: int, body: bytes) -> bytes:
+    """Return an ICMP message (RFC 792)."""
+    message = struct.pack("!BBH", kind, code, 0) + body
+    return message[:2] + struct.pack("!H", checksum(message)) + message[4:]
 
 
 def icmpv6(src: str, dst: str, kind: int, body: bytes) -> bytes:

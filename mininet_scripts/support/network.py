@@ -49,9 +49,7 @@ def check_ready() -> None:
 def running(topo: Topo, openflow_port: int | None = None) -> Iterator[Mininet]:
     """Yield the started network, its NIC bridges connected to the controller on that port of 127.0.0.1."""
     check_ready()
-    # Names of bridges and interfaces are the machine's, so there can be one network at a time.
-    with LOCK_PATH.open("w") as lock:
-        wait_until(lambda: _try_lock(lock), LOCK_TIMEOUT_S, "another network on this machine to end")
+    with exclusive():
         remove_leftovers(topo)
         net = Mininet(topo=topo, controller=None, build=False)
         try:
@@ -68,6 +66,14 @@ def running(topo: Topo, openflow_port: int | None = None) -> Iterator[Mininet]:
                     net.stop()
                 finally:
                     remove_leftovers(topo)
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold this machine's one place for a network: names of bridges and interfaces are the machine's."""
+    with LOCK_PATH.open("w") as lock:
+        wait_until(lambda: _try_lock(lock), LOCK_TIMEOUT_S, "another network on this machine to end")
+        yield
 
 
 @contextmanager

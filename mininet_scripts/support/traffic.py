@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ class Arrivals:
 
 
 @contextmanager
-def _talking(node: Node, word: str, *command: str) -> Iterator[Arrivals]:
+def talking(node: Node, word: str, *command: str) -> Iterator[Arrivals]:
     """Yield a background process once it has printed the word that says it is ready."""
     with tempfile.TemporaryDirectory(prefix="vfs-traffic-") as folder:
         output = Path(folder) / "output"
@@ -73,7 +74,7 @@ def _talking(node: Node, word: str, *command: str) -> Iterator[Arrivals]:
 @contextmanager
 def udp_receiver(node: Node, port: int, *, address: str = "0.0.0.0") -> Iterator[Arrivals]:
     """Yield the numbered UDP packets that arrive at a port; `::` listens on IPv6."""
-    with _talking(node, "ready", *hosts.script("udp_receive.py"), address, str(port)) as arrivals:
+    with talking(node, "ready", *hosts.script("udp_receive.py"), address, str(port)) as arrivals:
         yield arrivals
 
 
@@ -116,10 +117,31 @@ def send_udp(
     hosts.run(node, *hosts.script("udp_send.py"), *map(str, values), timeout_s=limit_s)
 
 
+@dataclass(frozen=True)
+class Conversation(Arrivals):
+    """Numbered packets both ways over one socket; `seen` lists those that came."""
+
+    def stop_sending(self) -> int:
+        """Return how many packets were sent, when it has sent its last; it goes on listening."""
+        self.process.send_signal(signal.SIGUSR1)
+        said = wait_until(self.output, 5, "the count of packets sent", until=lambda text: "\nsent " in text)
+        return int(said.rpartition("\nsent ")[2].split()[0])
+
+
+@contextmanager
+def udp_talk(
+    node: Node, address: str, port: int, *, own_port: int, rate_pps: float, waits: bool = False
+) -> Iterator[Conversation]:
+    """Yield one side of a UDP conversation; one that waits is silent until the other has spoken."""
+    values = (address, port, own_port, rate_pps, int(waits))
+    with talking(node, "ready", *hosts.script("udp_talk.py"), *map(str, values)) as arrivals:
+        yield Conversation(arrivals.path, arrivals.process)
+
+
 @contextmanager
 def tcp_echo_server(node: Node, port: int, *, address: str = "0.0.0.0") -> Iterator[None]:
     """Run an echo server inside the host while the block runs; `::` listens on IPv6."""
-    with _talking(node, "ready", *hosts.script("tcp_echo.py"), address, str(port)):
+    with talking(node, "ready", *hosts.script("tcp_echo.py"), address, str(port)):
         yield
 
 
@@ -147,7 +169,7 @@ def tcp_talk(
 ) -> Iterator[Arrivals]:
     """Yield the echoes of one connection that keeps talking; it lives through silences up to the time-out."""
     values = (address, port, source_port, 0, interval_s, silence_timeout_s)
-    with _talking(node, "connected", *hosts.script("tcp_talk.py"), *map(str, values)) as arrivals:
+    with talking(node, "connected", *hosts.script("tcp_talk.py"), *map(str, values)) as arrivals:
         yield arrivals
 
 
@@ -185,7 +207,7 @@ def iperf3(
     listen = ("iperf3", "--server", "--one-off", "--forceflush", "--port", str(port))
     call = ("iperf3", "--client", address, "--json", "--time", str(duration_s), "--port", str(port))
     limits = ("--connect-timeout", "5000")
-    with _talking(server, "Server listening", *listen):
+    with talking(server, "Server listening", *listen):
         said = hosts.run(client, *call, *limits, *options, timeout_s=duration_s + 20, check=False)
     report = json.loads(said)
     if "error" in report:

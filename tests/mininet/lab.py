@@ -129,6 +129,11 @@ class Lab:
         """Return whether one ping was answered."""
         return self.ping(sender, receiver, version=version, answer_timeout_s=0.5).all_answered
 
+    def wait_unreachable(self, sender: str, receiver: str) -> None:
+        """Return when pings of a live flow are no longer answered."""
+        # Open vSwitch answers a barrier before its datapath has caught up: it gathers changes for 5 ms.
+        wait_until(lambda: not self.reaches(sender, receiver), 2, f"{sender} not to reach {receiver}")
+
     def forget_neighbours(self, *names: str) -> None:
         """Empty the ARP and neighbour tables of hosts."""
         for name in names:
@@ -149,11 +154,20 @@ class Lab:
         items = self.client.get(f"/v1/flows?vport={vport}&limit=1000")["items"]
         return [flow for flow in items if all(flow["key"].get(name) == value for name, value in key.items())]
 
-    def cached_entries(self, bridge: str) -> list[str]:
-        """Return the exact-match entries of a switch, as ovs-ofctl prints them."""
+    def wait_packets(self, vport: str, count: int, **key: str) -> None:
+        """Return when every entry on the way of the one flow with this key has counted so many packets."""
+        # Open vSwitch adds up what its datapath has counted every half second.
+        wait_until(
+            lambda: [leg["packets"] for flow in self.flows(vport, **key) for leg in flow["forward"]],
+            5,
+            f"{count} packets counted at each entry",
+            until=lambda counts: len(counts) > 0 and min(counts) >= count,
+        )
+
+    def entries_of(self, bridge: str, text: str = "") -> list[str]:
+        """Return the exact-match entries of a switch that hold this text, as ovs-ofctl prints them."""
         lines = self.net[bridge].dpctl("dump-flows").splitlines()
-        return [line for line in lines if "priority=100" in line and ("reg1=" in line or "reg2=" in line)
-                and "idle_timeout=" in line]
+        return [line for line in lines if "idle_timeout=" in line and text in line]
 
     def wait_ready(self, timeout_s: float = 10.0) -> list[dict[str, Any]]:
         """Return the live state of all hosts once every datapath agrees with the controller."""

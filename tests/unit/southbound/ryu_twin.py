@@ -111,3 +111,9 @@ def flow_mod_bytes(entry: FlowEntry, command: int = ADD, xid: int = 0) -> bytes:
     message.set_xid(xid)
     message.serialize()
     return bytes(message.buf)
+
+
+def parse(message: bytes) -> Any:
+    """Return Ryu's object for a message."""
+    xid = int.from_bytes(message[4:8], "big")
+    return parser.msg_parser(_nowhere(), message[0], message[1], len(message), xid, bytearray(message))

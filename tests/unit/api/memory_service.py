@@ -1,0 +1,55 @@
+"""A service that keeps policy in memory and has no switches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ryu_apps.control.service import Outcome
+from ryu_apps.model.checks import check
+from ryu_apps.model.errors import SwitchAway
+from ryu_apps.model.policy import Change, Snapshot
+
+
+class MemoryService:
+    """Applies changes to a snapshot after the checks; datapaths named `away` are not connected."""
+
+    def __init__(self) -> None:
+        self.policy = Snapshot()
+        self.away: tuple[str, ...] = ()
+        self.flow_count = 0
+        self.before_change: Callable[[], None] = lambda: None
+
+    def snapshot(self) -> Snapshot:
+        """Return the policy snapshot in force."""
+        return self.policy
+
+    def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
+        """Check and keep changes as one."""
+        self.before_change()
+        after = check(self.policy, changes)
+        if dry_run:
+            return Outcome(state="planned", generation=after.generation, difference=("+ h1 table=outbound",))
+        if self.away and wait:
+            raise SwitchAway(f"not connected: {', '.join(self.away)}")
+        self.policy = after
+        state = "stored" if self.away else "installed"
+        return Outcome(state=state, generation=after.generation, waiting_for=self.away)
+
+    def hosts(self) -> Iterable[Mapping[str, Any]]:
+        """Return that every host is connected, and one datapath that nobody registered."""
+        for name in self.policy.hosts:
+            yield {"id": name, "connected": name not in self.away}
+        yield {"id": None, "dpid": "00000000000000ff", "connected": True}
+
+    def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return flows numbered from 1."""
+        return [{"id": number, "vport": vport} for number in range(after + 1, self.flow_count + 1)][:limit]
+
+    def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return what was asked."""
+        return {"vport": vport, "direction": direction, "packet": dict(packet)}
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return one counter."""
+        return {"flows": self.flow_count}

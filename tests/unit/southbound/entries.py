@@ -1,0 +1,64 @@
+"""Hypothesis strategies for cached entries of every shape."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from ryu_apps.model.fields import FIELDS, SETTABLE
+from ryu_apps.model.flow_key import ND_TYPES, PROTO_ICMP, PROTO_ICMPV6, PROTOS_WITH_PORTS, Family, FlowKey
+from ryu_apps.model.rules import Direction
+from ryu_apps.model.transposition import Transposition, transposition
+from ryu_apps.pipeline.cached import CachedEntry
+from ryu_apps.pipeline.cookie import CACHED, Cookie
+
+bits16 = st.integers(0, 0xFFFF)
+_mac = st.integers(0, (1 << 48) - 1)
+_protos = st.sampled_from((1, 6, 17, 58, 132, 47, 50)) | st.integers(0, 255)
+# What a frame of neither IP nor ARP can carry; 0x5ff stands for an 802.3 length.
+_eth_types = st.just(0x05FF) | st.integers(0x0600, 0xFFFF).filter(lambda t: t not in (0x0800, 0x0806, 0x86DD))
+
+
+@st.composite
+def keys(draw: st.DrawFn) -> FlowKey:
+    """Return a key that can have an exact entry: untagged, and neither ARP nor neighbour discovery."""
+    family = draw(st.sampled_from((Family.LINK, Family.IPV4, Family.IPV6)))
+    link = draw(_mac) << 80 | draw(_mac) << 32
+    if family is Family.LINK:
+        return FlowKey(family, link | draw(_eth_types))
+    width, eth_type, icmp = (32, 0x0800, PROTO_ICMP) if family is Family.IPV4 else (128, 0x86DD, PROTO_ICMPV6)
+    proto = draw(_protos)
+    source = destination = 0
+    if proto in PROTOS_WITH_PORTS:
+        source, destination = draw(bits16), draw(bits16)
+    elif proto == icmp:
+        kinds = st.integers(0, 255).filter(lambda kind: family is Family.IPV4 or kind not in ND_TYPES)
+        source, destination = draw(kinds), draw(st.integers(0, 255))
+    addresses = draw(st.integers(0, (1 << 2 * width) - 1))
+    above = (link | eth_type) << 16 | proto << 8 | draw(st.integers(0, 63))
+    return FlowKey(family, above << (2 * width + 32) | addresses << 32 | source << 16 | destination)
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> Transposition:
+    """Return an edit of any settable fields, also of such as a packet may not have."""
+    names = draw(st.lists(st.sampled_from(SETTABLE), unique=True))
+    return transposition({name: draw(st.integers(0, FIELDS[name].full)) for name in names})
+
+
+@st.composite
+def cached_entries(draw: st.DrawFn) -> CachedEntry:
+    """Return a cached entry."""
+    vport = draw(st.integers(0, 4095))
+    cookie = Cookie(draw(st.sampled_from(sorted(CACHED))), draw(st.integers(0, 4095)), vport, draw(bits16))
+    return CachedEntry(
+        cookie=cookie.pack(),
+        direction=draw(st.sampled_from(Direction)),
+        segment=draw(bits16),
+        vport=vport,
+        key=draw(keys()),
+        exact_dscp=draw(st.booleans()),
+        allow=draw(st.booleans()),
+        edit=draw(edits()),
+        idle_timeout_s=draw(bits16),
+        hard_timeout_s=draw(bits16),
+    )
