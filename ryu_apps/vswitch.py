@@ -19,6 +19,7 @@ from ryu_apps.engine.policy import compile_policy
 from ryu_apps.pipeline.cookie import FLOW_IDS
 from ryu_apps.southbound.context import SwitchContext
 from ryu_apps.southbound.service import SwitchService
+from ryu_apps.store.errors import StoreError
 from ryu_apps.store.keeper import StoreKeeper
 
 LOG = logging.getLogger("vfswitch")
@@ -46,7 +47,10 @@ class VSwitch(app_manager.RyuApp):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         context: SwitchContext = kwargs["vfswitch"]
-        keeper = StoreKeeper(state_path())
+        try:
+            keeper = StoreKeeper(state_path())
+        except StoreError as error:
+            raise SystemExit(f"vfswitch cannot start: {error.message}") from None
         snapshot = keeper.restored
         # Ids of flows begin anywhere, so that those of entries left by an earlier run are not met again soon.
         core = ControlCore(compile_policy(snapshot), first_flow_id=random.randrange(1, FLOW_IDS))

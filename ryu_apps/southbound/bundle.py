@@ -29,32 +29,28 @@ _SLICE_BYTES: Final = 1 << 16
 
 
 def commit(link: Link, change: SwitchChange, timeout_s: float) -> None:
-    """Return when a switch has made a change as one.
+    """Return when a switch has made a change as one; at once for an empty change.
 
     Open vSwitch commits the rest of a bundle when it has refused a message of it, so the barrier comes first: only a
     bundle without any error is committed, every other is discarded.
     SwitchRefused, SwitchAway and NotConfirmed as in `Link`.
     """
+    if not change.removed and not change.added:
+        return
     with Exchange(link, timeout_s) as exchange:
         bundle = link.next_xid()
-        exchange.send(_control(bundle, _OPEN, exchange.expect(Type.BUNDLE_CONTROL)))
-        for part in _slices(_messages(change, bundle, exchange.expect(Type.BUNDLE_CONTROL))):
-            exchange.send(part)
+        opened, added = exchange.expect(Type.BUNDLE_CONTROL), exchange.expect(Type.BUNDLE_CONTROL)
         barrier = exchange.expect(Type.BARRIER_REPLY)
-        exchange.send(HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, barrier))
+        for part in _slices(_messages(change, bundle, opened, added, barrier)):
+            exchange.send(part)
         try:
             exchange.wait(barrier)
         except NotConfirmed:
             link.outbox.write(_control(bundle, _DISCARD, exchange.expect(Type.BUNDLE_CONTROL)))
             raise
-        if not exchange.errors:
-            committed = exchange.expect(Type.BUNDLE_CONTROL)
-            exchange.send(_control(bundle, _COMMIT, committed))
-            exchange.wait(committed)
-        else:
-            discarded = exchange.expect(Type.BUNDLE_CONTROL)
-            exchange.send(_control(bundle, _DISCARD, discarded))
-            exchange.wait(discarded)
+        done = exchange.expect(Type.BUNDLE_CONTROL)
+        exchange.send(_control(bundle, _DISCARD if exchange.errors else _COMMIT, done))
+        exchange.wait(done)
         if exchange.errors:
             raise _refused(link, exchange.errors[0])
 
@@ -69,11 +65,14 @@ def _control(bundle: int, kind: int, xid: int) -> bytes:
     return _CONTROL.pack(VERSION, Type.BUNDLE_CONTROL, _CONTROL.size, xid, bundle, kind, _ATOMIC_ORDERED)
 
 
-def _messages(change: SwitchChange, bundle: int, xid: int) -> Iterator[bytes]:
+def _messages(change: SwitchChange, bundle: int, opened: int, added: int, barrier: int) -> Iterator[bytes]:
+    """Yield all messages up to the decision; those of the bundle share one id, since only errors answer them."""
+    yield _control(bundle, _OPEN, opened)
     for entry in change.removed:
-        yield _add(bundle, xid, _encode(entry, wire.DELETE_STRICT))
+        yield _add(bundle, added, _encode(entry, wire.DELETE_STRICT))
     for entry in change.added:
-        yield _add(bundle, xid, _encode(entry, wire.ADD))
+        yield _add(bundle, added, _encode(entry, wire.ADD))
+    yield HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, barrier)
 
 
 def _encode(entry: FlowEntry | CachedEntry | PresentEntry, command: int) -> bytes:

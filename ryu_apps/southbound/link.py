@@ -63,7 +63,7 @@ class Link(Datapath):
         self.outbox = Outbox(self.raw, self.limits, self.give_up)
         self._receiver = Receiver(self)
         self._readable = Readable(self.raw)
-        self._heard_s = self.clock()
+        self._heard = 0
         self._lingers = False
 
     @property
@@ -233,7 +233,7 @@ class Link(Datapath):
                 break
             if not data:
                 break
-            self._heard_s = clock()
+            self._heard += 1
             rest = take(rest + data if rest else data)
             if self.outbox.crowded:
                 self.outbox.wait_room()
@@ -242,16 +242,22 @@ class Link(Datapath):
                 turn_ends_s = clock() + turn_s
 
     def _keep_watch(self) -> None:
-        """Close the connection when the handshake does not end in time, or when the peer falls silent."""
-        limits, clock = self.limits, self.clock
-        handshake_ends_s = clock() + limits.handshake_s
+        """Close the connection when the handshake does not end in time, or when the peer falls silent.
+
+        Silence is counted in turns of this thread, so that a pause of the whole process is not taken for one.
+        """
+        eventlet.sleep(self.limits.handshake_s)
+        if not self.is_up:
+            self.give_up("handshake timeout")
+        silent_turns, last_heard = 0, self._heard
         while not self.is_closed:
-            now_s = clock()
-            silent_s = now_s - self._heard_s
-            if not self.is_up and now_s >= handshake_ends_s:
-                self.give_up("handshake timeout")
-            elif silent_s >= limits.silent_s:
+            eventlet.sleep(self.limits.echo_s)
+            # While the outbox is crowded nothing is read; whether the peer lives is then the outbox's to judge.
+            if self._heard != last_heard or self.outbox.crowded:
+                silent_turns, last_heard = 0, self._heard
+                continue
+            silent_turns += 1
+            if silent_turns * self.limits.echo_s >= self.limits.silent_s:
                 self.give_up("silent")
-            elif self.is_up and silent_s >= limits.echo_s:
+            else:
                 self.outbox.write(HEADER.pack(VERSION, Type.ECHO_REQUEST, 8, 0))
-            eventlet.sleep(limits.echo_s if self.is_up else min(limits.echo_s, handshake_ends_s - now_s))

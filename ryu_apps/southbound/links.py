@@ -97,7 +97,13 @@ class Links:
 
     def serve(self, socket: Any, address: Any) -> None:
         """Serve one connection to its end: what Ryu calls for each."""
-        Link(socket, address, self).serve()
+        try:
+            link = Link(socket, address, self)
+        except OSError:
+            # The peer was quicker to leave than we to greet it.
+            socket.close()
+            return
+        link.serve()
 
 
 def install(handler: Handler, *, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None) -> Links:

@@ -11,7 +11,7 @@ from eventlet.hubs import get_hub
 class Readable:
     """One green thread's wait for one socket.
 
-    It stays registered between waits, which saves a third of what a lone message costs.
+    It stays registered between waits, which saves a quarter of what a lone miss costs.
     When the socket is readable and nobody waits, it takes itself off, so that the hub does not spin.
     """
 

@@ -28,7 +28,6 @@ _PAUSE_EVERY: Final = 64
 """Messages after which answers go out, and others get their turn if time is up."""
 
 
-
 class Receiver:
     """Takes what one connection received; answers gather until the batch ends and go out in one write per datapath."""
 

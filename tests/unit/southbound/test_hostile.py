@@ -156,7 +156,7 @@ def test_a_long_hello_is_read_to_its_end_only(loop: Loop) -> None:
 
 def test_a_silent_datapath_is_asked_and_then_closed() -> None:
     """A datapath that says nothing is asked for a sign of life, and closed when none comes."""
-    with running(echo_s=0.02, silent_s=0.2) as loop:
+    with running(echo_s=0.02, silent_s=0.2, handshake_s=0.2) as loop:
         peer, _ = loop.up(1)
         assert peer.await_type(Type.ECHO_REQUEST)
         assert peer.closed() and loop.links.counters["silent"] == 1
@@ -164,7 +164,7 @@ def test_a_silent_datapath_is_asked_and_then_closed() -> None:
 
 def test_a_datapath_that_shows_life_is_kept() -> None:
     """Any message is a sign of life."""
-    with running(echo_s=0.02, silent_s=0.2) as loop:
+    with running(echo_s=0.02, silent_s=0.2, handshake_s=0.2) as loop:
         peer, link = loop.up(1)
         ends_s = time.monotonic() + 0.5
         while time.monotonic() < ends_s:
