@@ -38,7 +38,7 @@ def state_path() -> Path:
     return Path(named) if named else user_state_path("vfswitch") / "state.sqlite3"
 
 
-class VSwitch(app_manager.RyuApp):  # type: ignore[misc]
+class VSwitch(app_manager.RyuApp):
     """Restores the policy and answers the datapaths."""
 
     OFP_VERSIONS: ClassVar = [ofproto_v1_4.OFP_VERSION]

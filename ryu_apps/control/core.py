@@ -13,8 +13,8 @@ from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key
 from ryu_apps.control.tally import Tally
-from ryu_apps.control.variant import same_packets, variant_plan
-from ryu_apps.engine.connection import Plan, connect
+from ryu_apps.control.variant import plan_of_packet, same_packets
+from ryu_apps.engine.connection import Plan
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
@@ -139,13 +139,7 @@ class ControlCore:
                     self.tally.count("host-hits", vport.number)
                     dpid = self.dpid_of(vport.number)
                     return flow, [] if dpid is None else [Install(dpid, made)]
-        plan, parent = None, 0
-        for flow in known:
-            if flow.plan.allow and plan is None:
-                plan = variant_plan(self.policy, flow, segment, vport, direction, key)
-                parent = flow.parent or flow.id
-        if plan is None:
-            plan, parent = connect(self.policy, segment.id, vport, direction, key), 0
+        plan, parent = plan_of_packet(self.policy, known, segment, vport, direction, key)
         if not plan.allow:
             self.tally.count("denied", vport.number)
         if self.flows.begun_by(vport.number) >= self._flows_per_vport:
@@ -154,7 +148,7 @@ class ControlCore:
         # A refusal of the way back stood only until somebody began the connection from that side.
         effects: list[Effect] = []
         for flow in known if plan.allow and not parent else ():
-            if self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
+            if not flow.plan.allow and self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self.remove_flow(flow)
         generation = self.policy.snapshot.generation
         flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)

@@ -9,8 +9,8 @@ from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.icmp_error import is_icmp_error
-from ryu_apps.control.variant import same_packets
-from ryu_apps.engine.connection import Leg, Plan, connect, owner, plan_of
+from ryu_apps.control.variant import plan_of_packet, same_packets
+from ryu_apps.engine.connection import Leg, Plan, owner, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import steps, walk
@@ -33,11 +33,13 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
     if vport is None:
         raise Invalid("the trace cannot begin", [FieldError("vport", f"there is no vport {vport_id!r}")])
     key, segment = _key(core, vport, direction, packet)
-    plan, known = _plan(core, segment, vport, direction, key)
+    plan, known, parent = _plan(core, segment, vport, direction, key)
     legs = list(plan.legs(key))
     last_leg, last_key = legs[len(plan.forward) - 1]
     after = last_leg.verdict.edit.apply(last_key)
-    flow = UnifiedFlow(0, segment.number, key, plan, policy.snapshot.generation, policy.snapshot.generation, 0.0)
+    sent = legs[0][0].verdict.edit.apply(key)
+    generation = policy.snapshot.generation
+    flow = UnifiedFlow(0, segment.number, key, plan, generation, generation, 0.0, parent)
     cached = known is None and not _by_packet(core, vport, direction, key)
     return {
         "allow": plan.allow,
@@ -46,10 +48,10 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
         "reply": [leg_document(core, leg, seen) for leg, seen in legs[len(plan.forward) :]],
         "edit": edit_document(_composed(plan), key),
         "packet_after": describe(after) if plan.allow else None,
-        "delivery": _delivery(core, segment, vport, direction, after) if plan.allow else None,
-        "established_flow": None if known is None else known.id,
+        "delivery": _delivery(core, segment, vport, direction, sent) if plan.allow else None,
+        "established_flow": (parent or None) if known is None else known.id,
         "entries": [show(compile_cached(made)) for made in flow.entries()] if cached else [],
-        "generation": policy.snapshot.generation,
+        "generation": generation,
     }
 
 
@@ -69,17 +71,19 @@ def _key(core: ControlCore, vport: Vport, direction: Direction, packet: Mapping[
 
 def _plan(
     core: ControlCore, segment: Segment, vport: Vport, direction: Direction, key: FlowKey
-) -> tuple[Plan, UnifiedFlow | None]:
-    """Return the plan of the connection that the packet belongs to, or of the one that it would begin."""
-    for flow in core.flows.find(connection_id(segment.number, key)):
+) -> tuple[Plan, UnifiedFlow | None, int]:
+    """Return the packet's plan, the flow whose entries stand for it, and the id of the flow that it is a variant of."""
+    flows = core.flows.find(connection_id(segment.number, key))
+    for flow in flows:
         for position, (leg, seen) in enumerate(flow.legs()):
             if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
                 way = flow.plan.forward if position < len(flow.plan.forward) else flow.plan.reply
-                return plan_of(core.policy, way[way.index(leg) :], ()), flow
+                return plan_of(core.policy, way[way.index(leg) :], ()), flow, 0
     if _by_packet(core, vport, direction, key):
         view = core.policy.view(vport, direction)
-        return plan_of(core.policy, (Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None
-    return connect(core.policy, segment.id, vport, direction, key), None
+        return plan_of(core.policy, (Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None, 0
+    plan, parent = plan_of_packet(core.policy, flows, segment, vport, direction, key)
+    return plan, None, parent
 
 
 def _by_packet(core: ControlCore, vport: Vport, direction: Direction, key: FlowKey) -> bool:
@@ -148,15 +152,17 @@ def _layers(verdict: Verdict, key: FlowKey) -> list[dict[str, Any]]:
 
 
 def _delivery(
-    core: ControlCore, segment: Segment, vport: Vport, direction: Direction, after: FlowKey
+    core: ControlCore, segment: Segment, vport: Vport, direction: Direction, sent: FlowKey
 ) -> dict[str, Any]:
     if direction is Direction.INBOUND:
         return {"to": "vport", "vport": vport.id, "host": vport.host}
-    if FIELDS["eth_dst"].get(after) & MULTICAST_BIT:
+    if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
         return {"to": "segment", "segment": segment.id}
-    receiver = owner(core.policy, segment.id, after)
+    receiver = owner(core.policy, segment.id, sent)
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}
+    if receiver.number == vport.number:
+        return {"to": "nowhere"}
     via = None if receiver.host == vport.host else "uplink"
     return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}

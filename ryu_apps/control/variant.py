@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from ryu_apps.control.flow_table import UnifiedFlow
-from ryu_apps.engine.connection import Leg, Plan, connect, plan_of
+from ryu_apps.engine.connection import Leg, Plan, connect, owner, plan_of
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.walk import walk_reply
 from ryu_apps.model.flow_key import Family, FlowKey
@@ -26,6 +28,20 @@ def _same_ends(first: FlowKey, second: FlowKey) -> bool:
     return first.family is second.family and ends is not None and not (first.bits ^ second.bits) & ends
 
 
+def plan_of_packet(
+    policy: Policy, known: Iterable[UnifiedFlow], segment: Segment, vport: Vport, direction: Direction, key: FlowKey
+) -> tuple[Plan, int]:
+    """Return the plan for a packet that no entry stands for, and the id of the flow that it is a variant of, 0 for none.
+
+    known: the flows of the packet's connection.
+    """
+    for flow in known:
+        plan = variant_plan(policy, flow, segment, vport, direction, key) if flow.plan.allow else None
+        if plan is not None:
+            return plan, flow.parent or flow.id
+    return connect(policy, segment.id, vport, direction, key), 0
+
+
 def variant_plan(
     policy: Policy, flow: UnifiedFlow, segment: Segment, vport: Vport, direction: Direction, key: FlowKey
 ) -> Plan | None:
@@ -38,10 +54,25 @@ def variant_plan(
     for leg, seen in forward:
         if leg.vport == vport.number and leg.direction is direction and _same_ends(seen, key):
             return plan_of(policy, connect(policy, segment.id, vport, direction, key).forward, ())
-    for leg, seen in reply:
+    for position, (leg, seen) in enumerate(reply):
         if leg.vport == vport.number and leg.direction is direction and _same_ends(seen, key):
-            opened, opened_key = next((first, at) for first, at in forward if first.vport == vport.number)
-            view = policy.view(vport, direction)
-            verdict = walk_reply(view, key, opened.verdict, opened_key)
-            return plan_of(policy, (Leg(vport.number, direction, verdict, view.uses_dscp),), ())
+            way = [later for later, _ in reply[position:]]
+            return plan_of(policy, tuple(_reply_legs(policy, segment, forward, way, key)), ())
     return None
+
+
+def _reply_legs(
+    policy: Policy, segment: Segment, forward: Sequence[tuple[Leg, FlowKey]], way: Iterable[Leg], key: FlowKey
+) -> Iterator[Leg]:
+    """Yield the legs of a reply with this key, at the vports of the way that it takes."""
+    opened = {leg.vport: (leg.verdict, seen) for leg, seen in forward}
+    for number, leg in enumerate(way):
+        vport = policy.vports[leg.vport]
+        if number and owner(policy, segment.id, key) != vport:
+            return  # A rule or a route sends the reply elsewhere.
+        view = policy.view(vport, leg.direction)
+        verdict = walk_reply(view, key, *opened[leg.vport])
+        yield Leg(leg.vport, leg.direction, verdict, view.uses_dscp)
+        if not verdict.allow:
+            return
+        key = verdict.edit.apply(key)

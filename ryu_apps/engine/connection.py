@@ -110,6 +110,8 @@ def connect_layers(policy: Policy, segment: str, vport: Vport, direction: Direct
     if last is not None:
         back = reverse(last)
         for leg, seen in reversed(forward):
+            if reply and owner(policy, segment, back) != policy.vports[leg.vport]:
+                break  # A rule or a route sends the reply elsewhere.
             answered = _answer(policy, leg, seen, back)
             reply.append(answered)
             if not answered.verdict.allow:

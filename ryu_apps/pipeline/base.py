@@ -157,6 +157,8 @@ def _deliver_segment(
         if owner is not None and owner.id in here:
             to = SetField(RECEIVER, owner.number)
             yield entry("deliver", 100, match, to, goto="inbound", cookie=_BASE)
+            # What a VM sends to itself is not asked about at its inbound cache: no port sends back what it received.
+            yield entry("deliver", 110, {**match, SENDER: owner.number}, cookie=_BASE)
         elif owner is not None and owner.host == host.id:
             yield entry("deliver", 100, match, cookie=_BASE)
         elif owner is not None:

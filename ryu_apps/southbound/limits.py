@@ -9,12 +9,14 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one connection.
 
-    handshake_s: until features and ports are known. echo_s: quiet time after which the peer is asked for a sign of
-    life. silent_s: quiet time after which it counts as dead. stall_s: time in which it must read something.
-    crowded_bytes: unsent bytes above which nothing more is read from it. backlog_bytes: unsent bytes above which it is
-    closed. reply_bytes: longest answer to one request. turn_s: longest time that one connection makes others wait.
+    greet_s: time in which a peer may say hello before we do. handshake_s: until features and ports are known.
+    echo_s: quiet time after which the peer is asked for a sign of life. silent_s: quiet time after which it counts as
+    dead. stall_s: time in which it must read something. crowded_bytes: unsent bytes above which nothing more is read
+    from it. backlog_bytes: unsent bytes above which it is closed. reply_bytes: longest answer to one request.
+    turn_s: longest time that one connection makes others wait.
     """
 
+    greet_s: float = 0.1
     handshake_s: float = 10.0
     echo_s: float = 5.0
     silent_s: float = 15.0

@@ -57,14 +57,13 @@ class Link(Datapath):
         self.set_version(VERSION)
         # Reads and writes go to the socket below eventlet's, and wait only when it has nothing or takes nothing.
         self.socket.setblocking(False)
-        # Ryu begins anywhere, and then a hello is not always text, which mn's look for a controller takes it for.
-        self.xid: int = 0
         self.raw: Any = getattr(socket, "fd", socket)
         self.outbox = Outbox(self.raw, self.limits, self.give_up)
         self._receiver = Receiver(self)
         self._readable = Readable(self.raw)
         self._heard = 0
         self._lingers = False
+        self._greeted = False
 
     @property
     def name(self) -> str:
@@ -83,7 +82,7 @@ class Link(Datapath):
 
     def next_xid(self) -> int:
         """Return a transaction id that is not 0, which effects use."""
-        self.xid = self.xid % _MAX_XID + 1
+        self.xid: int = self.xid % _MAX_XID + 1
         return self.xid
 
     def known_ports(self) -> dict[str, int]:
@@ -193,7 +192,6 @@ class Link(Datapath):
     def serve(self) -> None:
         """Serve the connection until it ends."""
         self.links.loops.add(eventlet.getcurrent())
-        self.outbox.write(hello.ours(self.next_xid()))
         keeper = eventlet.spawn(self._keep_watch)
         try:
             self._receive_loop()
@@ -234,6 +232,8 @@ class Link(Datapath):
             if not data:
                 break
             self._heard += 1
+            if not self._greeted:
+                self._greet()
             rest = take(rest + data if rest else data)
             if self.outbox.crowded:
                 self.outbox.wait_room()
@@ -241,12 +241,23 @@ class Link(Datapath):
                 eventlet.sleep(0)
                 turn_ends_s = clock() + turn_s
 
+    def _greet(self) -> None:
+        """Say hello, once: when the peer has spoken or has had its time to.
+
+        Who only looks whether anybody listens hears nothing: mn, which does so by telnet, hangs on what is no text.
+        """
+        if not self._greeted:
+            self._greeted = True
+            self.outbox.write(hello.ours(self.next_xid()))
+
     def _keep_watch(self) -> None:
         """Close the connection when the handshake does not end in time, or when the peer falls silent.
 
         Silence is counted in turns of this thread, so that a pause of the whole process is not taken for one.
         """
-        eventlet.sleep(self.limits.handshake_s)
+        eventlet.sleep(self.limits.greet_s)
+        self._greet()
+        eventlet.sleep(self.limits.handshake_s - self.limits.greet_s)
         if not self.is_up:
             self.give_up("handshake timeout")
         silent_turns, last_heard = 0, self._heard

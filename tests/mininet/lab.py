@@ -125,14 +125,14 @@ class Lab:
         address = address_of(receiver)
         return hosts.ping(self.host(sender), address.ipv4 if version == 4 else address.ipv6, **options)
 
-    def reaches(self, sender: str, receiver: str, version: int = 4) -> bool:
-        """Return whether one ping was answered."""
-        return self.ping(sender, receiver, version=version, answer_timeout_s=0.5).all_answered
+    def reaches(self, sender: str, receiver: str, version: int = 4, *, timeout_s: float = 2.0) -> bool:
+        """Return whether one ping was answered; the time is enough for ARP to ask twice."""
+        return self.ping(sender, receiver, version=version, answer_timeout_s=timeout_s).all_answered
 
     def wait_unreachable(self, sender: str, receiver: str) -> None:
         """Return when pings of a live flow are no longer answered."""
         # Open vSwitch answers a barrier before its datapath has caught up: it gathers changes for 5 ms.
-        wait_until(lambda: not self.reaches(sender, receiver), 2, f"{sender} not to reach {receiver}")
+        wait_until(lambda: not self.reaches(sender, receiver, timeout_s=0.5), 2, f"{sender} not to reach {receiver}")
 
     def forget_neighbours(self, *names: str) -> None:
         """Empty the ARP and neighbour tables of hosts."""

@@ -78,7 +78,7 @@ def test_same_tuple_has_a_verdict_per_vport(lab: Lab) -> None:
     stop = group("outbound", rule("no-ping", "deny", icmpv4_type=8), applies_to={"vport": "vm1"})
     lab.layer("firewall", OPEN, stop=stop)
 
-    assert not lab.reaches("vm1", "vm3")
+    assert not lab.reaches("vm1", "vm3", timeout_s=0.5)
     assert lab.reaches("vm2", "vm3")
     assert lab.reaches("vm3", "vm1")
 

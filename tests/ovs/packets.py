@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from typing import Any, Final
 
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 ICMP, TCP, UDP, GRE, ICMPV6, SCTP = 1, 6, 17, 47, 58, 132
@@ -195,7 +195,7 @@ def read(frame: bytes) -> Read:
     vlan = struct.unpack_from("!H", frame, 14)[0] & 0xFFF if frame[12:14] == b"\x81\x00" else None
     frame = untagged(frame)
     eth_type = struct.unpack_from("!H", frame, 12)[0]
-    ends = {"eth_src": frame[6:12].hex(":"), "eth_dst": frame[:6].hex(":")}
+    ends: dict[str, Any] = {"eth_src": frame[6:12].hex(":"), "eth_dst": frame[:6].hex(":")}
     if eth_type == IPV4:
         return _read_ipv4(frame, vlan, ends)
     if eth_type == IPV6:
@@ -203,7 +203,7 @@ def read(frame: bytes) -> Read:
     return Read(**ends, vlan=vlan, eth_type=eth_type, body=frame[14:])
 
 
-def _read_ipv4(frame: bytes, vlan: int | None, ends: dict[str, str]) -> Read:
+def _read_ipv4(frame: bytes, vlan: int | None, ends: dict[str, Any]) -> Read:
     header = (frame[14] & 15) * 4
     total, flags = struct.unpack_from("!H", frame, 16)[0], struct.unpack_from("!H", frame, 20)[0]
     wrong = ["ipv4"] if ones_sum(frame[14 : 14 + header]) != 0xFFFF else []
@@ -217,7 +217,7 @@ def _read_ipv4(frame: bytes, vlan: int | None, ends: dict[str, str]) -> Read:
     )  # fmt: skip
 
 
-def _read_ipv6(frame: bytes, vlan: int | None, ends: dict[str, str]) -> Read:
+def _read_ipv6(frame: bytes, vlan: int | None, ends: dict[str, Any]) -> Read:
     word, length, proto = struct.unpack_from("!IHB", frame, 14)
     body, source, target = frame[54 : 54 + length], frame[22:38], frame[38:54]
     first, whole = True, True

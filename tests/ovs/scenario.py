@@ -268,8 +268,8 @@ class Lab:
     def settle(self) -> None:
         """Return when switch and controller have dealt with every frame that has arrived so far.
 
-        REST's statistics need an answer of each switch, which comes behind the packet-ins; the second round comes behind
-        what the controller sent for them.
+        REST's statistics need an answer of each switch, which comes behind the packet-ins; the second round comes
+        behind what the controller sent for them.
         """
         for _ in range(2):
             self._arrive()
@@ -310,7 +310,7 @@ class Lab:
     def refresh(self) -> None:
         """Empty the switches' datapath of what it has learned from their entries, and have its counts handed over.
 
-        After a change of entries the switch does this by itself within some milliseconds, its counts come twice a second.
+        After a change of entries the switch does this by itself within some milliseconds; counts come twice a second.
         """
         self.ovs.appctl("revalidator/purge")
 

@@ -78,11 +78,12 @@ def test_layers_leave_as_one_entry(lab: Lab, kind: str, version: int) -> None:
     lab.tenant(VM1, VM2)
     for number, fields in enumerate(LAYERS[version]):
         settable = {name: value for name, value in fields.items() if kind in ("tcp", "udp", "sctp") or "l4" not in name}
-        match = {"ip_proto": KINDS[kind][0]} if any("l4" in name for name in fields) else {}
-        family = {"eth_type": f"ipv{version}"}
+        match: dict[str, object] = {"eth_type": f"ipv{version}"}
+        if any("l4" in name for name in fields):
+            match["ip_proto"] = KINDS[kind][0]
         if settable:
             lab.layer(f"layer{number}", number)
-            lab.group("set", "outbound", rule("set", family | match, rewrite(**settable)), layer=f"layer{number}")
+            lab.group("set", "outbound", rule("set", match, rewrite(**settable)), layer=f"layer{number}")
     proto, payload = KINDS[kind]
     sent = frame(VM1, moved(VM2, mac="02:00:00:00:00:fe"), proto, payload, version=version)
     expected = _one_by_one(sent, LAYERS[version])

@@ -61,7 +61,8 @@ def test_one_row_for_each_vnic(lab: Lab) -> None:
     lab.tenant(VM1, VM2, VM3)
 
     for host in ("h1", "h2"):
-        rows = [entry.matches.get("dl_dst", "") for entry in lab.dump(host, "deliver")]
+        # A second row of a local VM's MAC drops what it sends to itself.
+        rows = [entry.matches.get("dl_dst", "") for entry in lab.dump(host, "deliver") if "reg1" not in entry.matches]
         for vm in (VM1, VM2, VM3):
             assert rows.count(vm.mac) == 1, (host, vm)
         assert not any(row not in (VM1.mac, VM2.mac, VM3.mac) for row in rows if row and "/" not in row)
@@ -210,10 +211,7 @@ def test_port_that_appears_later_is_served(lab: Lab) -> None:
     lab.tenant(VM1, VM4)
     lab.ovs.delete_port("h1", VM4.port)
     try:
-        absent = wait_until(
-            lambda: VM4.port in lab.get("hosts/h1")["live"]["ports"], 5, "the loss of a port", until=lambda found: not found
-        )
-        assert not absent
+        wait_until(lambda: VM4.port not in lab.get("hosts/h1")["live"]["ports"], 5, "the loss of a port")
     finally:
         lab.ovs.add_port("h1", VM4.port, 7)
     wait_until(lambda: lab.get("hosts/h1")["live"]["ports"].get(VM4.port) == 7, 5, "the port to be known again")

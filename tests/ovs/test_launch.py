@@ -27,7 +27,7 @@ def _ready(controller: Controller) -> bool:
 def test_both_launches_work_alone_and_beside_ryus_own_apps(
     start_controller: StartController, ovs: OpenVSwitch, apps: tuple[str, ...], beside: tuple[str, ...]
 ) -> None:
-    """The apps start by file and by module name, bring a switch up, and leave Ryu's own apps working."""
+    """M26: the apps start by file and by module name, bring a switch up, and leave Ryu's own apps working."""
     controller = start_controller(apps=(*apps, *beside))
     ovs.add_bridge("h1", 1, {"h1-vf1": 1, "h1-uplink": 9})
     assert controller.rest("PUT", "/v1/hosts/h1", {"dpid": "1", "uplink": "h1-uplink"}).status == 201
@@ -45,7 +45,7 @@ def test_both_launches_work_alone_and_beside_ryus_own_apps(
 
 
 def test_start_up_says_what_it_listens_on_and_where_its_state_is(controller: Controller) -> None:
-    """A few lines tell the addresses, the state file, and what was restored from it."""
+    """M26: a few lines tell the addresses, the state file, and what was restored from it."""
     log = controller.log()
     assert f"OpenFlow 1.4 on 127.0.0.1:{controller.openflow_port}" in log
     assert f"REST on http://127.0.0.1:{controller.rest_port}/v1" in log
@@ -58,7 +58,7 @@ def test_start_up_says_what_it_listens_on_and_where_its_state_is(controller: Con
 def test_the_state_file_is_named_by_option_before_environment(
     start_controller: StartController, tmp_path: Path
 ) -> None:
-    """The option vfswitch_state stands before VFSWITCH_STATE; the file is the owner's alone."""
+    """M26: the option vfswitch_state stands before VFSWITCH_STATE; the file is the owner's alone."""
     config = tmp_path / "ryu.conf"
     state = tmp_path / "by-option" / "policy.sqlite"
     config.write_text(f"[DEFAULT]\nvfswitch_state = {state}\n")
@@ -70,14 +70,14 @@ def test_the_state_file_is_named_by_option_before_environment(
 def test_without_either_the_state_is_in_the_users_state_directory(
     start_controller: StartController, tmp_path: Path
 ) -> None:
-    """The default place follows the XDG base directory rule."""
+    """M26: the default place follows the XDG base directory rule."""
     controller = start_controller(env={"VFSWITCH_STATE": "", "XDG_STATE_HOME": str(tmp_path / "xdg")})
     assert (tmp_path / "xdg" / "vfswitch").is_dir()
     assert str(tmp_path / "xdg" / "vfswitch") in controller.log()
 
 
 def test_it_listens_on_loopback_unless_told_otherwise(start_controller: StartController) -> None:
-    """Neither port answers on another address of this machine."""
+    """M26: neither port answers on another address of this machine."""
     controller = start_controller()
     for port in (controller.openflow_port, controller.rest_port):
         with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=2):

@@ -153,6 +153,18 @@ def test_first_packets_of_many_connections_all_leave(lab: Lab) -> None:
         assert one == [made for made in sent if packets.read(made).sport == 1000 + flow]
 
 
+def test_frames_of_a_vm_to_itself_ask_once_and_leave_nowhere(lab: Lab) -> None:
+    """M01: what a VM sends to its own MAC is dropped in the switch after one packet-in, not asked about each time."""
+    lab.tenant(VM1, VM2)
+    lab.send(VM1, udp(VM1, VM1))
+    assert lab.packet_ins() == 1
+
+    lab.send(VM1, *[udp(VM1, VM1)] * 20)
+
+    assert lab.silent(VM1, VM2, "h1-uplink")
+    assert lab.packet_ins() == 1
+
+
 def test_malformed_frames_are_dropped_and_counted(lab: Lab) -> None:
     """M01: a frame shorter than its headers say leaves nowhere, makes no entry, and is counted for its vport."""
     lab.tenant(VM1, VM2)

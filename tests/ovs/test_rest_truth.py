@@ -135,7 +135,7 @@ def _limit(lab: Lab, host: str, table: str) -> None:
 
 
 def test_switch_that_refuses_is_told_and_all_is_undone(full: Lab) -> None:
-    """M17: a vport that the switch has no room for is a 502 with OpenFlow's type and code, and nothing remains of it."""
+    """M17: a vport that the switch has no room for is a 502 with OpenFlow's type and code, and leaves nothing."""
     full.tenant(VM1)
     full.send(VM1, tcp(VM1, VM2))
     full.wait_sent("h1-uplink")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def _passes(lab: Lab, sent: bytes) -> bool:
 
 # A match, a frame that it matches, and one that it does not.
 _OUTSIDE = moved(VM2, ip="10.0.1.2", ip6="fd01::2")
-_V6 = {"version": 6}
+_V6: dict[str, Any] = {"version": 6}
 MATCHES: Mapping[str, tuple[dict[str, object], bytes, bytes]] = {
     "any": ({}, tcp(VM1, VM2), packets.arp(2, VM1.mac, VM1.ip, VM2.ip, tha=VM2.mac)),
     "protocol": ({"ip_proto": "tcp"}, tcp(VM1, VM2), udp(VM1, VM2)),
