@@ -49,7 +49,7 @@ class RestApi(app_manager.RyuApp):
         if self._context.service is None:
             return problem(NotStarted("the controller has not started; is the app vswitch launched too?"))
         if self._api is None:
-            self._api = Api(self._context.service, _report)
+            self._api = Api(self._context.service, _report, hub.Semaphore(1))
         return self._api.handle(request)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from ryu_apps.api.body import read_json
 from ryu_apps.api.http import Request, Response
@@ -18,10 +19,14 @@ class Api:
     """Answers requests from a service.
 
     report is given every exception that is not a refusal; it logs it and returns the reference under which it did.
+    turn is a lock of the kind that the caller's threads need; requests that must not run side by side hold it.
     """
 
-    def __init__(self, service: Service, report: Callable[[Exception], str]) -> None:
+    def __init__(
+        self, service: Service, report: Callable[[Exception], str], turn: AbstractContextManager[object]
+    ) -> None:
         self._service = service
+        self._turn = turn
         self._report = report
         self._router = Router(ROUTES)
 
@@ -38,6 +43,7 @@ class Api:
         route, params = self._router.find(request)
         call = Call(
             service=self._service,
+            turn=self._turn,
             path=request.path,
             params=params,
             query=read_query(request.query, route.query),

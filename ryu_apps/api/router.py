@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +17,13 @@ from ryu_apps.control.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request that has found its route: the parts of its path, its query, and its body as JSON if it takes one."""
+    """A request that has found its route: the parts of its path, its query, and its body as JSON if it takes one.
+
+    turn is held by one call at a time.
+    """
 
     service: Service
+    turn: AbstractContextManager[object]
     path: str
     params: Mapping[str, str]
     query: Mapping[str, Any]

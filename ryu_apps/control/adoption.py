@@ -9,9 +9,13 @@ from typing import NamedTuple
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.engine.connection import connect
+from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.network import tag_of
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
+
+_VLAN_SHIFT = FIELDS["vlan_vid"].shifts
 
 
 class Found(NamedTuple):
@@ -44,6 +48,11 @@ def adopt_flows(core: ControlCore, found: Iterable[Found], now_s: float) -> int:
     return adopted
 
 
+def _half(flow: UnifiedFlow) -> bool:
+    """Return whether a flow was taken over from its receiver's entries alone."""
+    return flow.plan.forward[0].direction is Direction.INBOUND
+
+
 def _outbound_first(entry: Found) -> bool:
     return entry.direction is not Direction.OUTBOUND
 
@@ -51,12 +60,20 @@ def _outbound_first(entry: Found) -> bool:
 def _flow(core: ControlCore, flow_id: int, first: Found, now_s: float) -> UnifiedFlow | None:
     policy = core.policy
     vport, segment = policy.vports.get(first.vport), policy.segments.get(first.segment)
-    if vport is None or segment is None or segment.id not in vport.segments or core.flows.get(flow_id) is not None:
+    if vport is None or segment is None or segment.id not in vport.segments:
         return None
-    plan = connect(policy, segment.id, vport, first.direction, first.key)
+    known = core.flows.get(flow_id)
+    if known is not None and first.direction is Direction.OUTBOUND and _half(known):
+        # The receiver's switch was read before the sender's: now the whole connection is seen.
+        core.flows.remove(known)
+    elif known is not None:
+        return None
+    # The pipeline takes tags off before the caches, so that no entry holds a trunk's.
+    key = FlowKey(first.key.family, first.key.bits | tag_of(vport, segment) << _VLAN_SHIFT[first.key.family])
+    plan = connect(policy, segment.id, vport, first.direction, key)
     generation = policy.snapshot.generation
     cookie = unpack(first.cookie)
     # Of the generation that the entry was made under the cookie holds the low bits.
     made = generation - (generation - (cookie.generation if cookie else 0)) % GENERATIONS
-    flow = UnifiedFlow(flow_id, segment.number, first.key, plan, made, generation, now_s)
+    flow = UnifiedFlow(flow_id, segment.number, key, plan, made, generation, now_s)
     return None if core.flows.knows(flow) else flow

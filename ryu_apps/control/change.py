@@ -16,6 +16,7 @@ from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.pipeline.base import base_entries
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
+from ryu_apps.pipeline.cookie import unpack
 from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 
 # Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
@@ -156,10 +157,13 @@ def _base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
 
 def base_of(policy: Policy, dpid: int, ports: Mapping[str, int]) -> dict[EntryKey, FlowEntry]:
     """Return the standing entries of a datapath by key; none when no host has it."""
-    for host in policy.snapshot.hosts.values():
-        if host.dpid == dpid:
-            return {entry.key: entry for entry in base_entries(policy, host, ports)}
-    return {}
+    compiled: tuple[Mapping[str, int], dict[EntryKey, FlowEntry]] | None = policy.standing.get(dpid)
+    if compiled is not None and compiled[0] == ports:
+        return compiled[1]
+    host = next((host for host in policy.snapshot.hosts.values() if host.dpid == dpid), None)
+    made = {} if host is None else {entry.key: entry for entry in base_entries(policy, host, ports)}
+    policy.standing[dpid] = ports, made
+    return made
 
 
 def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Revision]) -> Iterable[SwitchChange]:
@@ -170,12 +174,13 @@ def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Rev
     removed: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     added: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     for revision in revisions:
-        for made in revision.old.entries():
+        for made in () if core.in_host(revision.old) else revision.old.entries():
             dpid = _dpid_of(core, plan.before, made.vport)
             if dpid is not None:
                 removed[dpid][compile_cached(made).key] = made
     for revision in revisions:
-        for made in revision.new.entries() if revision.new else ():
+        new = revision.new
+        for made in () if new is None or core.in_host(new) else new.entries():
             dpid = _dpid_of(core, plan.after, made.vport)
             if dpid is not None:
                 key = compile_cached(made).key
@@ -213,8 +218,9 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
             core.flows.remove(old)
             core.expiry.forget(old.id)
             continue
-        for made in revision.old.entries():
-            dpid = _dpid_of(core, plan.before, made.vport)
-            if dpid is not None:
-                core.expiry.expect(old.id, dpid, made.cookie)
         core.flows.replace(old, revision.new)
+    for change in revisions.switches:
+        for made in change.removed:
+            cookie = unpack(made.cookie)
+            if cookie is not None and core.flows.get(cookie.detail) is not None:
+                core.expiry.expect(cookie.detail, change.dpid, made.cookie)

@@ -11,7 +11,7 @@ from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
 from ryu_apps.control.expiry import Ending, Expiry
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
-from ryu_apps.control.icmp_error import is_icmp_error, quoted_key
+from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Plan
@@ -19,9 +19,10 @@ from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
 from ryu_apps.engine.ruling import Verdict
+from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import walk
-from ryu_apps.model.flow_key import VLAN_PRESENT, FlowKey, Parsed, parse
-from ryu_apps.model.network import Segment, Vport
+from ryu_apps.model.flow_key import FlowKey, Parsed, parse
+from ryu_apps.model.network import Segment, Vport, tag_of
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import EntryClass, Punt, unpack
 
@@ -49,13 +50,13 @@ class ControlCore:
         direction = Direction.OUTBOUND if event.table == "outbound" else Direction.INBOUND
         vport = policy.vports.get(event.sender if direction is Direction.OUTBOUND else event.receiver)
         segment = policy.segments.get(event.segment)
-        if vport is None or segment is None:
+        if vport is None or segment is None or policy.dpids[vport.number] != event.dpid:
             self.tally.count("unknown-vport")
             return []
         self.tally.count("misses", vport.number)
-        vlan = VLAN_PRESENT | segment.vlan if vport.segment is None and segment.vlan else 0
-        parsed = parse(event.frame, vlan)
-        if parsed is None:
+        parsed = parse(event.frame, tag_of(vport, segment))
+        # Neighbour messages in fragments are to be ignored (RFC 6980 section 5).
+        if parsed is None or (parsed.fragment and parsed.key.family in NEIGHBOUR):
             self.tally.count("malformed", vport.number)
             return []
         if parsed.fragment:
@@ -102,6 +103,10 @@ class ControlCore:
         if event.packets is None or not self.expiry.advanced(flow.id, cookie.entry_class, event.packets, now_s):
             return self.remove_flow(flow)
         return self._install(flow)
+
+    def in_host(self, flow: UnifiedFlow) -> bool:
+        """Return whether a flow is known to the host alone, because only fragments of it have come."""
+        return flow.id in self._in_host
 
     def tick(self, now_s: float) -> list[Effect]:
         """Return what follows from time alone: flows that no switch holds end when they have been idle."""
@@ -180,9 +185,8 @@ class ControlCore:
         """Let an ICMP error through when it quotes a packet of an allowed connection; others are asked as usual."""
         quoted = quoted_key(event.frame, parsed)
         for flow in self.flows.find(connection_id(event.segment, quoted)) if quoted else ():
-            legs = (*flow.plan.forward, *flow.plan.reply)
-            if flow.plan.allow and any(leg.vport == vport.number for leg in legs):
-                verdict = _verdict_at(flow.plan, vport.number, direction)
+            verdict = verdict_on_error(flow, vport.number, direction, parsed.key, quoted) if quoted else None
+            if verdict is not None:
                 translated = rewrite_icmp_error(event.frame, parsed, verdict.edit)
                 return self._pass_on(event, vport, direction, verdict, translated)
         return self._single(event, vport, direction, parsed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ryu_apps.pipeline.cookie import Punt
@@ -58,29 +56,3 @@ class PresentEntry(NamedTuple):
     hard_timeout_s: int
     packets: int
     octets: int
-
-
-@dataclass(frozen=True, slots=True)
-class DatapathUp:
-    """A datapath has connected and told its ports, name to number."""
-
-    dpid: int
-    ports: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class DatapathDown:
-    """A datapath's connection is gone."""
-
-    dpid: int
-
-
-@dataclass(frozen=True, slots=True)
-class PortsChanged:
-    """A datapath's ports are now these, name to number."""
-
-    dpid: int
-    ports: Mapping[str, int]
-
-
-Event = PacketIn | FlowRemoved | EntryCounted | DatapathUp | DatapathDown | PortsChanged

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.variant import same_ends
+from ryu_apps.engine.ruling import Verdict
 from ryu_apps.model.flow_key import (
     ETH_IPV4,
     ETH_IPV6,
@@ -14,6 +17,7 @@ from ryu_apps.model.flow_key import (
     FlowKey,
     Parsed,
 )
+from ryu_apps.model.rules import Direction
 
 # Unreachable, source quench, time exceeded, parameter problem; RFC 4443: unreachable, too big, time, parameter.
 _ERRORS: Final = {Family.IPV4: (PROTO_ICMP, {3, 4, 11, 12}), Family.IPV6: (PROTO_ICMPV6, {1, 2, 3, 4})}
@@ -53,3 +57,27 @@ def quoted_key(frame: bytes, parsed: Parsed) -> FlowKey | None:
         ports = frame[l4] << 16 | frame[l4 + 1]
     head = (eth_type << 8 | proto) << 8
     return FlowKey(family, (head << width | int.from_bytes(ends, "big")) << 32 | ports)
+
+
+def verdict_on_error(
+    flow: UnifiedFlow, vport: int, direction: Direction, error: FlowKey, quoted: FlowKey
+) -> Verdict | None:
+    """Return the verdict that an ICMP error at a vport shares with its connection, None when it is none of it.
+
+    It must quote a packet that passed the vport the other way, and go to the one that sent it: otherwise any VM could
+    send anything anywhere by quoting a packet of its own.
+    """
+    if not flow.plan.allow or not _goes_to_sender(error, quoted):
+        return None
+    passed, verdict = False, None
+    for leg, seen in flow.legs():
+        if leg.vport == vport and leg.direction is direction:
+            verdict = leg.verdict
+        elif leg.vport == vport and leg.verdict.allow:
+            passed = passed or same_ends(leg.verdict.edit.apply(seen), quoted)
+    return verdict if passed else None
+
+
+def _goes_to_sender(error: FlowKey, quoted: FlowKey) -> bool:
+    width = 32 if error.family is Family.IPV4 else 128
+    return error.family is quoted.family and not (error.bits >> 32 ^ quoted.bits >> 32 + width) & (1 << width) - 1

@@ -14,12 +14,20 @@ def needed_hosts(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -
     """Return the hosts whose switches must confirm the changes."""
     found: set[str] = set()
     for change in changes:
+        if change.kind == "hosts":
+            found |= _left_behind(before, after, str(change.key))
         for snapshot in (before, after):
             group = snapshot.groups.get(change.group_key) if change.group_key else None
             resource = group or snapshot.get(change.kind, change.key)
             if resource is not None:
                 found |= _hosts_of(snapshot, resource)
     return found
+
+
+def _left_behind(before: Snapshot, after: Snapshot, name: str) -> set[str]:
+    """Return the host if a change takes its datapath from it, which must then lose its entries."""
+    old, new = before.hosts.get(name), after.hosts.get(name)
+    return {name} if old is not None and (new is None or new.dpid != old.dpid) else set()
 
 
 def _hosts_of(snapshot: Snapshot, resource: Resource) -> set[str]:

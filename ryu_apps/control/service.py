@@ -13,7 +13,7 @@ from ryu_apps.model.policy import Change, Snapshot
 class Outcome:
     """What came of a change.
 
-    state: installed (every datapath confirmed), stored (kept, and waiting for the datapaths named),
+    state: installed (every datapath confirmed), stored (kept, and waiting for the datapaths named), unchanged,
     pending (kept, confirmation still under way), planned (a dry run).
     difference: flow entries removed (-) and added (+) per host, in the syntax of ovs-ofctl; filled for a dry run.
     touched_flows: unified flows whose verdict the change alters.

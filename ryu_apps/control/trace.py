@@ -151,9 +151,7 @@ def _layers(verdict: Verdict, key: FlowKey) -> list[dict[str, Any]]:
     ]
 
 
-def _delivery(
-    core: ControlCore, segment: Segment, vport: Vport, direction: Direction, sent: FlowKey
-) -> dict[str, Any]:
+def _delivery(core: ControlCore, segment: Segment, vport: Vport, direction: Direction, sent: FlowKey) -> dict[str, Any]:
     if direction is Direction.INBOUND:
         return {"to": "vport", "vport": vport.id, "host": vport.host}
     if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:

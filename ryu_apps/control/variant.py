@@ -23,7 +23,8 @@ def same_packets(first: FlowKey, second: FlowKey, exact_dscp: bool) -> bool:
     return not (first.bits ^ second.bits) & ~_DSCP.get(first.family, 0)
 
 
-def _same_ends(first: FlowKey, second: FlowKey) -> bool:
+def same_ends(first: FlowKey, second: FlowKey) -> bool:
+    """Return whether two keys of IPv4 or IPv6 have one 5-tuple."""
     ends = _ENDS.get(first.family)
     return first.family is second.family and ends is not None and not (first.bits ^ second.bits) & ends
 
@@ -31,7 +32,7 @@ def _same_ends(first: FlowKey, second: FlowKey) -> bool:
 def plan_of_packet(
     policy: Policy, known: Iterable[UnifiedFlow], segment: Segment, vport: Vport, direction: Direction, key: FlowKey
 ) -> tuple[Plan, int]:
-    """Return the plan for a packet that no entry stands for, and the id of the flow that it is a variant of, 0 for none.
+    """Return the plan for a packet that no entry stands for, and the flow's id that it is a variant of, 0 for none.
 
     known: the flows of the packet's connection.
     """
@@ -52,10 +53,10 @@ def variant_plan(
     legs = list(flow.legs())
     forward, reply = legs[: len(flow.plan.forward)], legs[len(flow.plan.forward) :]
     for leg, seen in forward:
-        if leg.vport == vport.number and leg.direction is direction and _same_ends(seen, key):
+        if leg.vport == vport.number and leg.direction is direction and same_ends(seen, key):
             return plan_of(policy, connect(policy, segment.id, vport, direction, key).forward, ())
     for position, (leg, seen) in enumerate(reply):
-        if leg.vport == vport.number and leg.direction is direction and _same_ends(seen, key):
+        if leg.vport == vport.number and leg.direction is direction and same_ends(seen, key):
             way = [later for later, _ in reply[position:]]
             return plan_of(policy, tuple(_reply_legs(policy, segment, forward, way, key)), ())
     return None

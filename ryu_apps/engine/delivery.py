@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from ryu_apps.model.network import Vport
@@ -13,6 +14,16 @@ class Directory:
     """Who owns which MAC in which segment; routes stand before vports."""
 
     owners: dict[tuple[str, int], Vport | None]
+    by_segment: dict[str, list[tuple[int, Vport | None]]]
+    members: dict[tuple[str, str], list[Vport]]
+
+    def of_segment(self, segment: str) -> list[tuple[int, Vport | None]]:
+        """Return the owners in one segment, by MAC."""
+        return self.by_segment.get(segment, [])
+
+    def residents(self, segment: str, host: str) -> list[Vport]:
+        """Return the vports of a segment on one host, by number."""
+        return self.members.get((segment, host), [])
 
     def owner(self, segment: str, eth_dst: int) -> Vport | None:
         """Return the vport that frames for a MAC go to, None when they leave for the outside."""
@@ -29,10 +40,11 @@ def directory(snapshot: Snapshot) -> Directory:
         (route.segment, route.eth_dst): None if route.vport is None else vports[route.vport]
         for route in snapshot.routes.values()
     }
-    return Directory(owners)
-
-
-def members(snapshot: Snapshot, segment: str, host: str) -> list[Vport]:
-    """Return the vports of a segment on one host, by number."""
-    found = [v for v in snapshot.vports.values() if v.host == host and segment in v.segments]
-    return sorted(found, key=lambda vport: vport.number)
+    by_segment: dict[str, list[tuple[int, Vport | None]]] = defaultdict(list)
+    for (segment, mac), owner in owners.items():
+        by_segment[segment].append((mac, owner))
+    members: dict[tuple[str, str], list[Vport]] = defaultdict(list)
+    for vport in sorted(vports.values(), key=lambda vport: vport.number):
+        for segment in vport.segments:
+            members[segment, vport.host].append(vport)
+    return Directory(owners, dict(by_segment), dict(members))

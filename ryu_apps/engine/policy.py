@@ -26,6 +26,8 @@ class Policy:
     dpids: dict[int, int]
     """The datapath of each vport, by the vport's number."""
     views: dict[tuple[int, Direction], View] = field(default_factory=dict)
+    # Standing entries already compiled, by datapath, with the ports that they were compiled for.
+    standing: dict[int, Any] = field(default_factory=dict)
     # Plans already made, by their legs: flows of one kind share one plan object.
     plans: dict[Any, Any] = field(default_factory=dict)
     # The bits that rules look at, by where a first packet is met and goes; and plans already reached, by these bits.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ryu_apps.model.flow_key import VLAN_PRESENT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
@@ -72,6 +74,11 @@ class Vport:
     def segments(self) -> tuple[str, ...]:
         """The segments that the vport is a member of."""
         return (self.segment,) if self.segment is not None else self.trunk
+
+
+def tag_of(vport: Vport, segment: Segment) -> int:
+    """Return the VLAN that keys of a vport's packets in a segment carry: a trunk's tag, 0 for untagged packets."""
+    return VLAN_PRESENT | segment.vlan if vport.segment is None and segment.vlan else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

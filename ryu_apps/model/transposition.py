@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, Family, FlowKey
+from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, FlowKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,3 @@ def difference(before: FlowKey, after: FlowKey) -> Transposition:
             if field.settable and after.family in field.shifts and field.get(before) != field.get(after)
         }
     )
-
-
-def is_ip(key: FlowKey) -> bool:
-    """Return whether the key is of IPv4 or IPv6."""
-    return key.family in (Family.IPV4, Family.IPV6)

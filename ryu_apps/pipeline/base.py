@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ryu_apps.engine.delivery import members
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import ND_TYPES
 from ryu_apps.model.network import Host, Segment, Vport
@@ -150,9 +149,7 @@ def _deliver_segment(
     policy: Policy, host: Host, segment: Segment, local: list[Vport], uplink: int | None
 ) -> Iterator[FlowEntry]:
     here = {vport.id: vport for vport in local}
-    for (name, mac), owner in policy.directory.owners.items():
-        if name != segment.id:
-            continue
+    for mac, owner in policy.directory.of_segment(segment.id):
         match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": mac}
         if owner is not None and owner.id in here:
             to = SetField(RECEIVER, owner.number)
@@ -168,7 +165,7 @@ def _deliver_segment(
     yield entry("deliver", 90, from_uplink, cookie=not_local)
     outside = SetField(EXIT, _exit_outside(segment))
     yield entry("deliver", 10, {SEGMENT: segment.number}, outside, goto="egress", cookie=_BASE)
-    yield from _flood(segment, members(policy.snapshot, segment.id, host.id), here, uplink)
+    yield from _flood(segment, policy.directory.residents(segment.id, host.id), here, uplink)
 
 
 def _exit_outside(segment: Segment) -> int:

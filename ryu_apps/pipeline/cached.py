@@ -9,7 +9,7 @@ from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.pipeline.entry import FlowEntry, MatchValue, SetField, entry
+from ryu_apps.pipeline.entry import ContractBroken, FlowEntry, MatchValue, SetField, entry
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 
 CACHED_PRIORITY: Final = 100
@@ -82,6 +82,8 @@ def compile_cached(made: CachedEntry) -> FlowEntry:
 
 def match_of(key: FlowKey, *, exact_dscp: bool) -> dict[str, MatchValue]:
     """Return the exact match of a key; the pipeline has taken VLAN tags off, so it says that there is none."""
+    if key.family in (Family.ARP, Family.ND):
+        raise ContractBroken(f"{key.family.name} is decided packet by packet and has no exact entry")
     names = ["eth_dst", "eth_src", "eth_type"]
     proto = 0
     if key.family in (Family.IPV4, Family.IPV6):

@@ -14,6 +14,7 @@ from ryu_apps.pipeline.registers import SENDER
 
 # Neighbour messages are judged before addresses: a valid source address does not excuse a forged neighbour option.
 _REFUSE_ROLE: Final = 100
+_REFUSE_SUSPECT: Final = 95
 _ALLOW_NEIGHBOUR: Final = 90
 _REFUSE_NEIGHBOUR: Final = 80
 _ALLOW_ADDRESS: Final = 70
@@ -38,6 +39,12 @@ def _guard(vport: Vport) -> Iterator[FlowEntry]:
     refused: tuple[tuple[int, Mapping[str, MatchValue], Refusal], ...] = (
         (_REFUSE_ROLE, {**_IPV4, "ip_proto": 17, "udp_src": 67}, Refusal.DHCP_SERVER),
         (_REFUSE_ROLE, {**_IPV6, "ip_proto": 17, "udp_src": 547}, Refusal.DHCP_SERVER),
+        # Clients look at their own port alone, so a server is known by either.
+        (_REFUSE_SUSPECT, {**_IPV4, "ip_proto": 17, "udp_dst": 68}, Refusal.DHCP_SERVER),
+        (_REFUSE_SUSPECT, {**_IPV6, "ip_proto": 17, "udp_dst": 546}, Refusal.DHCP_SERVER),
+        # Open vSwitch reads target and options as zero where a message is malformed, for instance by a doubled option.
+        (_REFUSE_SUSPECT, {**_ICMPV6, "icmpv6_type": 135, "ipv6_nd_target": 0}, Refusal.ND),
+        (_REFUSE_SUSPECT, {**_ICMPV6, "icmpv6_type": 136, "ipv6_nd_target": 0}, Refusal.ND),
         (_REFUSE_ROLE, {**_ICMPV6, "icmpv6_type": 134}, Refusal.ROUTER),
         (_REFUSE_ROLE, {**_ICMPV6, "icmpv6_type": 137}, Refusal.ROUTER),
         (_REFUSE_NEIGHBOUR, _ARP, Refusal.ARP),

@@ -41,10 +41,18 @@ class Agreement:
 class BringUp:
     """Brings datapaths to agree with the core; one at a time, under the lock that policy changes take too."""
 
-    def __init__(self, core: ControlCore, lock: hub.BoundedSemaphore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        core: ControlCore,
+        lock: hub.BoundedSemaphore,
+        clock: Callable[[], float],
+        current: Callable[[int], Link | None],
+    ) -> None:
+        """Keep what is shared; `current` returns the connection of a datapath that counts now."""
         self._core = core
         self._lock = lock
         self._clock = clock
+        self._current = current
         self._met: set[int] = set()
         self._dumps: dict[int, list[PresentEntry]] = {}
         self.agreements: dict[int, Agreement] = {}
@@ -56,19 +64,34 @@ class BringUp:
     def run(self, link: Link) -> None:
         """Bring one datapath to agree; failures are kept as its state and the connection is closed to try again."""
         dpid = link.id
-        if dpid not in self.expected():
-            self.agreements[dpid] = Agreement("unregistered")
-            return
-        self.agreements[dpid] = Agreement("reconciling")
         try:
+            if dpid not in self.expected():
+                self.agreements[dpid] = _unregistered(link)
+                return
+            self.agreements[dpid] = Agreement("reconciling")
             link.set_fragments_nx_match()
             if dpid not in self._met:
                 self._gather(link)
             with self._lock:
-                self.agree(link)
+                if self._current(dpid) is link:  # It may have gone, or come back, while others had the lock.
+                    self.agree(link)
         except VfswitchError as error:
-            LOG.warning("datapath %016x: %s", dpid, error.message)
-            self.agreements[dpid] = Agreement("failed", detail=error.message)
+            self._fail(link, error.message)
+        except Exception:
+            LOG.exception("datapath %016x cannot be brought to agree", dpid)
+            self._fail(link, "a fault of the controller; see its log")
+
+    def refresh(self, link: Link) -> None:
+        """Bring a datapath to agree with its new ports, once for all changes that come together."""
+        with self._lock:
+            stale = self._core.datapaths.get(link.id) != link.known_ports()
+        if stale:
+            self.run(link)
+
+    def _fail(self, link: Link, detail: str) -> None:
+        LOG.warning("datapath %016x: %s", link.id, detail)
+        if self._current(link.id) is link:
+            self.agreements[link.id] = Agreement("failed", detail=detail)
             link.close()
 
     def _gather(self, link: Link) -> None:
@@ -103,8 +126,15 @@ class BringUp:
     def wanted(self, dpid: int) -> list[FlowEntry | CachedEntry]:
         """Return every entry that a datapath must have."""
         core = self._core
-        cached = [made for flow in core.flows for made in flow.entries() if core.dpid_of(made.vport) == dpid]
+        flows = (flow for flow in core.flows if not core.in_host(flow))
+        cached = [made for flow in flows for made in flow.entries() if core.dpid_of(made.vport) == dpid]
         return [*base_of(core.policy, dpid, core.datapaths[dpid]).values(), *cached]
+
+
+def _unregistered(link: Link) -> Agreement:
+    """Return how a datapath stands that no host is registered for: what an earlier registration left is told."""
+    ours = sum(unpack(entry.cookie) is not None for entry in link.dump_flows())
+    return Agreement("unregistered", kept=ours)
 
 
 def _cached(present: list[PresentEntry]) -> list[Found]:

@@ -119,8 +119,8 @@ def _key(fields: dict[str, int]) -> FlowKey | None:
         return None
     bits = 0
     for name, value in fields.items():
-        field = FIELDS[_L4.get(name, name)]
-        if family not in field.shifts:
+        field = FIELDS.get(_L4.get(name, name))
+        if field is None or family not in field.shifts:
             return None
         bits |= value << field.shifts[family]
     return FlowKey(family, bits)

@@ -101,7 +101,7 @@ class Receiver:
                 else:
                     self._others.setdefault(effect[0], []).append(encode(effect))
         except Exception:
-            self._links.fault(f"deciding {event!r}")
+            self._links.fault(f"deciding a {type(event).__name__} of datapath {own:016x}")
 
     def _flush(self) -> None:
         """Write all answers, those to other datapaths first: a packet must not overtake the entries that it needs."""

@@ -17,6 +17,7 @@ from ryu_apps.southbound.bringup import Agreement
 from ryu_apps.southbound.links import Links
 
 _EXACT = (1 << 64) - 1
+REASONS = frozenset(Refusal)
 
 
 def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agreement]) -> list[dict[str, Any]]:
@@ -39,9 +40,10 @@ def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agree
         })
     for dpid, link in sorted(connected.items()):
         if dpid not in registered:
+            agreement = agreements.get(dpid, Agreement("unregistered"))
             reports.append({
                 "id": None, "dpid": f"{dpid:016x}", "connected": True, "state": "unregistered",
-                "ports": dict(link.known_ports()),
+                "left_entries": agreement.kept, "ports": dict(link.known_ports()),
             })
     return reports
 
@@ -109,7 +111,7 @@ def stats_report(core: ControlCore, links: Links) -> dict[str, Any]:
             continue
         for entry in present:
             cookie = unpack(entry.cookie)
-            if cookie is not None:
+            if cookie is not None and cookie.detail in REASONS:
                 reasons = refused[cookie.vport] if cookie.vport else general
                 slug = Refusal(cookie.detail).slug
                 reasons[slug] = reasons.get(slug, 0) + entry.packets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from ryu.lib import hub
 from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
-from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
+from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.trace import trace
@@ -47,8 +48,9 @@ class SwitchService:
         self._keeper = keeper
         self._clock = clock
         self._lock = hub.BoundedSemaphore(1)
-        self._bringup = BringUp(core, self._lock, clock)
         self._links: Links = install(self, clock=clock)
+        self._bringup = BringUp(core, self._lock, clock, self._links.get)
+        self._owed: list[Change] = []
         hub.spawn(self._tick)
 
     # -- handler of the receive loops: nothing here waits ------------------------------------------------------------
@@ -76,7 +78,7 @@ class SwitchService:
     def ports_changed(self, link: Link) -> None:
         """Bring a datapath to agree with its new set of ports."""
         if link.id in self._core.datapaths and self._core.datapaths[link.id] != link.known_ports():
-            hub.spawn(self._bringup.run, link)
+            hub.spawn(self._bringup.refresh, link)
 
     def refused(self, link: Link, refusal: Refusal) -> None:
         """Count an entry that a switch would not take."""
@@ -92,21 +94,24 @@ class SwitchService:
         return now
 
     def _count(self, question: CountEntry) -> None:
+        """Ask a switch for a packet count; no answer counts as none, so that no connection outlives its entries."""
         link = self._links.get(question.dpid)
-        if link is None:
-            return
+        found: list[PresentEntry] = []
         try:
-            found = link.dump_flows(cookie=question.cookie, cookie_mask=(1 << 64) - 1)
+            if link is not None:
+                found = link.dump_flows(cookie=question.cookie, cookie_mask=(1 << 64) - 1)
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", question.dpid, error.message)
-            return
         answer = EntryCounted(question.cookie, found[0].packets if found else None)
         self._links.apply(self._core.entry_counted(answer, self._clock()))
 
     def _tick(self) -> None:
         while True:
             hub.sleep(5)
-            self._links.apply(self._core.tick(self._clock()))
+            try:
+                self._links.apply(self._core.tick(self._clock()))
+            except Exception:
+                self._links.fault("ageing")
 
     # -- what the shells ask -----------------------------------------------------------------------------------------
 
@@ -117,7 +122,11 @@ class SwitchService:
     def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
         """Check, keep and install changes as one; see control.service.Service."""
         with self._lock:
+            self._keep_owed()
             before = self.snapshot()
+            if not dry_run and all(before.get(change.kind, change.key) == change.value for change in changes):
+                away = self._waited_for(needed_hosts(before, before, changes), wait)
+                return Outcome(state="stored" if away else "unchanged", generation=before.generation, waiting_for=away)
             after = check(before, changes)
             faults = missing_ports(after, changes, self._core.datapaths)
             if faults:
@@ -125,14 +134,21 @@ class SwitchService:
             plan = plan_change(self._core, after, changes)
             if dry_run:
                 return self._preview(plan)
-            away = self._away(needed_hosts(before, after, changes))
-            if away and wait:
-                faults = [FieldError("host", f"host {name!r} is not connected") for name in away]
-                raise SwitchAway("the change needs a switch that is away; nothing was changed", faults)
+            away = self._waited_for(needed_hosts(before, after, changes), wait)
             self._keeper.keep(changes, before)
             self._install(plan)
-            self._greet_new_hosts(after)
-            return _outcome("stored" if away else "installed", plan, waiting_for=away)
+            # A host may be registered before its switch connects; the answer says that it waits.
+            absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
+            waiting = tuple(sorted({*away, *absent}))
+            return _outcome("stored" if waiting else "installed", plan, waiting_for=waiting)
+
+    def _waited_for(self, hosts: Iterable[str], wait: bool) -> tuple[str, ...]:
+        """Return which of the hosts that a change needs are away; SwitchAway when the client would wait for them."""
+        away = self._away(hosts)
+        if away and wait:
+            faults = [FieldError("host", f"host {name!r} is not connected") for name in away]
+            raise SwitchAway("the change needs a switch that is away; nothing was changed", faults)
+        return away
 
     def _preview(self, plan: PolicyChange) -> Outcome:
         """Return what a change would do, a line an entry, without doing it."""
@@ -159,6 +175,7 @@ class SwitchService:
                 self._forget_vanished(revisions)
                 switches = []
                 hub.sleep(0)
+            self._greet_new_hosts(plan.after.snapshot)
         except VfswitchError as error:
             LOG.warning("change refused and undone: %s", error.message)
             self._undo(plan)
@@ -175,9 +192,10 @@ class SwitchService:
             Change(kind=change.kind, key=change.key, value=plan.before.snapshot.get(change.kind, change.key))
             for change in reversed(plan.changes)
         ]
-        now = self.snapshot()
-        back = now.changed(inverse)
-        self._keeper.keep(inverse, now)
+        self._owed += inverse
+        with contextlib.suppress(VfswitchError):
+            self._keep_owed()
+        back = self.snapshot().changed(inverse)
         undoing = plan_change(self._core, back, inverse)
         self._core.policy = undoing.after
         for piece in undoing.pieces():
@@ -191,6 +209,12 @@ class SwitchService:
             except VfswitchError as error:
                 LOG.warning("datapath %016x does not agree and is reconnected: %s", link.id, error.message)
                 link.close()
+
+    def _keep_owed(self) -> None:
+        """Keep what undoing a change put back; when the store cannot take it, no other change is accepted."""
+        if self._owed:
+            self._keeper.keep(self._owed, self.snapshot())
+            self._owed = []
 
     def _forget_vanished(self, revisions: Revisions) -> None:
         """Take back entries of connections that ended while the change was under way."""

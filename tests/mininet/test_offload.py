@@ -99,9 +99,10 @@ def test_idle_flow_leaves_and_comes_back(lab: Lab) -> None:
     serve(lab, idle_timeout_s=1)
 
     with traffic.udp_receiver(lab.host("vm3"), 7000) as arrivals:
-        send = lambda first: traffic.send_udp(  # noqa: E731  (said twice below)
-            lab.host("vm1"), "10.0.0.3", 7000, count=5, source_port=4000, first=first
-        )
+
+        def send(first: int) -> None:
+            traffic.send_udp(lab.host("vm1"), "10.0.0.3", 7000, count=5, source_port=4000, first=first)
+
         send(0)
         arrivals.wait_count(5)
         assert len(lab.flows("vm1", ip_proto="udp")) == 1

@@ -63,6 +63,26 @@ def test_reply_from_outside_comes_in(lab: Lab, talk: str) -> None:
 
 
 @pytest.mark.parametrize("talk", TALKS)
+def test_reply_passes_a_stateful_layer_and_asks_the_others(lab: Lab, talk: str) -> None:
+    """M08: between layers without memory, which decide on the reply by themselves, the stateful one lets it pass."""
+    ask, answer = TALKS[talk]
+    _wall(lab, VM1)
+    lab.layer("before", 5)
+    lab.layer("after", 20)
+
+    lab.send(VM1, ask(VM1, EXT))
+    lab.wait_sent("h1-uplink")
+    lab.from_network(answer(EXT, VM1))
+    assert lab.wait_sent(VM1) == [answer(EXT, VM1)]
+
+    lab.group("shut", "inbound", rule("all", {}, "deny"), layer="after")
+    lab.refresh()
+    lab.from_network(answer(EXT, VM1))
+    lab.settle()
+    assert len(lab.sent(VM1)) == 1
+
+
+@pytest.mark.parametrize("talk", TALKS)
 def test_unsolicited_packets_stay_out(lab: Lab, talk: str) -> None:
     """M08: what nobody asked for stays denied: before any connection, and from another host at the same port."""
     ask, answer = TALKS[talk]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 from ryu_apps.api.forms import shown, shown_in_list, understood
@@ -11,13 +12,10 @@ from ryu_apps.api.kinds import SEGMENTS, TENANTS, Key, Kind
 from ryu_apps.api.paging import page_body, page_of
 from ryu_apps.api.router import Call
 from ryu_apps.control.service import Outcome
-from ryu_apps.model.errors import Conflict
 from ryu_apps.model.network import Segment
 from ryu_apps.model.policy import Change, Resource, Snapshot
 
 _UNFINISHED: Final = ("pending", "stored")
-# Each attempt that fails means that another request was given a segment number meanwhile.
-_ATTEMPTS: Final = 50
 
 
 def list_all(kind: Kind, call: Call) -> Response:
@@ -38,34 +36,35 @@ def get(kind: Kind, call: Call) -> Response:
 
 
 def put(kind: Kind, call: Call) -> Response:
-    """Create or replace one resource; what is there already is not put again."""
+    """Create or replace one resource; to put what is there already asks only whether the switches have it."""
+    # A new segment is given the lowest free number: two requests must not choose at the same time.
+    with call.turn if kind in (TENANTS, SEGMENTS) else nullcontext():
+        return _put(kind, call)
+
+
+def _put(kind: Kind, call: Call) -> Response:
     key = kind.new_key(call.params)
-
-    def plan(snapshot: Snapshot) -> list[Change]:
-        kind.require_parent(snapshot, call.params)
-        resource = understood(kind, key, call.body, snapshot)
-        return [kind.change(key, resource), *_own_segment(kind, key, snapshot)]
-
-    outcome, snapshot, changes = _carry_out(call, plan)
-    created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
+    snapshot = call.service.snapshot()
+    kind.require_parent(snapshot, call.params)
+    resource = understood(kind, key, call.body, snapshot)
+    changes = [kind.change(key, resource), *_own_segment(kind, key, snapshot)]
+    outcome = _carry_out(call, changes)
     after = snapshot.changed(changes)
-    body = {**shown(kind, key, kind.require(after, call.params), after), "outcome": outcome_body(outcome)}
-    return json_response(_status(outcome, 201 if created else 200), body, _headers(call, created))
+    created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
+    body = {**shown(kind, key, resource, after), "outcome": outcome_body(outcome)}
+    return json_response(_status(call, outcome, 201 if created else 200), body, _headers(call, created))
 
 
 def delete(kind: Kind, call: Call) -> Response:
     """Delete one resource that no other refers to."""
     key = kind.key(call.params)
-
-    def plan(snapshot: Snapshot) -> list[Change]:
-        kind.require(snapshot, call.params)
-        changes = [kind.change(key, None)]
-        if kind is TENANTS and _is_own(snapshot.get("segments", key), key):
-            changes.append(SEGMENTS.change(key, None))
-        return changes
-
-    outcome, _, _ = _carry_out(call, plan)
-    return json_response(_status(outcome, 200), {"outcome": outcome_body(outcome)}, _headers(call, False))
+    snapshot = call.service.snapshot()
+    kind.require(snapshot, call.params)
+    changes = [kind.change(key, None)]
+    if kind is TENANTS and _is_own(snapshot.get("segments", key), key):
+        changes.append(SEGMENTS.change(key, None))
+    outcome = _carry_out(call, changes)
+    return json_response(_status(call, outcome, 200), {"outcome": outcome_body(outcome)}, _headers(call, False))
 
 
 def outcome_body(outcome: Outcome) -> dict[str, Any]:
@@ -91,30 +90,13 @@ def _is_own(segment: Resource | None, tenant: Key) -> bool:
     return isinstance(segment, Segment) and segment.tenant == tenant
 
 
-def _carry_out(
-    call: Call, plan: Callable[[Snapshot], Sequence[Change]]
-) -> tuple[Outcome, Snapshot, Sequence[Change]]:
-    """Return the outcome of planned changes, the snapshot that they were planned for, and the changes.
-
-    When everything is there already, nothing is asked of the service.
-    A segment number is chosen before the change waits for its turn: when another took it, the plan is made anew.
-    """
-    for _ in range(_ATTEMPTS):
-        snapshot = call.service.snapshot()
-        changes = plan(snapshot)
-        if all(snapshot.get(change.kind, change.key) == change.value for change in changes):
-            return Outcome(state="unchanged", generation=snapshot.generation), snapshot, changes
-        try:
-            outcome = call.service.change(changes, dry_run=call.query["dry_run"], wait=not _asked_async(call))
-            return outcome, snapshot, changes
-        except Conflict as error:
-            if {fault.path for fault in error.errors} != {"number"}:
-                raise
-    raise Conflict("segment numbers are being taken faster than this request can choose one; send it again")
+def _carry_out(call: Call, changes: Sequence[Change]) -> Outcome:
+    return call.service.change(changes, dry_run=call.query["dry_run"], wait=not _asked_async(call))
 
 
-def _status(outcome: Outcome, done: int) -> int:
-    return 202 if outcome.state in _UNFINISHED else done
+def _status(call: Call, outcome: Outcome, done: int) -> int:
+    """Return 202 where the client asked not to wait and something is still to come; the body says what."""
+    return 202 if outcome.state in _UNFINISHED and _asked_async(call) else done
 
 
 def _asked_async(call: Call) -> bool:

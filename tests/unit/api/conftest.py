@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ class Client:
     reported: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.api = Api(self.service, self._report)
+        self.api = Api(self.service, self._report, nullcontext())
 
     def _report(self, error: Exception) -> str:
         self.reported.append(error)

@@ -27,6 +27,8 @@ class MemoryService:
     def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
         """Check and keep changes as one."""
         self.before_change()
+        if not dry_run and all(self.policy.get(change.kind, change.key) == change.value for change in changes):
+            return Outcome(state="unchanged", generation=self.policy.generation)
         after = check(self.policy, changes)
         if dry_run:
             return Outcome(state="planned", generation=after.generation, difference=("+ h1 table=outbound",))

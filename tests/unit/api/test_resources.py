@@ -99,21 +99,6 @@ def test_segment_number_survives_replacement(network: Client) -> None:
     assert network.faults("PUT", "/v1/segments/new", {"tenant": "red", "number": 9}) == {"number"}
 
 
-def test_segment_number_taken_meanwhile(client: Client) -> None:
-    """When another request takes the number first, the next free one is used."""
-    client.put("/v1/tenants/red", {})
-    other = Client(client.service)
-
-    def interfere() -> None:
-        client.service.before_change = lambda: None
-        other.put("/v1/segments/first", {"tenant": "red"})
-
-    client.service.before_change = interfere
-    client.put("/v1/segments/second", {"tenant": "red"})
-    numbers = [item["number"] for item in client.get("/v1/segments")["items"]]
-    assert sorted(numbers) == [1, 2, 3]
-
-
 def test_rules_by_themselves(network: Client) -> None:
     """A rule is put and deleted alone; the rest of its group stays."""
     network.put("/v1/layers/fw/groups/web/rules/ssh", {**RULE, "match": {"ip_proto": "tcp", "l4_dst": 22}})

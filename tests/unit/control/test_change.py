@@ -255,8 +255,8 @@ def test_a_vport_that_moves_takes_its_entries_along() -> None:
     assert not any(entry.table in ("outbound", "inbound") and entry.idle_timeout_s for entry in switches[2].values())
 
 
-def test_a_packet_that_ends_a_connection_ends_its_variants_too() -> None:
-    """A new connection that takes an edited one's place does so once, whatever variants that one had."""
+def test_a_connection_that_an_edit_makes_look_like_another_leaves_that_one_alone() -> None:
+    """Nobody ends an allowed connection by beginning one of the same addresses and ports."""
     core = make_core(
         snapshot(
             layer("a", 1),
@@ -273,7 +273,7 @@ def test_a_packet_that_ends_a_connection_ends_its_variants_too() -> None:
     meet(core, "vm1", OUT, tcp(sport=80, ip_dscp="46"))
     assert [flow.parent for flow in core.flows] == [0, 1]
     meet(core, "vm1", OUT, tcp(sport=443))
-    assert [flow.key for flow in core.flows] == [tcp(sport=443)]
+    assert [flow.key for flow in core.flows] == [tcp(sport=80), tcp(sport=80, ip_dscp="46"), tcp(sport=443)]
 
 
 @pytest.mark.parametrize("many", [1, 1500])

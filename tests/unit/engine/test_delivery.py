@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from ryu_apps.engine.delivery import directory, members
+from ryu_apps.engine.delivery import directory
 from tests.unit.pipeline.networks import Network, networks
 
 
@@ -28,7 +28,7 @@ def test_the_members_of_a_segment_are_found_per_host(network: Network) -> None:
     """Each member of a segment is on one host's list, once, in the order of numbers."""
     snapshot = network.policy.snapshot
     for segment in snapshot.segments:
-        lists = [members(snapshot, segment, host) for host in snapshot.hosts]
+        lists = [directory(snapshot).residents(segment, host) for host in snapshot.hosts]
         everyone = [vport.id for vports in lists for vport in vports]
         assert sorted(everyone) == sorted(v.id for v in snapshot.vports.values() if segment in v.segments)
         assert all(vports == sorted(vports, key=lambda vport: vport.number) for vports in lists)

@@ -137,7 +137,7 @@ def test_any_history(changes: list[Change], size: int) -> None:
     [
         (("vports", "x", {}), "vports row 'x'"),
         (("vports", "x", {**VPORT, "mac": "y"}), "mac"),
-        (("vports", "x", {**VPORT, "port": "vf9"}), "vm1"),
+        (("vports", "x", {**VPORT, "port": "vf9"}), "has this VLAN"),
         (("rules", "fw/none/a", RULE), "fw/none"),
         (("rules", "fw", RULE), "rules row 'fw'"),
         (("rules", "fw/web/z", {"priority": 1}), "fw/web"),
