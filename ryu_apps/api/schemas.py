@@ -7,7 +7,7 @@ What a value means is decided in `model.documents`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -251,6 +251,10 @@ def _scope_tag(value: Any) -> str:
     return "one" if isinstance(value, dict | ScopeBody) else "all"
 
 
+# What one request may ask for is bounded, because all misses wait while its rules are compiled.
+MOST_RULES: Final = 16_384
+
+
 class GroupBody(Body):
     """An atomic set of rules of one direction."""
 
@@ -259,7 +263,7 @@ class GroupBody(Body):
     ] = "all"
     direction: Literal["outbound", "inbound"]
     priority: Priority
-    rules: list[GroupRuleBody]
+    rules: Annotated[list[GroupRuleBody], Field(max_length=MOST_RULES)]
 
 
 class TraceBody(Body):

@@ -23,6 +23,8 @@ from ryu_apps.model.packet import build_key
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
 from ryu_apps.pipeline.cached import compile_cached
+from ryu_apps.pipeline.cookie import Refusal
+from ryu_apps.pipeline.guard import refusal
 from ryu_apps.pipeline.show import show
 
 
@@ -41,8 +43,12 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
     generation = policy.snapshot.generation
     flow = UnifiedFlow(0, segment.number, key, plan, generation, generation, 0.0, parent)
     cached = known is None and not _by_packet(core, vport, direction, key)
+    refused = refusal(vport, key) if direction is Direction.OUTBOUND else None
+    if refused is not None:
+        return _refused(refused, generation)
     return {
         "allow": plan.allow,
+        "refused": None,
         "decided_by": _decided_by(plan),
         "walk": [leg_document(core, leg, seen) for leg, seen in legs[: len(plan.forward)]],
         "reply": [leg_document(core, leg, seen) for leg, seen in legs[len(plan.forward) :]],
@@ -53,6 +59,13 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
         "entries": [show(compile_cached(made)) for made in flow.entries()] if cached else [],
         "generation": generation,
     }
+
+
+def _refused(reason: Refusal, generation: int) -> dict[str, Any]:
+    """Return the trace of a packet that the guard drops before any layer is asked."""
+    nothing: dict[str, Any] = {"walk": [], "reply": [], "edit": {}, "packet_after": None, "delivery": None}
+    verdict: dict[str, Any] = {"allow": False, "refused": reason.slug, "decided_by": None}
+    return {**verdict, **nothing, "established_flow": None, "entries": [], "generation": generation}
 
 
 def _key(core: ControlCore, vport: Vport, direction: Direction, packet: Mapping[str, str]) -> tuple[FlowKey, Segment]:

@@ -1,15 +1,17 @@
 """Best-match look-up in one group, at a cost that grows with mask shapes and not with rules.
 
 Tuple space search (Srinivasan, Suri, Varghese, SIGCOMM 1999): rules of one mask shape share one hash table.
-A port range is not cut into prefixes, which would multiply shapes; it stands in the hash key as a number,
-and a packet is looked up once for each range of the group that holds its port.
+A port range is not cut into prefixes, which would multiply shapes.
+Rules that differ only in one port's range share one place in the table, and there the 65,536 ports are painted with the
+best rule for each, so that any number of ranges costs one binary search.
+Only rules with ranges of both ports and all else equal are looked through one by one.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from ryu_apps.engine.ruling import Ruling, ruling_of
@@ -17,41 +19,74 @@ from ryu_apps.model.flow_key import Family
 from ryu_apps.model.match import FULL_RANGE, Condition
 from ryu_apps.model.rules import Group, Rule
 
-Range = tuple[int, int]
-# Precedence first, so that entries compare as rules do: negated priority, rule id, ruling.
-Entry = tuple[int, str, Ruling]
-TableKey = int | tuple[int, Range | None, Range | None]
+# Precedence first, so that entries compare as rules do: negated priority, rule id; then the ruling and port ranges.
+Entry = tuple[int, str, Ruling, tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ranges:
-    """The distinct ranges of one port field in one group, indexed by port."""
+class Place:
+    """The rules of one mask shape and one masked value, best first.
 
-    ranges: frozenset[Range] = frozenset()
+    bounds, best: where a port is what tells them apart, the first port of each stretch and the best rule there.
+    """
+
+    entries: tuple[Entry, ...]
     bounds: tuple[int, ...] = ()
-    holding: tuple[tuple[Range, ...], ...] = ((),)
-
-    def at(self, port: int) -> tuple[Range, ...]:
-        """Return the ranges that hold the port."""
-        return self.holding[bisect_right(self.bounds, port)]
+    best: tuple[Entry | None, ...] = ()
 
 
-def _index_ranges(ranges: frozenset[Range]) -> Ranges:
-    bounds = tuple(sorted({low for low, _ in ranges} | {high + 1 for _, high in ranges}))
-    starts = (-1, *bounds)
-    holding = tuple(tuple(sorted(r for r in ranges if r[0] <= start <= r[1])) for start in starts)
-    return Ranges(ranges, bounds, holding)
+def _painted(entries: tuple[Entry, ...], ranges: Sequence[tuple[int, int]]) -> Place:
+    """Return the place of rules, best first, that differ in the range of one port."""
+    bounds = sorted({0} | {bound for low, high in ranges for bound in (low, high + 1)})
+    index = {bound: position for position, bound in enumerate(bounds)}
+    best: list[Entry | None] = [None] * len(bounds)
+    # The next stretch that is not painted yet, at or behind each; painted ones point on, and paths are halved.
+    following = list(range(len(bounds) + 1))
+    for entry, (low, high) in zip(entries, ranges, strict=True):
+        end, at = index[high + 1], _free(following, index[low])
+        while at < end:
+            best[at] = entry
+            following[at] = at + 1
+            at = _free(following, at)
+    return Place(entries, tuple(bounds), tuple(best))
+
+
+def _free(following: list[int], at: int) -> int:
+    while following[at] != at:
+        following[at] = following[following[at]]
+        at = following[at]
+    return at
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """All rules of one mask shape: a hash table from masked key to the rules there, best first."""
+    """All rules of one mask shape: a hash table from masked key to their place."""
 
     mask: int
     src_ranged: bool
     dst_ranged: bool
     best: int
-    table: Mapping[TableKey, tuple[Entry, ...]]
+    table: Mapping[int, Place]
+
+    def find(self, bits: int) -> Entry | None:
+        """Return the best rule of this shape that matches the key bits."""
+        place = self.table.get(bits & self.mask)
+        if place is None:
+            return None
+        if self.src_ranged and self.dst_ranged:
+            return _first(place.entries, bits >> 16 & 0xFFFF, bits & 0xFFFF)
+        if self.src_ranged:
+            return place.best[bisect_right(place.bounds, bits >> 16 & 0xFFFF) - 1]
+        if self.dst_ranged:
+            return place.best[bisect_right(place.bounds, bits & 0xFFFF) - 1]
+        return place.entries[0]
+
+
+def _first(entries: Iterable[Entry], source: int, target: int) -> Entry | None:
+    for entry in entries:
+        if entry[3][0] <= source <= entry[3][1] and entry[4][0] <= target <= entry[4][1]:
+            return entry
+    return None
 
 
 ShapeId = tuple[int, bool, bool]
@@ -61,20 +96,19 @@ def _shape_id(condition: Condition) -> ShapeId:
     return condition.mask, condition.l4_src != FULL_RANGE, condition.l4_dst != FULL_RANGE
 
 
-def _table_key(condition: Condition) -> TableKey:
-    _, src_ranged, dst_ranged = _shape_id(condition)
-    if not src_ranged and not dst_ranged:
-        return condition.value
-    return condition.value, condition.l4_src if src_ranged else None, condition.l4_dst if dst_ranged else None
+def _place(shape_id: ShapeId, entries: Iterable[Entry]) -> Place:
+    ordered = tuple(sorted(entries, key=_precedence))
+    _, src_ranged, dst_ranged = shape_id
+    if src_ranged is dst_ranged:
+        return Place(ordered)
+    return _painted(ordered, [entry[3] if src_ranged else entry[4] for entry in ordered])
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyClassifier:
-    """The rules of one group that can match one family: shapes by best precedence, and the port ranges in use."""
+    """The rules of one group that can match one family: shapes by their best precedence."""
 
     shapes: tuple[Shape, ...] = ()
-    src_ranges: Ranges = Ranges()
-    dst_ranges: Ranges = Ranges()
 
     def find(self, bits: int) -> Ruling | None:
         """Return the ruling of the best rule that matches the key bits, None when none does."""
@@ -82,24 +116,10 @@ class FamilyClassifier:
         for shape in self.shapes:
             if best is not None and best[0] < shape.best:
                 break
-            if shape.src_ranged or shape.dst_ranged:
-                found = self._find_ranged(shape, bits)
-            else:
-                entries = shape.table.get(bits & shape.mask)
-                found = entries[0] if entries else None
+            found = shape.find(bits)
             if found is not None and (best is None or found[:2] < best[:2]):
                 best = found
         return None if best is None else best[2]
-
-    def _find_ranged(self, shape: Shape, bits: int) -> Entry | None:
-        masked = bits & shape.mask
-        best: Entry | None = None
-        for src in self.src_ranges.at(bits >> 16 & 0xFFFF) if shape.src_ranged else (None,):
-            for dst in self.dst_ranges.at(bits & 0xFFFF) if shape.dst_ranged else (None,):
-                entries = shape.table.get((masked, src, dst))
-                if entries and (best is None or entries[0][:2] < best[:2]):
-                    best = entries[0]
-        return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,43 +144,38 @@ class GroupClassifier:
 
 def classify(group: Group) -> GroupClassifier:
     """Return the compiled form of all rules of a group."""
-    rulings = [(rule, ruling_of(group.layer, group.id, rule)) for rule in group.rules.values()]
-    families = {}
-    for family in Family:
-        conditions = [
-            (condition, (-rule.priority, rule.id, ruling))
-            for rule, ruling in rulings
-            for named, condition in rule.match.conditions
-            if named is family
-        ]
-        if conditions:
-            families[family] = _build(conditions)
-    return GroupClassifier(MappingProxyType(families), any(rule.match.uses("ip_dscp") for rule, _ in rulings))
+    conditions: dict[Family, list[tuple[Condition, Entry]]] = {}
+    for rule in group.rules.values():
+        ruling = ruling_of(group.layer, group.id, rule)
+        for family, condition in rule.match.conditions:
+            conditions.setdefault(family, []).append((condition, _entry(rule, ruling, condition)))
+    families = {family: _build(found) for family, found in conditions.items()}
+    uses_dscp = any(rule.match.uses("ip_dscp") for rule in group.rules.values())
+    return GroupClassifier(MappingProxyType(families), uses_dscp)
+
+
+def _entry(rule: Rule, ruling: Ruling, condition: Condition) -> Entry:
+    return -rule.priority, rule.id, ruling, condition.l4_src, condition.l4_dst
 
 
 def _build(conditions: Iterable[tuple[Condition, Entry]]) -> FamilyClassifier:
-    tables: dict[ShapeId, dict[TableKey, list[Entry]]] = {}
-    src: set[Range] = set()
-    dst: set[Range] = set()
+    tables: dict[ShapeId, dict[int, list[Entry]]] = {}
     for condition, entry in conditions:
-        tables.setdefault(_shape_id(condition), {}).setdefault(_table_key(condition), []).append(entry)
-        if condition.l4_src != FULL_RANGE:
-            src.add(condition.l4_src)
-        if condition.l4_dst != FULL_RANGE:
-            dst.add(condition.l4_dst)
-    shapes = [
-        _shape(shape_id, {key: tuple(sorted(entries, key=_precedence)) for key, entries in table.items()})
-        for shape_id, table in tables.items()
-    ]
-    return FamilyClassifier(_by_best(shapes), _index_ranges(frozenset(src)), _index_ranges(frozenset(dst)))
+        tables.setdefault(_shape_id(condition), {}).setdefault(condition.value, []).append(entry)
+    return FamilyClassifier(
+        _by_best(
+            _shape(shape_id, {value: _place(shape_id, entries) for value, entries in table.items()})
+            for shape_id, table in tables.items()
+        )
+    )
 
 
 def _precedence(entry: Entry) -> tuple[int, str]:
     return entry[:2]
 
 
-def _shape(shape_id: ShapeId, table: dict[TableKey, tuple[Entry, ...]]) -> Shape:
-    return Shape(*shape_id, min(entries[0][0] for entries in table.values()), table)
+def _shape(shape_id: ShapeId, table: dict[int, Place]) -> Shape:
+    return Shape(*shape_id, min(place.entries[0][0] for place in table.values()), table)
 
 
 def _by_best(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
@@ -168,56 +183,37 @@ def _by_best(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
 
 
 def reclassify(before: GroupClassifier, group: Group, old: Rule | None, new: Rule | None) -> GroupClassifier:
-    """Return the compiled form after one rule was put or deleted; only the shapes that it touches are made anew."""
+    """Return the compiled form after one rule was put or deleted; only the places that it touches are made anew."""
     families = dict(before.families)
     for family, condition in old.match.conditions if old else ():
-        families[family] = _without(families[family], condition, old.id if old else "")
+        families[family] = _changed(families[family], condition, old.id if old else None, None)
     ruling = ruling_of(group.layer, group.id, new) if new else None
     for family, condition in new.match.conditions if new else ():
         if ruling and new:
-            entry = (-new.priority, new.id, ruling)
-            families[family] = _with(families.get(family, FamilyClassifier()), condition, entry)
+            entry = _entry(new, ruling, condition)
+            families[family] = _changed(families.get(family, FamilyClassifier()), condition, None, entry)
     kept = {family: classifier for family, classifier in families.items() if classifier.shapes}
     # A dropped last use of DSCP only leaves entries narrower than they need be, until the group is put as a whole.
     uses_dscp = before.uses_dscp or bool(new and new.match.uses("ip_dscp"))
     return GroupClassifier(MappingProxyType(kept), uses_dscp)
 
 
-def _with(classifier: FamilyClassifier, condition: Condition, entry: Entry) -> FamilyClassifier:
-    shape_id, key = _shape_id(condition), _table_key(condition)
-    table = _table_of(classifier, shape_id)
-    table[key] = tuple(sorted((*table.get(key, ()), entry), key=_precedence))
-    classifier = _with_shape(classifier, shape_id, table)
-    if shape_id[1] and condition.l4_src not in classifier.src_ranges.ranges:
-        classifier = replace(classifier, src_ranges=_index_ranges(classifier.src_ranges.ranges | {condition.l4_src}))
-    if shape_id[2] and condition.l4_dst not in classifier.dst_ranges.ranges:
-        classifier = replace(classifier, dst_ranges=_index_ranges(classifier.dst_ranges.ranges | {condition.l4_dst}))
-    return classifier
-
-
-def _without(classifier: FamilyClassifier, condition: Condition, rule_id: str) -> FamilyClassifier:
-    # A range that nothing uses any more stays in the index: it costs a look-up that finds nothing, never an answer.
-    shape_id, key = _shape_id(condition), _table_key(condition)
-    table = _table_of(classifier, shape_id)
-    left = tuple(entry for entry in table[key] if entry[1] != rule_id)
-    if left:
-        table[key] = left
-    else:
-        del table[key]
-    return _with_shape(classifier, shape_id, table)
-
-
-def _table_of(classifier: FamilyClassifier, shape_id: ShapeId) -> dict[TableKey, tuple[Entry, ...]]:
+def _changed(
+    classifier: FamilyClassifier, condition: Condition, gone: str | None, come: Entry | None
+) -> FamilyClassifier:
+    """Return a classifier with one rule less or one more at a condition's place."""
+    shape_id, others, table = _shape_id(condition), [], {}
     for shape in classifier.shapes:
         if (shape.mask, shape.src_ranged, shape.dst_ranged) == shape_id:
-            return dict(shape.table)
-    return {}
-
-
-def _with_shape(
-    classifier: FamilyClassifier, shape_id: ShapeId, table: dict[TableKey, tuple[Entry, ...]]
-) -> FamilyClassifier:
-    others = [s for s in classifier.shapes if (s.mask, s.src_ranged, s.dst_ranged) != shape_id]
+            table = dict(shape.table)
+        else:
+            others.append(shape)
+    known = table[condition.value].entries if condition.value in table else ()
+    entries = [entry for entry in known if entry[1] != gone] + ([come] if come else [])
+    if entries:
+        table[condition.value] = _place(shape_id, entries)
+    else:
+        table.pop(condition.value, None)
     if table:
         others.append(_shape(shape_id, table))
-    return replace(classifier, shapes=_by_best(others))
+    return FamilyClassifier(_by_best(others))

@@ -37,6 +37,8 @@ def parse_prefix(text: str, version: int) -> tuple[int, int]:
 
     ValueError for another version or when bits are set beyond the prefix length.
     """
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone, which no packet carries")
     network = ip_network(text)
     if network.version != version:
         raise ValueError(f"{text!r} is not an IPv{version} address or prefix")

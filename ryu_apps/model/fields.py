@@ -5,6 +5,7 @@ Names are OpenFlow's (OpenFlow 1.4.0, section 7.2.3.7), with l4_src and l4_dst f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from typing import Final
 from ryu_apps.model import address
 from ryu_apps.model.flow_key import VLAN_PRESENT, Family, FlowKey
 
+_NUMBER: Final = re.compile("[0-9]{1,10}|0[xX][0-9a-fA-F]{1,8}")
 _PROTO_NAMES: Final = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 _ETH_NAMES: Final = {"ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD}
 
@@ -45,11 +47,10 @@ def _number(width: int, names: Mapping[str, int] = MappingProxyType({})) -> Call
     def parse(text: str) -> tuple[int, int]:
         if text.lower() in names:
             return names[text.lower()], full
-        try:
-            value = int(text, 0)
-        except ValueError:
+        if not _NUMBER.fullmatch(text):
             expected = f" or one of {', '.join(names)}" if names else ""
-            raise ValueError(f"{text!r} is not a number from 0 to {full}{expected}") from None
+            raise ValueError(f"{text!r} is not a number from 0 to {full}{expected}")
+        value = int(text, 16 if text[:2].lower() == "0x" else 10)
         if not 0 <= value <= full:
             raise ValueError(f"{value} is not in the range 0 to {full}")
         return value, full

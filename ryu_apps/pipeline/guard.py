@@ -7,8 +7,10 @@ from functools import lru_cache
 from typing import Final
 
 from ryu_apps.model.address import link_local
+from ryu_apps.model.fields import FIELDS
+from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.network import Vport
-from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
+from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal, unpack
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.registers import SENDER
 
@@ -122,3 +124,25 @@ def _ipv6(vport: Vport) -> Iterator[dict[str, MatchValue]]:
     yield {**_ICMPV6, "icmpv6_type": 143, "ipv6_src": 0}
     for address in (*_addresses(vport, 6), link_local(vport.mac)):
         yield {**_IPV6, "ipv6_src": address}
+
+
+def refusal(vport: Vport, key: FlowKey) -> Refusal | None:
+    """Return why the guard would drop a vport's packet with this key, None when it passes.
+
+    What a key does not hold, the addresses inside ARP and neighbour messages but for arp_spa, is taken as honest.
+    """
+    values: dict[str, MatchValue] = {
+        SENDER: vport.number,
+        "arp_sha": vport.mac,
+        "ipv6_nd_target": link_local(vport.mac),
+    }
+    values |= {"ipv6_nd_sll": vport.mac, "ipv6_nd_tll": vport.mac}
+    values |= {name: field.get(key) for name, field in FIELDS.items() if key.family in field.shifts}
+    proto = values.get("ip_proto")
+    if proto == 17:
+        values |= {"udp_src": values["l4_src"], "udp_dst": values["l4_dst"]}
+    if proto != 58:
+        values.pop("icmpv6_type", None)
+    met = [entry for entry in guard(vport) if all(values.get(name) == value for name, value in entry.match)]
+    cookie = unpack(max(met, key=lambda entry: entry.priority).cookie)
+    return Refusal(cookie.detail) if cookie is not None and cookie.entry_class is EntryClass.GUARD else None

@@ -242,6 +242,7 @@ class Lab:
         wait_until(
             lambda: len(self.sent(port)), timeout_s, f"{count} frames out of {port}", until=lambda found: found >= count
         )
+        self.refresh()
         return self.sent(port)
 
     def carry(self, source: str, target: str) -> list[bytes]:
@@ -275,6 +276,7 @@ class Lab:
             self._arrive()
             self.get("stats")
         self._arrive()
+        self.refresh()
 
     def _arrive(self) -> None:
         """Return when the switch has looked at every frame that was received; it takes them one by one."""
@@ -310,7 +312,8 @@ class Lab:
     def refresh(self) -> None:
         """Empty the switches' datapath of what it has learned from their entries, and have its counts handed over.
 
-        After a change of entries the switch does this by itself within some milliseconds; counts come twice a second.
+        After a change of entries the switch does this by itself within some milliseconds, in which a frame may still
+        meet the old ones; counts come twice a second.
         """
         self.ovs.appctl("revalidator/purge")
 

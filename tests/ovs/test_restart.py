@@ -155,7 +155,7 @@ KILLS = 20
 def test_acknowledged_writes_are_there_after_any_kill(own_site: Site) -> None:
     """M26: what was answered with success is there after kill -9 at any moment of a row of writes."""
     rng = random.Random()
-    lab = Lab(own_site).tenant(VM1)
+    lab = Lab(own_site)
     lab.layer("firewall")
     lab.group("many", "outbound")
     acknowledged: set[str] = set()
