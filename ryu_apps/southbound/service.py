@@ -32,6 +32,10 @@ from ryu_apps.southbound.reports import flow_reports, host_reports, stats_report
 
 LOG = logging.getLogger("vfswitch")
 
+# Open vSwitch confirms a change of its tables before its datapath has followed; it gathers changes for about 5 ms.
+# Where live connections are concerned the answer waits for that, so that it is true for the next packet.
+SETTLE_S = 0.02
+
 
 class Keeper(Protocol):
     """Where acknowledged changes are kept."""
@@ -164,7 +168,7 @@ class SwitchService:
 
     def _install(self, plan: PolicyChange) -> None:
         """Put a change in force and have the switches confirm it; undo it everywhere when one does not."""
-        core, switches = self._core, list(plan.base)
+        core, switches, settle = self._core, list(plan.base), False
         core.policy = plan.after
         try:
             for piece in plan.pieces():
@@ -173,9 +177,12 @@ class SwitchService:
                 for change in bundles([*switches, *revisions.switches]):
                     self._commit(change)
                 self._forget_vanished(revisions)
+                settle = settle or bool(switches or revisions.switches)
                 switches = []
                 hub.sleep(0)
             self._greet_new_hosts(plan.after.snapshot)
+            if settle:
+                hub.sleep(SETTLE_S)
         except VfswitchError as error:
             LOG.warning("change refused and undone: %s", error.message)
             self._undo(plan)
