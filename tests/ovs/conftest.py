@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ovs.harness.switch import OpenVSwitch
-from tests.ovs.scenario import Lab, Site
+from tests.ovs.scenario import Lab
+from tests.ovs.site import Site
 
 
 @pytest.fixture

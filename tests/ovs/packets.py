@@ -185,9 +185,7 @@ class Read:
 
     def headers(self) -> dict[str, object]:
         """Return what a policy can edit."""
-        return {
-            name: getattr(self, name) for name in ("eth_src", "eth_dst", "src", "dst", "dscp", "sport", "dport")
-        }
+        return {name: getattr(self, name) for name in ("eth_src", "eth_dst", "src", "dst", "dscp", "sport", "dport")}
 
 
 def read(frame: bytes) -> Read:

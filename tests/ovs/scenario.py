@@ -1,8 +1,4 @@
-"""Two hosts with their NIC bridges and one controller, and what a test does with them.
-
-The bridges are h1 and h2, with ports h1-vf1 … h1-vf4 and h1-uplink, and the same for h2.
-No cable joins the uplinks: a test carries frames over by hand, so that it sees each of them.
-"""
+"""What a test does with the two hosts: puts policy, sends and receives frames, looks into the switches."""
 
 from __future__ import annotations
 
@@ -12,25 +8,16 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
-from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.rest import RestAnswer
 from mininet_scripts.support.waiting import wait_until
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
 from tests.ovs.harness.flow_dump import FlowEntry
-from tests.ovs.harness.snoop import Snoop
-from tests.ovs.harness.switch import OpenVSwitch
-
-HOSTS: Final = {"h1": 1, "h2": 2}
-VFS: Final = 4
-UPLINK_NO: Final = 9
-# The VLAN by which the network outside knows tenant red's segment.
-RED_VLAN: Final = 200
+from tests.ovs.site import HOSTS, VFS, Site
+from tests.ovs.stations import RED_VLAN, Rule, Station
 
 # How many frames a dummy port keeps until the switch takes them (netdev-dummy.c, NETDEV_DUMMY_MAX_QUEUE).
 DUMMY_QUEUE: Final = 100
@@ -40,93 +27,6 @@ CACHES: Final = ("outbound", "inbound")
 CACHED_PRIORITY: Final = 100
 
 Packet = Mapping[str, str]
-Rule = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Station:
-    """One end of a conversation: a VM at a switch port, or a host outside."""
-
-    name: str
-    mac: str
-    ip: str
-    ip6: str
-    host: str = ""
-    port: str = ""
-    vlan: int = 0
-
-    @property
-    def vport(self) -> dict[str, Any]:
-        """The body that registers the VM's VF."""
-        ips = [self.ip, self.ip6]
-        return {"host": self.host, "port": self.port, "tenant": "red", "mac": self.mac, "ips": ips, "vlan": self.vlan}
-
-
-def _station(number: int, name: str, host: str = "", vf: int = 0) -> Station:
-    port = f"{host}-vf{vf}" if host else ""
-    return Station(
-        name=name,
-        mac=f"02:00:00:00:00:{number:02x}",
-        ip=f"10.0.0.{number}",
-        ip6=f"fd00::{number:x}",
-        host=host,
-        port=port,
-        vlan=100 + number if host else 0,
-    )
-
-
-VM1 = _station(1, "vm1", "h1", 1)
-VM2 = _station(2, "vm2", "h1", 2)
-VM3 = _station(3, "vm3", "h2", 1)
-VM4 = _station(4, "vm4", "h1", 3)
-EXT = _station(99, "ext")
-EXT2 = _station(98, "ext2")
-
-
-class Site:
-    """A private Open vSwitch with both bridges, and a controller that they are connected to."""
-
-    def __init__(self, folder: Path, **arguments: Any) -> None:
-        self.ovs = OpenVSwitch()
-        self.controller = Controller(folder, **arguments)
-        self.snoops: dict[str, Snoop] = {}
-
-    def start(self) -> None:
-        """Start all of it; return when both hosts are registered and ready."""
-        self.ovs.start()
-        for host, dpid in HOSTS.items():
-            ports = {f"{host}-vf{vf}": vf for vf in range(1, VFS + 1)} | {f"{host}-uplink": UPLINK_NO}
-            self.ovs.add_bridge(host, dpid, ports)
-        self.controller.start()
-        for host, dpid in HOSTS.items():
-            answer = self.controller.rest("PUT", f"/v1/hosts/{host}", {"dpid": f"{dpid:x}", "uplink": f"{host}-uplink"})
-            assert answer.status == 201, answer
-            self.connect(host)
-            self.snoops[host] = Snoop(self.ovs.daemons.folder / f"{host}.snoop")
-        self.wait_ready()
-
-    def connect(self, host: str) -> None:
-        """Point a bridge at the controller."""
-        self.ovs.set_controller(host, self.controller.openflow_port)
-        # A test that lets the switch's clock run on must not make it think that the controller is silent.
-        for controller in self.ovs.vsctl("get", "bridge", host, "controller").strip(" []\n").split(","):
-            self.ovs.vsctl("set", "controller", controller.strip(), "inactivity_probe=0")
-
-    def stop(self) -> None:
-        """End all of it."""
-        for listener in self.snoops.values():
-            listener.stop()
-        self.controller.stop()
-        self.ovs.stop()
-
-    def states(self) -> dict[str, str]:
-        """Return the state that REST reports of each host."""
-        return {item["id"]: item["live"]["state"] for item in self.controller.client.get("/v1/hosts")["items"]}
-
-    def wait_ready(self, timeout_s: float = 10.0) -> None:
-        """Return when both hosts are reported ready."""
-        ready = dict.fromkeys(HOSTS, "ready")
-        wait_until(self.states, timeout_s, "both hosts to be ready", until=lambda states: states == ready)
 
 
 class Lab:
@@ -354,7 +254,7 @@ class Lab:
         return [f"{host}-{name}" for host in HOSTS for name in (*(f"vf{vf}" for vf in range(1, VFS + 1)), "uplink")]
 
     def _clear(self) -> None:
-        """Delete everything but the hosts."""
+        """Delete everything but the hosts, and tenant red with its usual segment."""
         for layer in self._ids("layers"):
             for group in self._ids(f"layers/{layer}/groups"):
                 self.delete(f"layers/{layer}/groups/{group}")
@@ -362,83 +262,18 @@ class Lab:
         for kind in ("routes", "vports"):
             for name in self._ids(kind):
                 self.delete(f"{kind}/{name}")
-        tenants = self._ids("tenants")
+        # What nearly every test begins with may stay: each change of a switch takes its time.
+        red = {"id": "red", "tenant": "red", "vlan": RED_VLAN}
+        kept = any(red.items() <= item.items() for item in self.get("segments")["items"])
+        tenants = [name for name in self._ids("tenants") if not (kept and name == "red")]
         for name in self._ids("segments"):
-            if name not in tenants:
+            if name not in tenants and not (kept and name == "red"):
                 self.delete(f"segments/{name}")
         for name in tenants:
             self.delete(f"tenants/{name}")
 
     def _ids(self, kind: str) -> list[str]:
         return [item["id"] for item in self.get(f"{kind}?limit=1000")["items"]]
-
-
-def rule(
-    name: str,
-    match: Mapping[str, object],
-    action: str | Mapping[str, Any] = "allow",
-    *,
-    priority: int = 100,
-    idle_timeout_s: int | None = None,
-) -> Rule:
-    """Return the body of a rule; an action is `allow`, `deny`, or a whole object."""
-    made: Rule = {"id": name, "priority": priority, "match": dict(match)}
-    made["action"] = {"type": action} if isinstance(action, str) else dict(action)
-    return made if idle_timeout_s is None else {**made, "idle_timeout_s": idle_timeout_s}
-
-
-def rewrite(**fields: object) -> dict[str, Any]:
-    """Return the action that sets header fields."""
-    return {"type": "rewrite", "set": fields}
-
-
-def frame(
-    source: Station,
-    target: Station,
-    proto: int,
-    payload: bytes,
-    *,
-    version: int = 4,
-    **header: Any,
-) -> bytes:
-    """Return a frame of any IP protocol between two stations; `header` goes to `packets.packet`."""
-    src, dst = (source.ip, target.ip) if version == 4 else (source.ip6, target.ip6)
-    eth_type = packets.IPV4 if version == 4 else packets.IPV6
-    body = packets.packet(src, dst, proto, packets.transport(src, dst, proto, payload), **header)
-    return packets.ether(source.mac, target.mac, eth_type, body)
-
-
-def tcp(
-    source: Station,
-    target: Station,
-    sport: int = 40000,
-    dport: int = 80,
-    data: bytes = b"",
-    *,
-    flags: int = packets.SYN,
-    **header: Any,
-) -> bytes:
-    """Return a TCP frame between two stations."""
-    return frame(source, target, packets.TCP, packets.tcp(sport, dport, data, flags), **header)
-
-
-def udp(
-    source: Station, target: Station, sport: int = 40000, dport: int = 53, data: bytes = b"", **header: Any
-) -> bytes:
-    """Return a UDP frame between two stations."""
-    return frame(source, target, packets.UDP, packets.udp(sport, dport, data), **header)
-
-
-def ping(source: Station, target: Station, *, reply: bool = False, version: int = 4, number: int = 1) -> bytes:
-    """Return an echo request or its reply between two stations."""
-    kinds = (8, 0) if version == 4 else (128, 129)
-    proto = packets.ICMP if version == 4 else packets.ICMPV6
-    return frame(source, target, proto, packets.icmp(kinds[reply], 0, b"ping", number), version=version)
-
-
-def moved(station: Station, **changes: Any) -> Station:
-    """Return a station with some of its properties changed: what it will claim to be."""
-    return replace(station, **changes)
 
 
 def counters(entries: Sequence[FlowEntry]) -> dict[tuple[int, str], tuple[int, int]]:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.ovs import packets
 from tests.ovs.packets import ICMPV6, icmpv6, link_local, option, solicited
-from tests.ovs.scenario import EXT, RED_VLAN, VM1, VM2, Lab, frame, moved, tcp, udp
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, RED_VLAN, VM1, VM2, frame, moved, tcp, udp
 
 OTHER_MAC = "02:00:00:00:00:66"
 _ALL_NODES, _ALL_ROUTERS, _DHCP_SERVERS = "ff02::1", "ff02::2", "ff02::1:2"

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.ovs.scenario import VM1, VM2, Lab, rule
+from tests.ovs.scenario import Lab
+from tests.ovs.site import Site
+from tests.ovs.stations import VM1, VM2, rule
 
 WEB = {"ip_proto": "tcp", "l4_dst": 80}
 GROUP = {"applies_to": "all", "direction": "outbound", "priority": 1, "rules": []}
@@ -91,10 +93,10 @@ CASES: dict[str, tuple[str, dict[str, Any], int, list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def ready(lab: Lab) -> Lab:
-    """Return the lab with one VM and one layer."""
-    lab.tenant(VM1)
+@pytest.fixture(scope="module")
+def ready(site: Site) -> Lab:
+    """Return the site with one VM and one layer, for all tests of this file: none of them changes anything."""
+    lab = Lab(site).tenant(VM1)
     lab.layer("firewall")
     return lab
 
@@ -185,8 +187,10 @@ def test_trace_of_what_is_no_packet_is_refused(ready: Lab, body: dict[str, Any],
 def test_resource_in_use_says_by_whom(ready: Lab) -> None:
     """S01: what others refer to is not deleted, and the refusal names them."""
     ready.group("web", "outbound", rule("a", WEB), applies_to={"vport": "vm1"})
-
-    for path, user in (("vports/vm1", "firewall/web"), ("layers/firewall", "firewall/web"), ("segments/red", "vm1")):
-        answer = ready.rest("DELETE", path)
-        assert answer.status == 409
-        assert any(user in error["message"] for error in answer.body["errors"]), answer.body
+    try:
+        for path, user in (("vports/vm1", "firewall/web"), ("layers/firewall", "firewall/web"), ("segments/red", "vm1")):
+            answer = ready.rest("DELETE", path)
+            assert answer.status == 409
+            assert any(user in error["message"] for error in answer.body["errors"]), answer.body
+    finally:
+        ready.delete("layers/firewall/groups/web")

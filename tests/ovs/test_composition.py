@@ -9,22 +9,8 @@ from ryu_apps.model.fields import FIELDS, parse_exact
 from ryu_apps.model.flow_key import parse
 from ryu_apps.model.transposition import transposition
 from tests.ovs import packets
-from tests.ovs.scenario import (
-    EXT,
-    RED_VLAN,
-    VM1,
-    VM2,
-    VM3,
-    Lab,
-    Station,
-    frame,
-    moved,
-    ping,
-    rewrite,
-    rule,
-    tcp,
-    udp,
-)
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, RED_VLAN, VM1, VM2, VM3, Station, frame, moved, ping, rewrite, rule, tcp, udp
 
 # What four layers set, by IP version; the last overrides part of the first.
 LAYERS: dict[int, list[dict[str, object]]] = {

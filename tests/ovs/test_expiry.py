@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mininet_scripts.support.waiting import wait_until
-from tests.ovs.scenario import EXT, VM1, VM2, VM3, Lab, rule, tcp, udp
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, VM1, VM2, VM3, rule, tcp, udp
 
 WEB = {"ip_proto": "tcp", "l4_dst": 80}
 

@@ -92,9 +92,7 @@ def test_bridge_finds_a_controller_again_within_two_seconds(
     ovs.wait_connected("h1", timeout_s=2)
 
 
-def test_miss_reaches_the_controller_and_leaves_an_entry(
-    ovs: OpenVSwitch, start_controller: StartController
-) -> None:
+def test_miss_reaches_the_controller_and_leaves_an_entry(ovs: OpenVSwitch, start_controller: StartController) -> None:
     """Frame in, packet-in, flow-mod, packet-out: the whole loop works through a dummy port."""
     ovs.add_bridge("h1", 1, ["h1-vf1", "h1-vf2"])
     controller = start_controller(apps=RYU_APPS, ready_path="/stats/switches")

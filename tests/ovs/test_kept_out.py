@@ -8,7 +8,8 @@ import pytest
 
 from tests.ovs import packets
 from tests.ovs.packets import icmpv6, link_local, option, solicited
-from tests.ovs.scenario import EXT, RED_VLAN, VM1, VM2, VM3, VM4, Lab, Station, moved, rewrite, rule, tcp, udp
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, RED_VLAN, VM1, VM2, VM3, VM4, Station, moved, rewrite, rule, tcp, udp
 
 _LL1 = link_local(VM1.mac)
 NO_ENTRY: Mapping[str, bytes] = {

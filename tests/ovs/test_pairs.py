@@ -9,7 +9,8 @@ import pytest
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
 from tests.ovs.harness.flow_dump import FlowEntry
-from tests.ovs.scenario import EXT, EXT2, VM1, VM2, VM3, Lab, Station, frame, ping, rule, tcp, udp
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, EXT2, VM1, VM2, VM3, Station, frame, ping, rule, tcp, udp
 
 Talk = tuple[Callable[[Station, Station], bytes], Callable[[Station, Station], bytes]]
 

@@ -11,7 +11,8 @@ from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
 from tests.ovs.harness import snoop
 from tests.ovs.harness.flow_dump import FlowEntry
-from tests.ovs.scenario import EXT, VM1, VM2, VM3, VM4, Lab, rewrite, rule, tcp, udp
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, VM1, VM2, VM3, VM4, rewrite, rule, tcp, udp
 
 WEB = {"ip_proto": "tcp", "l4_dst": 80}
 FROM_WEB = {"ip_proto": "tcp", "l4_src": 80}

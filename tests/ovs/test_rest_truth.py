@@ -9,7 +9,9 @@ import pytest
 from mininet_scripts.support.waiting import free_tcp_port, wait_until
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs.harness.flow_dump import FlowEntry
-from tests.ovs.scenario import VM1, VM2, VM3, Lab, Site, moved, rule, tcp
+from tests.ovs.scenario import Lab
+from tests.ovs.site import Site
+from tests.ovs.stations import VM1, VM2, VM3, moved, rule, tcp
 
 WEB = {"ip_proto": "tcp", "l4_dst": 80}
 Shown = set[tuple[int, int, str, str, int]]

@@ -10,7 +10,9 @@ import pytest
 
 from mininet_scripts.support.waiting import free_tcp_port, wait_until
 from tests.ovs import packets
-from tests.ovs.scenario import EXT, VM1, VM2, VM3, Lab, Site, counters, rule, tcp
+from tests.ovs.scenario import Lab, counters
+from tests.ovs.site import Site
+from tests.ovs.stations import EXT, VM1, VM2, VM3, rule, tcp
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.ovs import packets
-from tests.ovs.scenario import EXT, RED_VLAN, VM1, VM2, VM4, Lab, Rule, frame, moved, ping, rewrite, rule, tcp, udp
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, RED_VLAN, VM1, VM2, VM4, Rule, frame, moved, ping, rewrite, rule, tcp, udp
 
 WEB = {"ip_proto": "tcp", "l4_dst": 80}
 
@@ -175,8 +176,8 @@ def test_the_first_group_that_matches_decides(lab: Lab) -> None:
     """M04: a group of higher priority stands before others, and one without a match leaves the word to the next."""
     lab.tenant(VM1, VM2)
     lab.layer("firewall")
-    lab.group("low", "outbound", rule("all", {}, "deny", priority=60000), priority=1)
-    lab.group("high", "outbound", rule("web", WEB, priority=0), priority=2)
+    lab.group("a-low", "outbound", rule("all", {}, "deny", priority=60000), priority=1)
+    lab.group("b-high", "outbound", rule("web", WEB, priority=0), priority=2)
 
     assert _passes(lab, tcp(VM1, VM2))
     assert not _passes(lab, tcp(VM1, VM2, dport=81))

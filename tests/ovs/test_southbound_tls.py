@@ -55,9 +55,7 @@ def test_a_switch_is_driven_over_tls(ovs: OpenVSwitch, tmp_path: Path) -> None:
         ovs.receive("p1", frame())
         wait_until(lambda: ovs.sent("p2") == [frame()], "the frame")
         first = made_for(recorder.of("packet_in")[0])
-        many = tuple(
-            first._replace(key=first.key._replace(bits=first.key.bits + (n << 32))) for n in range(1, 20_001)
-        )
+        many = tuple(first._replace(key=first.key._replace(bits=first.key.bits + (n << 32))) for n in range(1, 20_001))
         link.commit(SwitchChange(dpid=DPID, added=many), timeout_s=60)
         assert len(link.dump_flows()) == len(pipeline()) + 1 + len(many)
         link.close()

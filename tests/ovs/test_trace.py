@@ -10,20 +10,8 @@ from typing import Any, Final
 import pytest
 
 from tests.ovs import packets
-from tests.ovs.scenario import (
-    EXT,
-    VM1,
-    VM2,
-    VM3,
-    VM4,
-    Lab,
-    Rule,
-    Station,
-    frame,
-    rewrite,
-    rule,
-    tcp,
-)
+from tests.ovs.scenario import Lab
+from tests.ovs.stations import EXT, VM1, VM2, VM3, VM4, Rule, Station, frame, rewrite, rule, tcp
 
 # Each has found a disagreement at least once.
 SEEDS: Final = (8930690, 6, 23)

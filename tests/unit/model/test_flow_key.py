@@ -29,7 +29,7 @@ def _transports(version: int) -> st.SearchStrategy[tuple[int, Any]]:
             st.just(1 if version == 4 else 58),
             st.tuples(messages, _byte).map(lambda pair: bytes(pair) + b"\xab\xcd" + b"\0" * 20),
         ),
-        st.tuples(st.sampled_from([47, 50, 89, 253, 58 if version == 4 else 1]), st.just(b"\x01\x02\x03\x04" * 5)),
+        st.tuples(st.sampled_from([47, 50, 103, 253, 58 if version == 4 else 1]), st.just(b"\x01\x02\x03\x04" * 5)),
     )
 
 
@@ -63,8 +63,8 @@ def _ipv4_frames(draw: st.DrawFn) -> bytes:
 
 
 def _payloads(proto: int) -> st.SearchStrategy[bytes]:
-    # Ryu gives up on SCTP that is not followed by whole chunks, and on neighbour discovery with broken options.
-    return st.just(b"") if proto in (132, 58) else st.binary(max_size=30)
+    # Ryu reads on into what TCP, UDP, SCTP and neighbour discovery carry, and gives up or raises where that is broken.
+    return st.just(b"") if proto in (6, 17, 132, 58) else st.binary(max_size=30)
 
 
 _EXTENSION_NUMBERS = {ipv6.hop_opts: 0, ipv6.routing_type3: 43, ipv6.fragment: 44, ipv6.auth: 51, ipv6.dst_opts: 60}
@@ -110,7 +110,7 @@ def _arp_frames(draw: st.DrawFn) -> bytes:
 def _other_frames() -> st.SearchStrategy[bytes]:
     return st.builds(
         lambda dst, src, eth_type, rest: _serialized(ethernet.ethernet(dst, src, eth_type), rest),
-        macs, macs, st.sampled_from([0x88CC, 0x9000, 0x05FF, 46]), st.binary(min_size=46, max_size=60),
+        macs, macs, st.sampled_from([0x88CC, 0x9000, 0x05FF, 46]), st.integers(46, 60).map(bytes),
     )
 
 
