@@ -188,7 +188,8 @@ def test_resource_in_use_says_by_whom(ready: Lab) -> None:
     """S01: what others refer to is not deleted, and the refusal names them."""
     ready.group("web", "outbound", rule("a", WEB), applies_to={"vport": "vm1"})
     try:
-        for path, user in (("vports/vm1", "firewall/web"), ("layers/firewall", "firewall/web"), ("segments/red", "vm1")):
+        users = {"vports/vm1": "firewall/web", "layers/firewall": "firewall/web", "segments/red": "vm1"}
+        for path, user in users.items():
             answer = ready.rest("DELETE", path)
             assert answer.status == 409
             assert any(user in error["message"] for error in answer.body["errors"]), answer.body
