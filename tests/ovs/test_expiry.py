@@ -175,7 +175,7 @@ def test_drop_entries_time_out_under_fire(lab: Lab) -> None:
     for _ in range(0, entry.hard_timeout_s + 10, 5):
         lab.warp(5)
         lab.send(VM1, tcp(VM1, VM2))
-        lab.dump("h1")
+        lab.settle()
 
     assert lab.silent(VM2, "h1-uplink")
     assert lab.packet_ins() == 2
