@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
@@ -11,6 +11,7 @@ from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
 from ryu_apps.control.expiry import Ending, Expiry
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
+from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
@@ -24,10 +25,23 @@ from ryu_apps.engine.walk import walk
 from ryu_apps.model.flow_key import FlowKey, Parsed, parse
 from ryu_apps.model.network import Segment, Vport, tag_of
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cached import edit_actions
 from ryu_apps.pipeline.cookie import EntryClass, Punt, unpack
+from ryu_apps.pipeline.entry import SetField
 
 _IN_HOST_IDLE_S: Final = 60.0
 _OTHER: Final = {EntryClass.FORWARD: EntryClass.REPLY, EntryClass.REPLY: EntryClass.FORWARD}
+
+
+class _Met(NamedTuple):
+    """The flow that a packet belongs to, whether the packet began it, and what had to go for it.
+
+    flow is None when its vport may begin no more.
+    """
+
+    flow: UnifiedFlow | None
+    begun: bool
+    effects: list[Effect]
 
 
 class ControlCore:
@@ -39,6 +53,7 @@ class ControlCore:
         self.tally = Tally()
         self.datapaths: dict[int, Mapping[str, int]] = {}
         self.expiry = Expiry()
+        self.holding = Holding()
         self._flows_per_vport = flows_per_vport
         self._fragments = Fragments()
         # Flows that only fragments have made, with when they were last seen: no switch ages them.
@@ -65,18 +80,30 @@ class ControlCore:
             return self._single(event, vport, direction, parsed)
         if is_icmp_error(parsed.key):
             return self._icmp_error(event, vport, direction, parsed)
-        begun = len(self.flows)
-        flow, effects = self._meet(segment, vport, direction, parsed.key, now_s)
+        flow, begun, effects = self._meet(segment, vport, direction, parsed.key, now_s)
         if flow is None:
             return effects
         if self._in_host:
             self._in_host.pop(flow.id, None)
         verdict = _verdict_at(flow.plan, vport.number, direction)
-        if flow.created_s == now_s and len(self.flows) != begun:
-            return [*effects, _emit(event, event.table, event.frame)] if verdict.allow else effects
+        alone = not flow.plan.allow or travels_alone(event.frame, parsed)
+        if begun and alone:
+            effects += self._install(flow)
+            if verdict.allow:
+                effects.append(_emit(event, event.table))
+            return effects
+        leg = Held(flow.id, vport.number, direction)
+        if begun:
+            effects += self._install(flow, but=leg)
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
-        edited = rewrite(event.frame, parsed, verdict.edit)
-        return [*effects, *self._pass_on(event, vport, direction, verdict, edited)]
+        effects += self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
+        if alone or not self.holding.seen(leg, now_s):
+            effects += self._install_leg(leg)
+        return effects
+
+    def release(self, now_s: float) -> list[Effect]:
+        """Return the entries that were held back while packets of their flows were under way, and need be no longer."""
+        return [effect for leg in self.holding.paused(now_s) for effect in self._install_leg(leg)]
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
         """Return what follows when a switch has removed a cached entry."""
@@ -134,22 +161,21 @@ class ControlCore:
 
     def _meet(
         self, segment: Segment, vport: Vport, direction: Direction, key: FlowKey, now_s: float
-    ) -> tuple[UnifiedFlow | None, list[Effect]]:
-        """Return the flow that a packet belongs to, found or begun, and the entries to install for it."""
+    ) -> _Met:
+        """Return the flow that a packet belongs to, found or begun."""
         connection = connection_id(segment.number, key)
         known = self.flows.find(connection)
         for flow in known:
-            for (leg, seen), made in zip(flow.legs(), flow.entries(), strict=True):
+            for leg, seen in flow.legs():
                 if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
                     self.tally.count("host-hits", vport.number)
-                    dpid = self.dpid_of(vport.number)
-                    return flow, [] if dpid is None else [Install(dpid, made)]
+                    return _Met(flow, False, [])
         plan, parent = plan_of_packet(self.policy, known, segment, vport, direction, key)
         if not plan.allow:
             self.tally.count("denied", vport.number)
         if self.flows.begun_by(vport.number) >= self._flows_per_vport:
             self.tally.count("flow-limit", vport.number)
-            return None, []
+            return _Met(None, False, [])
         # A refusal of the way back stood only until somebody began the connection from that side.
         effects: list[Effect] = []
         for flow in known if plan.allow and not parent else ():
@@ -158,15 +184,22 @@ class ControlCore:
         generation = self.policy.snapshot.generation
         flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)
         self.flows.add(flow, connection)
-        return flow, effects + self._install(flow)
+        return _Met(flow, True, effects)
 
-    def _install(self, flow: UnifiedFlow) -> list[Effect]:
+    def _install(self, flow: UnifiedFlow, *, but: Held | None = None) -> list[Effect]:
+        """Return the installing of a flow's entries, all or all but that of one leg."""
         effects: list[Effect] = []
         for made in flow.entries():
             dpid = self.dpid_of(made.vport)
-            if dpid is not None:
+            if dpid is not None and (but is None or but != (flow.id, made.vport, made.direction)):
                 effects.append(Install(dpid, made))
         return effects
+
+    def _install_leg(self, leg: Held) -> list[Effect]:
+        flow, dpid = self.flows.get(leg.flow_id), self.dpid_of(leg.vport)
+        if flow is None or dpid is None:
+            return []
+        return [Install(dpid, made) for made in flow.entries() if leg == (flow.id, made.vport, made.direction)]
 
     def _entry_of_class(self, flow: UnifiedFlow, wanted: EntryClass | None) -> CountEntry | None:
         for made in flow.entries():
@@ -179,7 +212,7 @@ class ControlCore:
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
         verdict = walk(self.policy.view(vport, direction), parsed.key)
-        return self._pass_on(event, vport, direction, verdict, rewrite(event.frame, parsed, verdict.edit))
+        return self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
 
     def _icmp_error(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Let an ICMP error through when it quotes a packet of an allowed connection; others are asked as usual."""
@@ -188,41 +221,44 @@ class ControlCore:
             verdict = verdict_on_error(flow, vport.number, direction, parsed.key, quoted) if quoted else None
             if verdict is not None:
                 translated = rewrite_icmp_error(event.frame, parsed, verdict.edit)
-                return self._pass_on(event, vport, direction, verdict, translated)
+                return self._pass_on(event._replace(frame=translated), vport, direction, verdict)
         return self._single(event, vport, direction, parsed)
 
     def _fragment(
         self, event: PacketIn, segment: Segment, vport: Vport, direction: Direction, parsed: Parsed, now_s: float
     ) -> list[Effect]:
-        """Decide a first fragment as the packet it begins, and later ones as their first."""
+        """Decide a first fragment as the packet it begins, and later ones as their first.
+
+        They are edited here: Open vSwitch takes the data of a later IPv4 fragment for a header with a checksum.
+        """
         datagram = datagram_id(segment.number, direction, parsed.key, parsed.ip_id)
         if parsed.fragment == 2:
             verdict = self._fragments.later(vport.number, datagram, event, now_s)
             if verdict is None:
                 return []
             edited = rewrite(event.frame, parsed, later_edit(verdict.edit))
-            return self._pass_on(event, vport, direction, verdict, edited)
-        flow, wanted = self._meet(segment, vport, direction, parsed.key, now_s)
+            return self._pass_on(event._replace(frame=edited), vport, direction, verdict)
+        flow, begun, effects = self._meet(segment, vport, direction, parsed.key, now_s)
         if flow is None:
             return []
-        if flow.created_s == now_s or flow.id in self._in_host:
+        if begun or flow.id in self._in_host:
             self._in_host[flow.id] = now_s
         verdict = _verdict_at(flow.plan, vport.number, direction)
         # Fragments take no room in the cache: the connection is known to the host alone until a whole packet comes.
-        effects: list[Effect] = [effect for effect in wanted if not isinstance(effect, Install)]
-        effects += self._pass_on(event, vport, direction, verdict, rewrite(event.frame, parsed, verdict.edit))
+        edited = rewrite(event.frame, parsed, verdict.edit)
+        effects += self._pass_on(event._replace(frame=edited), vport, direction, verdict)
         for waiting in self._fragments.first(vport.number, datagram, verdict, now_s):
             effects += self.packet_in(waiting, now_s)
         return effects
 
     def _pass_on(
-        self, event: PacketIn, vport: Vport, direction: Direction, verdict: Verdict, frame: bytes
+        self, event: PacketIn, vport: Vport, direction: Direction, verdict: Verdict, edits: tuple[SetField, ...] = ()
     ) -> list[Effect]:
-        """Send an edited packet on behind the cache that it missed in, if its verdict allows it."""
+        """Send a packet on behind the cache that it missed in, if its verdict allows it."""
         if not verdict.allow:
             self.tally.count("denied", vport.number)
             return []
-        return [_emit(event, "deliver" if direction is Direction.OUTBOUND else "egress", frame)]
+        return [_emit(event, "deliver" if direction is Direction.OUTBOUND else "egress", edits)]
 
 
 def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:
@@ -232,5 +268,5 @@ def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:
     )
 
 
-def _emit(event: PacketIn, table: str, frame: bytes) -> Emit:
-    return Emit(event.dpid, table, event.in_port, event.segment, event.sender, event.receiver, frame)
+def _emit(event: PacketIn, table: str, edits: tuple[SetField, ...] = ()) -> Emit:
+    return Emit(event.dpid, table, event.in_port, event.segment, event.sender, event.receiver, event.frame, edits)

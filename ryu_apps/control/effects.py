@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.pipeline.cached import CachedEntry
-from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.pipeline.entry import FlowEntry, SetField
 
 
 class Install(NamedTuple):
@@ -26,7 +26,10 @@ class Release(NamedTuple):
 
 
 class Emit(NamedTuple):
-    """Send a packet on from a table of the pipeline, with the registers set as given."""
+    """Send a packet on from a table of the pipeline, with the registers set as given and the edits made.
+
+    The switch makes the edits, so that they come out as those of its entries do.
+    """
 
     dpid: int
     table: str
@@ -35,6 +38,7 @@ class Emit(NamedTuple):
     sender: int
     receiver: int
     frame: bytes
+    edits: tuple[SetField, ...] = ()
 
 
 class CountEntry(NamedTuple):

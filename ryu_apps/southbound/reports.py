@@ -121,6 +121,7 @@ def stats_report(core: ControlCore, links: Links) -> dict[str, Any]:
     }
     return {
         "flows": len(core.flows),
+        "held_back": len(core.holding),
         "generation": core.policy.snapshot.generation,
         "counts": dict(core.tally.total),
         "refused": general,

@@ -14,6 +14,7 @@ from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, pla
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
+from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.trace import trace
@@ -55,13 +56,18 @@ class SwitchService:
         self._links: Links = install(self, clock=clock)
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
         self._owed: list[Change] = []
+        self._releasing = False
         hub.spawn(self._tick)
 
     # -- handler of the receive loops: nothing here waits ------------------------------------------------------------
 
     def packet_in(self, event: PacketIn, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a packet-in."""
-        return self._core.packet_in(event, now_s)
+        effects = self._core.packet_in(event, now_s)
+        if self._core.holding and not self._releasing:
+            self._releasing = True
+            hub.spawn(self._release)
+        return effects
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
@@ -108,6 +114,17 @@ class SwitchService:
             LOG.warning("datapath %016x: %s", question.dpid, error.message)
         answer = EntryCounted(question.cookie, found[0].packets if found else None)
         self._links.apply(self._core.entry_counted(answer, self._clock()))
+
+    def _release(self) -> None:
+        """Install what is held back, each when its time has come, until nothing is."""
+        try:
+            while self._core.holding:
+                hub.sleep(PAUSE_S / 2)
+                self._links.apply(self._core.release(self._clock()))
+        except Exception:
+            self._links.fault("releasing")
+        finally:
+            self._releasing = False
 
     def _tick(self) -> None:
         while True:

@@ -142,6 +142,7 @@ class Lab:
         wait_until(
             lambda: len(self.sent(port)), timeout_s, f"{count} frames out of {port}", until=lambda found: found >= count
         )
+        self._wait_released()
         self.refresh()
         return self.sent(port)
 
@@ -174,9 +175,14 @@ class Lab:
         """
         for _ in range(2):
             self._arrive()
-            self.get("stats")
+            self._wait_released()
         self._arrive()
         self.refresh()
+
+    def _wait_released(self) -> None:
+        """Return when the switches have the entries that the controller held back while first packets passed."""
+        wait_until(lambda: self.get("stats")["held_back"], 5, "no entry to be held back", until=lambda held: not held)
+        self.get("stats")
 
     def _arrive(self) -> None:
         """Return when the switch has looked at every frame that was received; it takes them one by one."""

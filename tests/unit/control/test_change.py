@@ -193,11 +193,14 @@ def test_a_history_of_changes_ends_where_a_fresh_start_would(
     for packet in met:
         carry_out_effects(switches, meet(core, *packet))
         told_apart = told_apart and not entries_of_two_flows(core)
+    if data.draw(st.booleans()):
+        carry_out_effects(switches, core.release(1.0))
     for _ in range(data.draw(st.integers(1, 3))):
         changes = data.draw(next_changes(core.policy.snapshot))
         if not changes:
             continue
         carry_out(switches, change(core, changes))
+        carry_out_effects(switches, core.release(1.0))
         told_apart = told_apart and not entries_of_two_flows(core)
         assert disagreements(core, core.flows, core.policy.snapshot) == []
         if told_apart:

@@ -99,11 +99,15 @@ def test_every_kind_of_entry_has_the_bytes_of_ryu(entry: FlowEntry, command: int
     assert codec.flow_mod(entry, command, xid=5) == ryu_twin.flow_mod_bytes(entry, command, xid=5)
 
 
-def test_a_packet_out_has_the_bytes_of_ryu() -> None:
-    """A packet-out sets the registers, looks the frame up in the table, and has Ryu's bytes."""
-    emit = Emit(dpid=1, table="inbound", in_port=9, segment=70000, sender=4, receiver=5, frame=b"\2" * 61)
+@pytest.mark.parametrize(
+    "edits", [(), (SetField("ipv4_dst", 0x0A000002), SetField("eth_src", 2), SetField("udp_dst", 9))]
+)
+def test_a_packet_out_has_the_bytes_of_ryu(edits: tuple[SetField, ...]) -> None:
+    """A packet-out sets the registers, makes the edits, looks the frame up in the table, and has Ryu's bytes."""
+    emit = Emit(1, "inbound", in_port=9, segment=70000, sender=4, receiver=5, frame=b"\2" * 61, edits=edits)
     registers = {"reg0": emit.segment, "reg1": emit.sender, "reg2": emit.receiver}
-    actions = [parser.OFPActionSetField(**{name: value}) for name, value in registers.items()]
+    values = [*registers.items(), *((edit.field, edit.value) for edit in edits)]
+    actions = [parser.OFPActionSetField(**{name: value}) for name, value in values]
     actions.append(parser.NXActionResubmitTable(table_id=4))
     message = parser.OFPPacketOut(
         DATAPATH, buffer_id=ofp.OFP_NO_BUFFER, in_port=emit.in_port, actions=actions, data=emit.frame

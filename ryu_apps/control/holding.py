@@ -1,0 +1,63 @@
+"""Entries held back while a connection's first packets are on their way through the controller.
+
+The switch forwards by an entry from the moment it has it, and what it forwards overtakes what the controller still has.
+So the packets of a burst go through the controller in their order, and the entry follows when the flow pauses.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from ryu_apps.model.flow_key import PROTO_TCP, Family, Parsed
+from ryu_apps.model.rules import Direction
+
+# A pause longer than a packet takes through the controller: nothing of the flow is on its way then.
+PAUSE_S: Final = 0.002
+# A flow that does not pause gets its entry with a packet; what is on its way just then may be overtaken.
+MOST_S: Final = 0.010
+
+_PROTO_SHIFT: Final = {Family.IPV4: 104, Family.IPV6: 296}
+_SYN, _SYN_ACK = 0x02, 0x12
+
+
+class Held(NamedTuple):
+    """One leg of a flow whose entry is held back: the vport and direction at which its packets miss."""
+
+    flow_id: int
+    vport: int
+    direction: Direction
+
+
+class Holding:
+    """The legs held back, with the times of the first and the latest packet of each."""
+
+    def __init__(self) -> None:
+        self._times: dict[Held, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def seen(self, leg: Held, now_s: float) -> bool:
+        """Note a packet of a leg; return whether its entry stays held back."""
+        first_s, _ = self._times.get(leg, (now_s, now_s))
+        if now_s - first_s >= MOST_S:
+            del self._times[leg]
+            return False
+        self._times[leg] = first_s, now_s
+        return True
+
+    def paused(self, now_s: float) -> list[Held]:
+        """Return the legs whose packets have paused; they are held back no more."""
+        legs = [leg for leg, (_, latest_s) in self._times.items() if now_s - latest_s >= PAUSE_S]
+        for leg in legs:
+            del self._times[leg]
+        return legs
+
+
+def travels_alone(frame: bytes, parsed: Parsed) -> bool:
+    """Return whether the sender waits for an answer before it sends more: a TCP SYN (RFC 9293 section 3.5)."""
+    family, bits = parsed.key
+    shift = _PROTO_SHIFT.get(family)
+    if shift is None or bits >> shift & 0xFF != PROTO_TCP or parsed.fragment:
+        return False
+    return frame[parsed.l4_offset + 13] & _SYN_ACK == _SYN
