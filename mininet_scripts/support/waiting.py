@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import secrets
 import socket
 import time
@@ -27,7 +28,7 @@ def wait_until(
         if until(value):
             return value
         if time.monotonic() >= deadline_s:
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}; last seen: {value!r}")
+            raise TimeoutError(f"waited {timeout_s:g} s for {what}; last seen: {reprlib.repr(value)}")
         time.sleep(POLL_S)
 
 

@@ -97,13 +97,15 @@ class ControlCore:
             effects += self._install(flow, but=leg)
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
         effects += self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
-        if alone or not self.holding.seen(leg, now_s):
+        if alone:
             effects += self._install_leg(leg)
+        else:
+            self.holding.seen(leg, now_s)
         return effects
 
     def release(self, now_s: float) -> list[Effect]:
         """Return the entries that were held back while packets of their flows were under way, and need be no longer."""
-        return [effect for leg in self.holding.paused(now_s) for effect in self._install_leg(leg)]
+        return [effect for leg in self.holding.due(now_s) for effect in self._install_leg(leg)]
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
         """Return what follows when a switch has removed a cached entry."""

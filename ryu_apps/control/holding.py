@@ -13,7 +13,7 @@ from ryu_apps.model.rules import Direction
 
 # A pause longer than a packet takes through the controller: nothing of the flow is on its way then.
 PAUSE_S: Final = 0.002
-# A flow that does not pause gets its entry with a packet; what is on its way just then may be overtaken.
+# A flow that does not pause gets its entry all the same; what is on its way just then may be overtaken.
 MOST_S: Final = 0.010
 
 _PROTO_SHIFT: Final = {Family.IPV4: 104, Family.IPV6: 296}
@@ -37,18 +37,21 @@ class Holding:
     def __len__(self) -> int:
         return len(self._times)
 
-    def seen(self, leg: Held, now_s: float) -> bool:
-        """Note a packet of a leg; return whether its entry stays held back."""
+    def seen(self, leg: Held, now_s: float) -> None:
+        """Hold a leg back, or note another packet of one that is."""
         first_s, _ = self._times.get(leg, (now_s, now_s))
-        if now_s - first_s >= MOST_S:
-            del self._times[leg]
-            return False
         self._times[leg] = first_s, now_s
-        return True
 
-    def paused(self, now_s: float) -> list[Held]:
-        """Return the legs whose packets have paused; they are held back no more."""
-        legs = [leg for leg, (_, latest_s) in self._times.items() if now_s - latest_s >= PAUSE_S]
+    def due(self, now_s: float) -> list[Held]:
+        """Return the legs whose packets have paused, or do not pause; they are held back no more.
+
+        Ask when all that has arrived was looked at: then the fewest packets are on their way.
+        """
+        legs = [
+            leg
+            for leg, (first_s, latest_s) in self._times.items()
+            if now_s - latest_s >= PAUSE_S or now_s - first_s >= MOST_S
+        ]
         for leg in legs:
             del self._times[leg]
         return legs

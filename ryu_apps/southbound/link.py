@@ -19,11 +19,12 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.model.errors import SwitchAway, SwitchRefused
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import bundle, flow_dump, hello, ports
+from ryu_apps.southbound.gate import Gate
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.outbox import WOULD_BLOCK, Outbox
 from ryu_apps.southbound.readable import Readable
 from ryu_apps.southbound.receiver import Receiver
-from ryu_apps.southbound.requests import Exchange
+from ryu_apps.southbound.requests import Exchange, Waiter
 from ryu_apps.southbound.wire import HEADER, VERSION, Type
 from ryu_apps.southbound.words import refusal
 
@@ -51,7 +52,7 @@ class Link(Datapath):
         self.links = links
         self.limits = links.limits
         self.clock = links.clock
-        self.exchanges: dict[int, Exchange] = {}
+        self.exchanges: dict[int, Waiter] = {}
         self.ports: dict[int, Any] = {}
         super().__init__(socket, address)
         self.set_version(VERSION)
@@ -59,6 +60,7 @@ class Link(Datapath):
         self.socket.setblocking(False)
         self.raw: Any = getattr(socket, "fd", socket)
         self.outbox = Outbox(self.raw, self.limits, self.give_up)
+        self.gate = Gate(self.outbox, self.clock)
         self._receiver = Receiver(self)
         self._readable = Readable(self.raw)
         self._heard = 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ryu_apps.southbound.link import Link
 
 _PACKET_IN: Final = int(Type.PACKET_IN)
+_PACKET_OUT: Final = int(Type.PACKET_OUT)
 _INLINE: Final = frozenset({int(Type.PACKET_IN), int(Type.FLOW_REMOVED)})
 _BEFORE_VERSION: Final = frozenset({Type.HELLO, Type.ERROR, Type.ECHO_REQUEST, Type.ECHO_REPLY})
 _PAUSE_EVERY: Final = 64
@@ -104,14 +105,21 @@ class Receiver:
             self._links.fault(f"deciding a {type(event).__name__} of datapath {own:016x}")
 
     def _flush(self) -> None:
-        """Write all answers, those to other datapaths first: a packet must not overtake the entries that it needs."""
-        if self._others:
-            others, self._others = self._others, {}
+        """Write all answers; a packet must not overtake the entries that it needs, here or at another datapath."""
+        others, link = self._others, self._link
+        if others:
+            self._others = {}
             for dpid, messages in others.items():
                 self._links.write(dpid, messages)
         if self._own:
             own, self._own = self._own, []
-            self._link.outbox.write(b"".join(own))
+            if others or link.gate:
+                packets = b"".join([message for message in own if message[1] == _PACKET_OUT])
+                own = [message for message in own if message[1] != _PACKET_OUT]
+                link.outbox.write(b"".join(own))
+                link.gate.send(packets, [other for dpid in others if (other := self._links.get(dpid)) is not None])
+            else:
+                link.outbox.write(b"".join(own))
 
     def _message(self, kind: int, xid: int, message: bytes) -> None:
         """Take an answer to a request of ours inline, the hello with care, and anything else to Ryu."""

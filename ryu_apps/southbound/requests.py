@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import eventlet
 from eventlet.event import Event
@@ -19,6 +19,16 @@ ANSWERS: Final = frozenset({Type.ERROR, Type.MULTIPART_REPLY, Type.BARRIER_REPLY
 
 _REPLY_MORE: Final = 1
 """Multipart flag: more parts follow (OpenFlow 1.4.0, section 7.3.5)."""
+
+
+class Waiter(Protocol):
+    """Who waits for the answers to a transaction id."""
+
+    def take(self, kind: int, xid: int, message: bytes) -> None:
+        """Take an answer; Malformed when it is not what was asked for."""
+
+    def lose(self) -> None:
+        """Take note that the connection is gone and no answer will come."""
 
 
 class Exchange:

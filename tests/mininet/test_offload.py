@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ def test_one_miss_for_ten_thousand_packets(lab: Lab, receiver: str, version: int
 
 
 def test_nothing_lost_nor_turned_round_at_set_up(lab: Lab) -> None:
-    """M20: at 1,000 packets/s all first packets arrive, and in order unless set-up was slower than their spacing."""
+    """M20: at 1,000 packets/s all first packets arrive in order."""
     serve(lab)
     lab.ping("vm1", "vm3")  # so that the first packet is not kept waiting for ARP
 
@@ -65,20 +64,24 @@ def test_nothing_lost_nor_turned_round_at_set_up(lab: Lab) -> None:
     assert in_order >= 18
 
 
-def test_bursts_at_set_up_arrive_in_order(lab: Lab) -> None:
+@pytest.mark.parametrize("receiver", ["vm2", "vm3"])
+def test_bursts_at_set_up_arrive_in_order(lab: Lab, receiver: str) -> None:
     """M20: connections that begin with 100 packets back to back lose none, repeat none and keep their order."""
     serve(lab)
-    lab.ping("vm1", "vm3")
+    lab.ping("vm1", receiver)
+    address, first_port = f"10.0.0.{receiver[-1]}", 5000 + 100 * int(receiver[-1])
 
-    with traffic.udp_receiver(lab.host("vm3"), 7000) as arrivals:
-        overtaken = 0
+    in_order = 0
+    with traffic.udp_receiver(lab.host(receiver), 7000) as arrivals:
         for attempt in range(20):
             first = attempt * 100
-            traffic.send_udp(lab.host("vm1"), "10.0.0.3", 7000, count=100, source_port=5000 + attempt, first=first)
+            traffic.send_udp(lab.host("vm1"), address, 7000, count=100, source_port=first_port + attempt, first=first)
             numbers = arrivals.wait_count(first + 100)[first:]
             assert sorted(numbers) == list(range(first, first + 100))
-            overtaken += sum(n < highest for n, highest in zip(numbers[1:], accumulate(numbers, max), strict=False))
-    print(f"{overtaken} of 2,000 packets in 20 bursts were overtaken")
+            in_order += numbers == sorted(numbers)
+    print(f"{in_order} of 20 bursts in order")
+    # On a busy machine switch or controller may stand still for so long that a burst seems to be over.
+    assert in_order >= 18
 
 
 def test_refused_flood_is_dropped_by_the_switch(lab: Lab) -> None:

@@ -87,9 +87,27 @@ def test_entries_for_another_datapath_leave_before_the_packet(loop: Loop) -> Non
     loop.recorder.answer = answer
     near.send(MISS)
     assert far.next() == templates.add(ENTRY)
-    assert near.next()[1] == Type.PACKET_OUT
+    barrier = far.next()
+    assert barrier[1] == Type.BARRIER_REQUEST
     assert near.next()[1] == Type.FLOW_MOD
-    assert order == [2, 1] and loop.links.counters["away"] == 1
+    near.send(MISS)
+    assert far.next() == templates.add(ENTRY)
+    assert near.next()[1] == Type.FLOW_MOD
+    assert len(link_of(loop, 1).gate) == 2
+    far.send(messages.message(Type.BARRIER_REPLY, xid=int.from_bytes(barrier[4:8], "big")))
+    assert near.next()[1] == Type.PACKET_OUT
+    assert len(link_of(loop, 1).gate) == 1
+    far.close()
+    assert near.next()[1] == Type.PACKET_OUT
+    assert order[0] == 2 and loop.links.counters["away"] == 2
+    assert not link_of(loop, 1).gate
+
+
+def link_of(loop: Loop, dpid: int) -> Link:
+    """Return the connection of a datapath."""
+    link = loop.links.get(dpid)
+    assert link is not None
+    return link
 
 
 def _note_writes(link: Link, order: list[int]) -> None:
