@@ -97,10 +97,8 @@ class ControlCore:
             effects += self._install(flow, but=leg)
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
         effects += self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
-        if alone:
+        if alone or not self.holding.seen(leg, now_s):
             effects += self._install_leg(leg)
-        else:
-            self.holding.seen(leg, now_s)
         return effects
 
     def release(self, now_s: float) -> list[Effect]:

@@ -12,9 +12,11 @@ from ryu_apps.model.flow_key import PROTO_TCP, Family, Parsed
 from ryu_apps.model.rules import Direction
 
 # A pause longer than a packet takes through the controller: nothing of the flow is on its way then.
-PAUSE_S: Final = 0.002
-# A flow that does not pause gets its entry all the same; what is on its way just then may be overtaken.
-MOST_S: Final = 0.010
+PAUSE_S: Final = 0.004
+# A flow that does not pause gets its entry all the same: behind a packet when those come singly, so that the next one
+# finds it, else when nothing waits to be looked at; what is on its way just then may be overtaken.
+MOST_S: Final = 0.006
+SINGLE_S: Final = 0.0005
 
 _PROTO_SHIFT: Final = {Family.IPV4: 104, Family.IPV6: 296}
 _SYN, _SYN_ACK = 0x02, 0x12
@@ -37,10 +39,14 @@ class Holding:
     def __len__(self) -> int:
         return len(self._times)
 
-    def seen(self, leg: Held, now_s: float) -> None:
-        """Hold a leg back, or note another packet of one that is."""
-        first_s, _ = self._times.get(leg, (now_s, now_s))
+    def seen(self, leg: Held, now_s: float) -> bool:
+        """Hold a leg back, or note another packet of one that is; return whether it stays so behind this packet."""
+        first_s, latest_s = self._times.get(leg, (now_s, now_s))
+        if now_s - first_s >= MOST_S and now_s - latest_s >= SINGLE_S:
+            del self._times[leg]
+            return False
         self._times[leg] = first_s, now_s
+        return True
 
     def due(self, now_s: float) -> list[Held]:
         """Return the legs whose packets have paused, or do not pause; they are held back no more.
@@ -50,7 +56,7 @@ class Holding:
         legs = [
             leg
             for leg, (first_s, latest_s) in self._times.items()
-            if now_s - latest_s >= PAUSE_S or now_s - first_s >= MOST_S
+            if now_s - latest_s >= PAUSE_S or now_s - first_s >= MOST_S + PAUSE_S
         ]
         for leg in legs:
             del self._times[leg]

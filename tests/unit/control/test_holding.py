@@ -8,7 +8,7 @@ import pytest
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import Effect, Emit, Install
-from ryu_apps.control.holding import MOST_S, PAUSE_S
+from ryu_apps.control.holding import MOST_S, PAUSE_S, SINGLE_S
 from ryu_apps.model.action import Deny, Rewrite
 from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline.entry import SetField
@@ -47,15 +47,19 @@ def test_the_first_entry_waits_for_a_pause() -> None:
     assert not core.holding and core.release(9.0) == []
 
 
-def test_a_flow_that_does_not_pause_gets_its_entry_all_the_same() -> None:
-    """M01, M20: the controller is asked for a bounded time."""
+@pytest.mark.parametrize(("gap_s", "held_s"), [(SINGLE_S / 2, MOST_S + PAUSE_S), (SINGLE_S * 2, MOST_S)])
+def test_a_flow_that_does_not_pause_gets_its_entry_all_the_same(gap_s: float, held_s: float) -> None:
+    """M01, M20: the controller is asked for a bounded time; where packets come singly, the entry follows one."""
     core = make_core()
-    step_s = PAUSE_S / 2
-    for count in range(100):
-        core.packet_in(met(udp_frame()), count * step_s)
-        if core.release(count * step_s):
+    for count in range(1000):
+        now_s = count * gap_s
+        effects = core.packet_in(met(udp_frame()), now_s)
+        released = core.release(now_s)
+        if outbound(core, effects) or released:
             break
-    assert count * step_s == pytest.approx(MOST_S)
+    assert now_s == pytest.approx(held_s, abs=gap_s)
+    assert bool(released) is (gap_s < SINGLE_S)
+    assert released or [type(effect) for effect in effects] == [Emit, Install]
     assert not core.holding
 
 
