@@ -77,7 +77,7 @@ class RestApi(app_manager.RyuApp):
         self._api: Api | None = None
         self._tokens = tokens_in_force()
         kwargs["wsgi"].register(V1, {"answer": self.answer})
-        who = "no token is asked for" if self._tokens is None else f"{len(self._tokens)} tokens in force"
+        who = "no token is asked for" if self._tokens is None else f"tokens in force: {len(self._tokens)}"
         LOG.info("REST on http://%s:%s/v1, %s", CONF.wsapi_host, CONF.wsapi_port, who)
         if not _is_loopback(CONF.wsapi_host):
             LOG.warning("REST has no TLS: whoever reads along on the network learns the tokens")

@@ -29,13 +29,14 @@ class Controller:
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         ready_path: str = "/v1/hosts",
+        token: str = "",
     ) -> None:
-        """Keep log and state in `folder`; started when REST answers at `ready_path`."""
+        """Keep log and state in `folder`; started when REST answers at `ready_path`; calls are made with `token`."""
         self.log_path = folder / "controller.log"
         self.state_path = folder / "state.sqlite"
         self.openflow_port = free_tcp_port()
         self.rest_port = free_tcp_port()
-        self.client = RestClient(f"http://127.0.0.1:{self.rest_port}")
+        self.client = RestClient(f"http://127.0.0.1:{self.rest_port}", token=token)
         self._apps = tuple(apps)
         self._options = tuple(options)
         self._env = dict(env or {})

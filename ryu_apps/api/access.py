@@ -43,7 +43,7 @@ def rights_of(headers: Mapping[str, str], tokens: Tokens | None) -> Rights:
         return rights
     if given[:6].lower() == "bearer":
         raise Unauthorized("this token is not known", error="invalid_token")
-    raise Unauthorized("send a token: Authorization: Bearer …")
+    raise Unauthorized("send a token in the header Authorization, after the word Bearer")
 
 
 def check_needs(needs: Needs, rights: Rights, params: Mapping[str, str], snapshot: Snapshot) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +89,11 @@ def test_a_line_is_read_back(token_id: str, secret: str, owner: str, may_write: 
         assert parse_tokens(lines).rights_of(text) == token.rights
     assert Tokens([token]).rights_of(text) == token.rights
     assert text not in token.line or len(secret) < 8
+
+
+def test_the_line_that_the_documentation_shows() -> None:
+    """The example in docs/operations.md is a line that the file accepts."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "operations.md").read_text()
+    shown = [line for line in page.splitlines() if re.match(r"\w+:(read|write):", line)]
+    assert len(shown) == 1
+    assert len(parse_tokens(shown[0])) == 1
