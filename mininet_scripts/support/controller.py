@@ -69,7 +69,8 @@ class Controller:
         command: list[str | Path] = [Path(sys.executable).parent / "ryu-manager", *self._apps]
         command += ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(self.openflow_port)]
         command += ["--wsapi-host", "127.0.0.1", "--wsapi-port", str(self.rest_port), *self._options]
-        env = os.environ | {"VFSWITCH_STATE": str(self.state_path), "PYTHONUNBUFFERED": "1"} | self._env
+        own = {"VFSWITCH_STATE": str(self.state_path), "VFSWITCH_TOKENS": "", "PYTHONUNBUFFERED": "1"}
+        env = os.environ | own | self._env
         with self.log_path.open("ab") as log:
             self._process = processes.spawn(command, env=env, cwd=REPOSITORY, output=log)
         try:
