@@ -29,13 +29,14 @@ class Controller:
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         ready_path: str = "/v1/hosts",
+        token: str = "",
     ) -> None:
-        """Keep log and state in `folder`; started when REST answers at `ready_path`."""
+        """Keep log and state in `folder`; started when REST answers at `ready_path`; calls are made with `token`."""
         self.log_path = folder / "controller.log"
         self.state_path = folder / "state.sqlite"
         self.openflow_port = free_tcp_port()
         self.rest_port = free_tcp_port()
-        self.client = RestClient(f"http://127.0.0.1:{self.rest_port}")
+        self.client = RestClient(f"http://127.0.0.1:{self.rest_port}", token=token)
         self._apps = tuple(apps)
         self._options = tuple(options)
         self._env = dict(env or {})
@@ -68,7 +69,8 @@ class Controller:
         command: list[str | Path] = [Path(sys.executable).parent / "ryu-manager", *self._apps]
         command += ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(self.openflow_port)]
         command += ["--wsapi-host", "127.0.0.1", "--wsapi-port", str(self.rest_port), *self._options]
-        env = os.environ | {"VFSWITCH_STATE": str(self.state_path), "PYTHONUNBUFFERED": "1"} | self._env
+        own = {"VFSWITCH_STATE": str(self.state_path), "VFSWITCH_TOKENS": "", "PYTHONUNBUFFERED": "1"}
+        env = os.environ | own | self._env
         with self.log_path.open("ab") as log:
             self._process = processes.spawn(command, env=env, cwd=REPOSITORY, output=log)
         try:

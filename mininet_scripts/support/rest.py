@@ -30,15 +30,16 @@ class RestError(Exception):
 
 @dataclass(frozen=True)
 class RestClient:
-    """Calls to one controller."""
+    """Calls to one controller, with a bearer token unless it is empty."""
 
     base_url: str
     timeout_s: float = DEFAULT_TIMEOUT_S
+    token: str = ""
 
     def call(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> RestAnswer:
         """Return the answer, whatever its status; bytes are sent as they are, all else as JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        sent = dict(headers or {})
+        sent = {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **(headers or {})}
         if data is not None and not any(name.lower() == "content-type" for name in sent):
             sent["Content-Type"] = "application/json"
         request = urllib.request.Request(self.base_url + path, data=data, headers=sent, method=method)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,13 +14,16 @@ BODY_LIMIT_BYTES: Final = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as it came; path is percent-decoded, query is not, header names are in lower case."""
+    """A request as it came; path is percent-decoded, query is not, header names are in lower case.
+
+    body reads the body when it is asked for, once; it raises errors of the tree in model.errors.
+    """
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: Callable[[], bytes] = bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
+from ryu_apps.api.access import Needs
 from ryu_apps.api.http import JSON
 from ryu_apps.api.problems import PROBLEM_JSON
 from ryu_apps.api.query import Parameter
@@ -18,6 +19,8 @@ from ryu_apps.model.documents import ID_PATTERN
 _REFERENCE: Final = "#/components/schemas/{model}"
 _REFUSALS: Final = {
     400: "Not JSON, or a query parameter that does not exist or has no such value.",
+    401: "No token, or none that is known.",
+    403: "The token's rights are not enough; nothing was changed.",
     404: "No such resource.",
     409: "It contradicts what exists.",
     413: "The body is too large.",
@@ -29,25 +32,30 @@ _REFUSALS: Final = {
     504: "The switch did not confirm in time.",
 }
 _WRITES: Final = ("PUT", "DELETE")
+_SCHEME: Final = "token"
 
 
-def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
-    """Return the document as JSON values."""
+def openapi_document(routes: Iterable[Route], tokens_in_force: bool) -> dict[str, Any]:
+    """Return the document as JSON values; with tokens in force it says which operations need one."""
     routes = tuple(routes)
     bodies: list[type[Body]] = [OutcomeBody, ProblemBody, *(route.body for route in routes if route.body is not None)]
     _, definitions = models_json_schema([(body, "validation") for body in bodies], ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.template, {})[route.method.lower()] = _operation(route)
-    return {
+        paths.setdefault(route.template, {})[route.method.lower()] = _operation(route, tokens_in_force)
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "vfswitch", "version": "1", "summary": "Policy for the embedded switch of an SR-IOV card."},
         "paths": paths,
         "components": {"schemas": definitions["$defs"]},
     }
+    if tokens_in_force:
+        document["components"]["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{_SCHEME: []}]
+    return document
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, tokens_in_force: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": _operation_id(route),
@@ -58,7 +66,9 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["parameters"].append(_PREFER)
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(route.body)}}}
-    for status in _refusals(route):
+    if tokens_in_force and route.needs is Needs.NOTHING:
+        operation["security"] = []
+    for status in _refusals(route, tokens_in_force):
         operation["responses"][str(status)] = {
             "description": _REFUSALS[status],
             "content": {PROBLEM_JSON: {"schema": _reference(ProblemBody)}},
@@ -71,8 +81,12 @@ def _operation_id(route: Route) -> str:
     return "-".join([route.method.lower(), *words])
 
 
-def _refusals(route: Route) -> Iterable[int]:
+def _refusals(route: Route, tokens_in_force: bool) -> Iterable[int]:
     yield from (400, 500)
+    if tokens_in_force and route.needs is not Needs.NOTHING:
+        yield 401
+    if tokens_in_force and route.needs in (Needs.LAYER, Needs.ADMIN):
+        yield 403
     if "{" in route.template:
         yield 404
     if route.body is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ryu_apps.api.http import Response, json_response
-from ryu_apps.model.errors import FieldError, VfswitchError
+from ryu_apps.model.errors import FieldError, Forbidden, VfswitchError
 
 PROBLEM_JSON: Final = "application/problem+json"
 # What a client can still read; the detail says how many there were.
@@ -29,6 +29,16 @@ class BadRequest(HttpError):
 
     slug = "bad-request"
     status = 400
+
+
+class Unauthorized(HttpError):
+    """The request carries no token, or none that is known; the header says how to send one (RFC 6750 section 3)."""
+
+    slug = "unauthorized"
+    status = 401
+
+    def __init__(self, message: str, error: str | None = None) -> None:
+        super().__init__(message, headers=_challenge(error))
 
 
 class NoSuchPath(HttpError):
@@ -82,7 +92,11 @@ class NotStarted(HttpError):
 
 def problem(error: VfswitchError) -> Response:
     """Return the problem body of a refusal."""
-    headers = error.headers if isinstance(error, HttpError) else ()
+    headers: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, HttpError):
+        headers = error.headers
+    elif isinstance(error, Forbidden):
+        headers = _challenge("insufficient_scope")
     return _problem(error.slug, error.status, error.message, error.errors, headers)
 
 
@@ -104,6 +118,12 @@ def _problem(
         "errors": [{"path": _short(fault.path), "message": _short(fault.message)} for fault in errors[:_MAX_FAULTS]],
     }
     return json_response(status, body, headers, PROBLEM_JSON)
+
+
+def _challenge(error: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the header that asks for a token, with the word of RFC 6750 section 3.1 for what is wrong with the one."""
+    reason = "" if error is None else f', error="{error}"'
+    return (("WWW-Authenticate", f'Bearer realm="vfswitch"{reason}'),)
 
 
 def _short(text: str) -> str:

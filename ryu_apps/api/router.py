@@ -8,21 +8,25 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ryu_apps.api.access import Needs
 from ryu_apps.api.http import Request, Response
 from ryu_apps.api.problems import MethodNotAllowed, NoSuchPath
 from ryu_apps.api.query import Parameter
 from ryu_apps.api.schemas import Body
 from ryu_apps.control.service import Service
+from ryu_apps.model.rights import Rights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A request that has found its route: the parts of its path, its query, and its body as JSON if it takes one.
 
-    turn is held by one call at a time.
+    turn is held by one call at a time; rights are the client's.
     """
 
     service: Service
+    rights: Rights
+    tokens_in_force: bool
     turn: AbstractContextManager[object]
     path: str
     params: Mapping[str, str]
@@ -33,12 +37,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One operation: where it is, what it takes, who answers; the rest is for the OpenAPI document."""
+    """One operation: where it is, who may ask, what it takes, who answers; the rest is for the OpenAPI document.
+
+    An operation that does not say what it needs is the administrator's.
+    """
 
     method: str
     template: str
     handler: Callable[[Call], Response]
     summary: str
+    needs: Needs = Needs.ADMIN
     query: tuple[Parameter, ...] = ()
     body: type[Body] | None = None
     answers: Mapping[int, str] = field(default_factory=lambda: {200: "What was asked for."})
@@ -81,7 +89,7 @@ def _options(methods: Mapping[str, Route]) -> Route:
     def answer(_: Call) -> Response:
         return Response(status=204, headers=(("Allow", allowed),))
 
-    return Route(method="OPTIONS", template="", handler=answer, summary="Tell the methods")
+    return Route(method="OPTIONS", template="", handler=answer, summary="Tell the methods", needs=Needs.READ)
 
 
 def _allowed(methods: Iterable[str]) -> str:

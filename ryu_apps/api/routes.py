@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any, Final
 
+from ryu_apps.api.access import Needs
 from ryu_apps.api.handlers import hosts, observe, resources
 from ryu_apps.api.http import Response, json_response
 from ryu_apps.api.kinds import HOSTS, KINDS, Kind
@@ -20,20 +21,23 @@ _OUTCOME: Final = {202: "Kept; the switches named in outcome.waiting_for have no
 
 def _of_kind(kind: Kind) -> Iterator[Route]:
     list_all = hosts.list_hosts if kind is HOSTS else partial(resources.list_all, kind)
+    writes = Needs.LAYER if "layer" in kind.names else Needs.ADMIN
     get = hosts.get_host if kind is HOSTS else partial(resources.get, kind)
     yield Route(
         method="GET",
         template=kind.collection,
         handler=list_all,
+        needs=Needs.READ,
         summary=f"List {kind.name}",
         query=(LIMIT, AFTER),
         answers={200: "One page, in the order of ids."},
     )
-    yield Route(method="GET", template=kind.item, handler=get, summary=f"Show one {kind.one}")
+    yield Route(method="GET", template=kind.item, handler=get, needs=Needs.READ, summary=f"Show one {kind.one}")
     yield Route(
         method="PUT",
         template=kind.item,
         handler=partial(resources.put, kind),
+        needs=writes,
         summary=f"Create or replace one {kind.one}",
         query=(DRY_RUN,),
         body=kind.schema,
@@ -43,6 +47,7 @@ def _of_kind(kind: Kind) -> Iterator[Route]:
         method="DELETE",
         template=kind.item,
         handler=partial(resources.delete, kind),
+        needs=writes,
         summary=f"Delete one {kind.one}",
         query=(DRY_RUN,),
         answers={200: "Deleted; the switches no longer have it.", **_OUTCOME},
@@ -57,23 +62,29 @@ def _index(call: Call) -> Response:
 
 
 def _openapi(call: Call) -> Response:
-    return json_response(200, document())
+    return json_response(200, _document(call.tokens_in_force))
 
 
 @cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document of all operations."""
-    return openapi_document(ROUTES)
+def _document(tokens_in_force: bool) -> dict[str, Any]:
+    return openapi_document(ROUTES, tokens_in_force)
 
 
 ROUTES: Final = (
-    Route(method="GET", template=PREFIX, handler=_index, summary="List the paths of this service"),
-    Route(method="GET", template=f"{PREFIX}/openapi.json", handler=_openapi, summary="Describe this service"),
+    Route(method="GET", template=PREFIX, handler=_index, needs=Needs.READ, summary="List the paths of this service"),
+    Route(
+        method="GET",
+        template=f"{PREFIX}/openapi.json",
+        handler=_openapi,
+        needs=Needs.NOTHING,
+        summary="Describe this service",
+    ),
     *(route for kind in KINDS for route in _of_kind(kind)),
     Route(
         method="GET",
         template=f"{PREFIX}/flows",
         handler=observe.list_flows,
+        needs=Needs.READ,
         summary="List unified flows",
         query=(VPORT, LIMIT, AFTER_FLOW),
         answers={200: "One page, in the order in which the flows began."},
@@ -82,8 +93,11 @@ ROUTES: Final = (
         method="POST",
         template=f"{PREFIX}/trace",
         handler=observe.trace,
+        needs=Needs.READ,
         summary="Tell what would become of a packet",
         body=TraceBody,
     ),
-    Route(method="GET", template=f"{PREFIX}/stats", handler=observe.stats, summary="Show counters"),
+    Route(
+        method="GET", template=f"{PREFIX}/stats", handler=observe.stats, needs=Needs.READ, summary="Show counters"
+    ),
 )

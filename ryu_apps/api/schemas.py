@@ -25,6 +25,7 @@ from pydantic import (
 from ryu_apps.model.address import parse_address, parse_unicast_mac
 from ryu_apps.model.documents import ID_PATTERN, parse_dpid, parse_id
 from ryu_apps.model.fields import FIELDS, parse_exact, parse_range
+from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
 
 def _checked(parse: Callable[[str], object]) -> AfterValidator:
@@ -132,7 +133,7 @@ class LayerBody(Body):
 
     position: Annotated[int, Field(ge=0, le=65535)]
     stateful: bool = False
-    owner: Annotated[str, Field(pattern=r"^[ -~]{1,64}$")] = "admin"
+    owner: Annotated[str, Field(pattern=f"^{OWNER_PATTERN}$")] = ADMIN
     default: DefaultBody = DefaultBody()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.rights import Rights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,12 @@ class Service(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the policy snapshot in force."""
 
-    def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
+    def change(
+        self, changes: Sequence[Change], *, rights: Rights, dry_run: bool = False, wait: bool = True
+    ) -> Outcome:
         """Check, keep and install changes as one; with wait the switches have confirmed when it returns.
 
+        Forbidden when the rights do not cover a change of the policy that it meets, a dry run included.
         SwitchAway when wait is asked and a datapath that the change needs is not connected.
         """
 

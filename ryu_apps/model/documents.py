@@ -15,6 +15,7 @@ from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_u
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
+from ryu_apps.model.rights import ADMIN
 from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
 from ryu_apps.model.rules import Direction, Group, Layer, Rule
 
@@ -176,6 +177,6 @@ def _parse_layer(key: str, document: Document) -> Layer:
         id=key,
         position=document["position"],
         stateful=document.get("stateful", False),
-        owner=document.get("owner", "admin"),
+        owner=document.get("owner", ADMIN),
         default_allow=tuple((way, default.get(way.value, "allow") == "allow") for way in Direction),
     )

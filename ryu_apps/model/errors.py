@@ -31,6 +31,13 @@ class VfswitchError(Exception):
         return cls(message, (FieldError(path, message),))
 
 
+class Forbidden(VfswitchError):
+    """The client may not do this: what it would write belongs to another."""
+
+    slug = "forbidden"
+    status = 403
+
+
 class NotFound(VfswitchError):
     """The named resource does not exist."""
 

@@ -21,6 +21,7 @@ from ryu_apps.control.trace import trace
 from ryu_apps.model.checks import check
 from ryu_apps.model.errors import FieldError, Invalid, SwitchAway, VfswitchError
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.rights import Rights, check_rights
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.entry import FlowEntry
@@ -142,11 +143,14 @@ class SwitchService:
         """Return the policy snapshot in force."""
         return self._core.policy.snapshot
 
-    def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
+    def change(
+        self, changes: Sequence[Change], *, rights: Rights, dry_run: bool = False, wait: bool = True
+    ) -> Outcome:
         """Check, keep and install changes as one; see control.service.Service."""
         with self._lock:
-            self._keep_owed()
             before = self.snapshot()
+            check_rights(rights, before, changes)
+            self._keep_owed()
             if not dry_run and all(before.get(change.kind, change.key) == change.value for change in changes):
                 away = self._waited_for(needed_hosts(before, before, changes), wait)
                 return Outcome(state="stored" if away else "unchanged", generation=before.generation, waiting_for=away)

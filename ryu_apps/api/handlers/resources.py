@@ -91,7 +91,9 @@ def _is_own(segment: Resource | None, tenant: Key) -> bool:
 
 
 def _carry_out(call: Call, changes: Sequence[Change]) -> Outcome:
-    return call.service.change(changes, dry_run=call.query["dry_run"], wait=not _asked_async(call))
+    return call.service.change(
+        changes, rights=call.rights, dry_run=call.query["dry_run"], wait=not _asked_async(call)
+    )
 
 
 def _status(call: Call, outcome: Outcome, done: int) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from ryu_apps.api.application import Api
 from ryu_apps.api.http import Request, Response
+from ryu_apps.model.tokens import Tokens
 from tests.unit.api.memory_service import MemoryService
 
 JSON = {"content-type": "application/json"}
@@ -18,13 +19,14 @@ JSON = {"content-type": "application/json"}
 
 @dataclass
 class Client:
-    """Sends requests and keeps every exception that the application reported."""
+    """Sends requests and keeps every exception that the application reported; tokens are those in force."""
 
     service: MemoryService = field(default_factory=MemoryService)
+    tokens: Tokens | None = None
     reported: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.api = Api(self.service, self._report, nullcontext())
+        self.api = Api(self.service, self._report, nullcontext(), self.tokens)
 
     def _report(self, error: Exception) -> str:
         self.reported.append(error)
@@ -34,7 +36,7 @@ class Client:
         """Return the answer to a request as it stands; header names have _ for -."""
         bare, _, query = path.partition("?")
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = Request(method=method, path=bare, query=query, headers={**JSON, **named}, body=body)
+        request = Request(method=method, path=bare, query=query, headers={**JSON, **named}, body=lambda: body)
         return self.api.handle(request)
 
     def ask(self, method: str, path: str, value: Any = None, **headers: str) -> tuple[int, Any]:

@@ -9,6 +9,7 @@ from ryu_apps.control.service import Outcome
 from ryu_apps.model.checks import check
 from ryu_apps.model.errors import SwitchAway
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.rights import Rights, check_rights
 
 
 class MemoryService:
@@ -24,9 +25,12 @@ class MemoryService:
         """Return the policy snapshot in force."""
         return self.policy
 
-    def change(self, changes: Sequence[Change], *, dry_run: bool = False, wait: bool = True) -> Outcome:
+    def change(
+        self, changes: Sequence[Change], *, rights: Rights, dry_run: bool = False, wait: bool = True
+    ) -> Outcome:
         """Check and keep changes as one."""
         self.before_change()
+        check_rights(rights, self.policy, changes)
         if not dry_run and all(self.policy.get(change.kind, change.key) == change.value for change in changes):
             return Outcome(state="unchanged", generation=self.policy.generation)
         after = check(self.policy, changes)
