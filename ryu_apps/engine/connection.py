@@ -81,6 +81,14 @@ def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, ke
     return plan
 
 
+def looked_at(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> int | None:
+    """Return the bits of a key that its plan depends on besides the destination; None when all may matter."""
+    family, bits = key
+    course = segment, vport.number, direction, family, bits >> _ETH_DST_SHIFT[family]
+    relevant = policy.relevant.get(course)
+    return relevant if relevant is not None and (course, bits & relevant) in policy.reached else None
+
+
 def _remember(memory: dict[Any, Any], key: object, value: object) -> None:
     """Keep a value, and no more of them than a VM may fill memory with."""
     if len(memory) >= MOST_REMEMBERED:

@@ -112,7 +112,7 @@ class BringUp:
     def agree(self, link: Link) -> Comparison:
         """Compare one datapath with what it must have and change what differs; the caller holds the lock."""
         dpid = link.id
-        self._core.datapaths[dpid] = link.known_ports()
+        self._core.connected(dpid, link.known_ports())
         result = compare(dpid, link.dump_flows(), self.wanted(dpid))
         for change in result.changes:
             link.commit(change)
