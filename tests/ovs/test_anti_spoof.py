@@ -50,6 +50,13 @@ FORGED: Mapping[str, tuple[str, bytes]] = {
     "nd-target": ("nd", _advertise(VM2.ip6, option(2, VM1.mac))),
     "nd-target-option": ("nd", _advertise(VM1.ip6, option(2, OTHER_MAC))),
     "dad-with-option": ("nd", _solicit("::", VM1.ip6, option(1, OTHER_MAC))),
+    "nd-source-options-own-first": ("nd", _solicit(VM1.ip6, EXT.ip6, option(1, VM1.mac) + option(1, OTHER_MAC))),
+    "nd-source-options-own-last": ("nd", _solicit(VM1.ip6, EXT.ip6, option(1, OTHER_MAC) + option(1, VM1.mac))),
+    "nd-source-options-twice-own": ("nd", _solicit(VM1.ip6, EXT.ip6, option(1, VM1.mac) * 2)),
+    "dad-with-options": ("nd", _solicit("::", VM1.ip6, option(1, OTHER_MAC) * 2)),
+    "nd-target-options-own-first": ("nd", _advertise(VM1.ip6, option(2, VM1.mac) + option(2, OTHER_MAC))),
+    "nd-target-options-own-last": ("nd", _advertise(VM1.ip6, option(2, OTHER_MAC) + option(2, VM1.mac))),
+    "nd-other-target-with-options-twice": ("nd", _advertise(VM2.ip6, option(2, VM1.mac) * 2)),
     "router-advertisement": ("router", icmpv6(VM1.mac, _LL1, _ALL_NODES, 134, _PREFIX)),
     "redirect": ("router", icmpv6(VM1.mac, _LL1, VM2.ip6, 137, bytes(32), dst_mac=VM2.mac)),
     "dhcp-offer": ("dhcp-server", packets.dhcp(VM1.mac, 67, 68, src=VM1.ip)),
@@ -110,6 +117,21 @@ def test_legitimate_frames_pass(lab: Lab, kind: str) -> None:
     assert lab.wait_sent(VM2) == [LEGITIMATE[kind]]
     lab.wait_refusals(VM1, {})
     assert lab.silent(VM1)
+
+
+DOUBLED = sorted(kind for kind in FORGED if "options" in kind)
+
+
+@pytest.mark.parametrize("kind", DOUBLED)
+def test_malformed_neighbour_options_pass_by_no_vport(lab: Lab, kind: str) -> None:
+    """S12: also a vport of any address sends no neighbour message whose options can be read in two ways."""
+    lab.tenant(VM2)
+    lab.put("vports/vm1", {**VM1.vport, "ips": []})
+
+    lab.send(VM1, FORGED[kind][1])
+
+    assert lab.silent(VM2, "h1-uplink")
+    lab.wait_refusals(VM1, {"nd": 1})
 
 
 @pytest.mark.parametrize("version", [4, 6])
