@@ -12,6 +12,7 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import (
     MISS_PRIORITY,
+    MOST_PORT_NO,
     EntryAction,
     FlowEntry,
     MatchValue,
@@ -39,7 +40,9 @@ def base_entries(policy: Policy, host: Host, ports: Mapping[str, int]) -> tuple[
     """
     snapshot = policy.snapshot
     uplink = ports.get(host.uplink) if host.uplink else None
-    local = [v for v in sorted(snapshot.vports.values(), key=_number) if v.host == host.id and v.port in ports]
+    # At the switch's own port is the host itself, no VF; a vport put while the switch was away may name it.
+    usable = {name for name, port_no in ports.items() if port_no <= MOST_PORT_NO}
+    local = [v for v in sorted(snapshot.vports.values(), key=_number) if v.host == host.id and v.port in usable]
     made = [*_misses(), *_punts()]
     for vport in local:
         made += _classify_vport(policy, vport, ports[vport.port])
