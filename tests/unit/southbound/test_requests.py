@@ -15,6 +15,7 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.model.errors import NotConfirmed, SwitchAway, SwitchRefused
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import codec, templates
 from ryu_apps.southbound.wire import Type
 from tests.unit.southbound import messages
@@ -71,7 +72,7 @@ def test_requests_may_be_answered_in_any_order(loop: Loop) -> None:
     assert first.wait() == []
     assert second.wait() == [PRESENT] * 3
     assert third.wait() == {"p2": 2}
-    assert asked[0][16] == 2 and asked[1][16] == 0xFF
+    assert asked[0][16] == NUMBER["outbound"] and asked[1][16] == 0xFF
     assert struct.unpack_from("!QQ", asked[0], 32) == (7, 15)
 
 
