@@ -76,6 +76,22 @@ def test_requests_may_be_answered_in_any_order(loop: Loop) -> None:
     assert struct.unpack_from("!QQ", asked[0], 32) == (7, 15)
 
 
+def test_many_cookies_are_asked_for_at_once(loop: Loop) -> None:
+    """All questions are out before the first answer; the answers come together in whatever order they come."""
+    peer, link = loop.up()
+    asked = _ask(link.dump_cookies, [7, 8, 9])
+    questions = [peer.await_type(Type.MULTIPART_REQUEST) for _ in range(3)]
+    assert [struct.unpack_from("!QQ", question, 32) for question in questions] == [
+        (cookie, (1 << 64) - 1) for cookie in (7, 8, 9)
+    ]
+    body = messages.flow_stats(PRESENT)
+    for question, content in ((questions[2], body), (questions[0], b""), (questions[1], body * 2)):
+        peer.send(messages.multipart(1, content, xid=_xid(question)))
+    assert asked.wait() == [PRESENT] * 3
+    assert link.dump_cookies([]) == []
+    assert not link.exchanges
+
+
 def test_an_unanswered_request_ends_in_time(loop: Loop) -> None:
     """A switch that does not answer in time is NotConfirmed, and a late answer disturbs nobody."""
     peer, link = loop.up()
