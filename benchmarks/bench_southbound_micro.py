@@ -29,6 +29,7 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import IDENTITY, Transposition, transposition
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import codec, flow_dump, packet_in, templates
 from ryu_apps.southbound.cached_match import key_of_match
 from ryu_apps.southbound.handler import Refusal
@@ -47,7 +48,11 @@ BARS: Final = {"add, IPv4": 2.0, "packet-out": 1.5, "dump, per entry": 5.0}
 
 _FRAME: Final = tcp_syn(mac("02:00:00:00:00:01"), mac("02:00:00:00:00:02"), ipv4("10.0.0.1"), ipv4("10.0.0.2"), 80)
 _MISS: Final = PacketInTemplate(
-    frame=_FRAME, in_port=1, table_id=2, cookie=Cookie(EntryClass.PUNT).pack(), registers={0: 1, 1: 101}
+    frame=_FRAME,
+    in_port=1,
+    table_id=NUMBER["outbound"],
+    cookie=Cookie(EntryClass.PUNT).pack(),
+    registers={0: 1, 1: 101},
 )
 
 

@@ -8,6 +8,7 @@ from ryu_apps.model.errors import FieldError
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.policy import Change, Resource, Snapshot
 from ryu_apps.model.rules import Group, Layer
+from ryu_apps.pipeline.entry import MOST_PORT_NO
 
 
 def needed_hosts(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> set[str]:
@@ -60,4 +61,6 @@ def missing_ports(
                 continue
         if dpid in datapaths and port not in datapaths[dpid]:
             faults.append(FieldError(path, f"the switch has no port {port!r}"))
+        elif dpid in datapaths and path == "port" and datapaths[dpid][port] > MOST_PORT_NO:
+            faults.append(FieldError(path, f"{port!r} is the switch's own port, which no VF is at"))
     return faults

@@ -16,6 +16,7 @@ from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.pipeline.pieces import entries_of
 from ryu_apps.southbound.cached_match import key_of_match
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.reconcile import Comparison, compare
@@ -128,7 +129,7 @@ class BringUp:
         core = self._core
         flows = (flow for flow in core.flows if not core.in_host(flow))
         cached = [made for flow in flows for made in flow.entries() if core.dpid_of(made.vport) == dpid]
-        return [*base_of(core.policy, dpid, core.datapaths[dpid]).values(), *cached]
+        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached]
 
 
 def _unregistered(link: Link) -> Agreement:

@@ -57,7 +57,7 @@ class SwitchService:
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
-        self._owed: list[Change] = []
+        self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
         hub.spawn(self._tick)
 
@@ -230,7 +230,7 @@ class SwitchService:
             Change(kind=change.kind, key=change.key, value=plan.before.snapshot.get(change.kind, change.key))
             for change in reversed(plan.changes)
         ]
-        self._owed += inverse
+        self._owed = inverse, self.snapshot()
         with contextlib.suppress(VfswitchError):
             self._keep_owed()
         back = self.snapshot().changed(inverse)
@@ -250,9 +250,10 @@ class SwitchService:
 
     def _keep_owed(self) -> None:
         """Keep what undoing a change put back; when the store cannot take it, no other change is accepted."""
-        if self._owed:
-            self._keeper.keep(self._owed, self.snapshot())
-            self._owed = []
+        if self._owed is not None:
+            # What the store writes is the difference to what it holds: the refused change, not what is in force now.
+            self._keeper.keep(*self._owed)
+            self._owed = None
 
     def _forget_vanished(self, revisions: Revisions) -> None:
         """Take back entries of connections that ended while the change was under way."""

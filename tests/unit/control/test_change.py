@@ -25,6 +25,7 @@ from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Punt
 from ryu_apps.pipeline.entry import EntryKey, FlowEntry
+from ryu_apps.pipeline.pieces import entries_of
 from tests.unit.control.histories import ENDS, first_changes, keys, next_changes
 from tests.unit.frames import frame_of
 from tests.unit.policies import IN, IP, OUT, group, layer, rule, snapshot, tcp, vport
@@ -132,7 +133,7 @@ def wanted(core: ControlCore) -> Switches:
     """Return every entry that each switch must have."""
     switches: Switches = {}
     for dpid, ports in PORTS.items():
-        switches[dpid] = dict(base_of(core.policy, dpid, ports))
+        switches[dpid] = {made.key: made for made in entries_of(base_of(core.policy, dpid, ports))}
     for flow in core.flows:
         for made in flow.entries():
             dpid = core.dpid_of(made.vport)

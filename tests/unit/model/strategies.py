@@ -25,7 +25,7 @@ priorities = st.integers(0, 65535)
 def hosts() -> st.SearchStrategy[Document]:
     """Draw a host's document."""
     return st.fixed_dictionaries(
-        {"dpid": st.integers(0, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"), "uplink": st.none() | ports}
+        {"dpid": st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"), "uplink": st.none() | ports}
     )
 
 
@@ -136,11 +136,12 @@ def actions() -> st.SearchStrategy[Document]:
 
 @st.composite
 def rules(draw: st.DrawFn) -> Document:
-    """Draw a rule's document; one that edits headers matches every packet."""
+    """Draw a rule's document; one that edits headers matches every packet, or all of TCP where it sets ports."""
     action = draw(actions())
+    edited: Document = {"ip_proto": "tcp"} if action["type"] == "nat" else {}
     return {
         "priority": draw(priorities),
-        "match": draw(matches()) if action["type"] in ("allow", "deny") else {},
+        "match": draw(matches()) if action["type"] in ("allow", "deny") else edited,
         "action": action,
         "idle_timeout_s": draw(st.none() | st.integers(1, 65535)),
     }
