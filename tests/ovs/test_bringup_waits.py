@@ -98,7 +98,7 @@ def test_connection_that_ended_meanwhile_is_not_taken_for_one_that_is_up(waiting
     """M26: when the connection was lost during the wait the datapath stays away, and no failure is told of it."""
     waiting.ovs.vsctl("del-controller", "nic")
     wait_until(lambda: waiting.loop.links.get(1) is None, "the connection to end")
-    waiting.core.datapaths.pop(1)
+    waiting.core.disconnected(1)
     waiting.bringup.agreements.pop(1)
 
     waiting.go_on()
