@@ -103,5 +103,5 @@ def test_connection_that_ended_meanwhile_is_not_taken_for_one_that_is_up(waiting
 
     waiting.go_on()
 
-    assert waiting.core.datapaths == {}
+    assert not waiting.core.datapaths
     assert waiting.bringup.agreements == {}
