@@ -153,20 +153,31 @@ def test_a_scan_leaves_the_busy_flows_of_its_own_vf() -> None:
         for flow in decision.remove:
             cache.counted(flow, 50 if flow < 100 else 0, 1 + number / 100_000)
     assert sum(flow in cache for flow in range(100)) >= 80
-    assert installs < 100_000 / TRIAL_SAMPLE + 200
+    assert installs < 1.2 * 100_000 / TRIAL_SAMPLE
     assert cache.refusals[1] == 100_000 - installs
 
 
 def test_a_scan_takes_no_more_than_its_share_from_others() -> None:
-    """M11: the scan of a VF that had nothing ends at its equal part, and the busiest of the other VF stay."""
+    """M11: with three VFs a scan ends at a third, though one VF has little, and the busiest of the other stay."""
     cache = NicCache(100)
-    _busy(cache, range(100), 1)
-    for flow in range(50):
+    _busy(cache, range(99), 1)
+    _busy(cache, range(500, 501), 3)
+    for flow in range(60):
         cache.counted(flow, 500, 1.0)
     for number in range(100_000):
         cache.missed(1000 + number, 2, 1 + number / 100_000)
-    assert cache.held(2) == 50
-    assert all(flow in cache for flow in range(50))
+    assert (cache.held(2), cache.held(3)) == (33, 1)
+    assert all(flow in cache for flow in range(60))
+
+
+def test_between_vfs_that_differ_by_one_nothing_moves() -> None:
+    """M11: a flow that comes again and again displaces its own VF's, when the other has only one entry more."""
+    cache = NicCache(9)
+    _busy(cache, range(5), 1)
+    _busy(cache, range(10, 14), 2)
+    for number in range(200):
+        cache.missed(20 + number % 3, 2, 2.0)
+    assert (cache.held(1), cache.held(2)) == (5, 4)
 
 
 def test_a_busy_flow_gets_in_through_the_scan_of_its_own_vf() -> None:
@@ -192,6 +203,21 @@ def test_a_scan_does_not_fill_memory() -> None:
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert max(sizes) < 1_500_000
+    assert sizes[2] - sizes[0] < 100_000
+
+
+def test_flows_that_come_and_end_do_not_fill_memory() -> None:
+    """Entries that are removed for another reason leave nothing behind."""
+    cache = NicCache(1000)
+    tracemalloc.start()
+    sizes = []
+    for begin in range(0, 30_000, 10_000):
+        for flow in range(begin, begin + 10_000):
+            cache.missed(flow, 1, flow / 1000)
+            cache.counted(flow, 5, flow / 1000)
+            cache.removed(flow)
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
     assert sizes[2] - sizes[0] < 100_000
 
 
@@ -274,8 +300,6 @@ def test_a_count_that_begins_again_still_counts() -> None:
     """An entry that was installed anew counts from nothing, and its packets keep it in."""
     cache = NicCache(2)
     _busy(cache, range(2), 1)
-    for flow in range(2):
-        cache.counted(flow, 0, 50.0)
     cache.counted(0, 40, 60.0)
     for _ in range(10):
         cache.missed(9, 1, 61.0)
