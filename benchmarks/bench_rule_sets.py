@@ -122,9 +122,12 @@ def tuned_linear(group: Group) -> Callable[[FlowKey], str | None]:
     def find(key: FlowKey) -> str | None:
         bits = key.bits
         for mask, value, src_low, src_high, dst_low, dst_high, rule in flat:
-            if bits & mask == value and src_low <= bits >> 16 & 0xFFFF <= src_high and dst_low <= bits & 0xFFFF:
-                if bits & 0xFFFF <= dst_high:
-                    return rule
+            if (
+                bits & mask == value
+                and src_low <= bits >> 16 & 0xFFFF <= src_high
+                and dst_low <= bits & 0xFFFF <= dst_high
+            ):
+                return rule
         return None
 
     return find
