@@ -141,10 +141,12 @@ class ControlCore:
 
     def _learn(self, event: PacketIn, parsed: Parsed, flow: UnifiedFlow, installs: list[Effect], alone: bool) -> None:
         """Let the fast path know what became of a packet that began a flow, where others will fare alike."""
+        if flow.parent or not self.fast_path.takes(event, parsed):
+            return
         first = flow.plan.forward[0]
         vport, segment = self._policy.vports[first.vport], self._policy.segments[flow.segment]
         relevant = looked_at(self._policy, segment.id, vport, first.direction, flow.key)
-        if relevant is None or flow.parent:
+        if relevant is None:
             return
         legs = tuple(
             Leg(effect.dpid, effect.entry, is_reply(effect.entry.cookie))

@@ -159,29 +159,35 @@ class FastPath:
             self._holding.seen(Held(flow_id, place.vport, answer.held), now_s)
         return _new_met(Met, (answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
 
+    def takes(self, event: PacketIn, parsed: Parsed) -> bool:
+        """Return whether packets like this one can have a kind here, and there is room for one more."""
+        family, bits = parsed.key
+        if family is not Family.IPV4 or parsed.l4_offset != _TRANSPORT_AT or parsed.fragment:
+            return False
+        proto = bits >> 104 & 0xFF
+        if proto not in PROTOS_WITH_PORTS or len(event.frame) < HEADER_BYTES:
+            return False
+        place = self._places.get(_where(event))
+        courses = place.courses.get(proto) if place else None
+        if not courses:
+            return True
+        course = courses.get(event.frame[:6])
+        return len(courses) < MOST_KINDS if course is None else len(course[1]) < MOST_KINDS
+
     def learn(
         self, event: PacketIn, parsed: Parsed, flow: UnifiedFlow, relevant: int, legs: tuple[Leg, ...],
         table: str | None, held: Direction | None,
     ) -> None:  # fmt: skip
-        """Keep what became of a packet that began a flow, whose plan depends on these bits of its key alone."""
-        family, bits = parsed.key
+        """Keep what became of a packet that `takes` and began a flow, whose plan depends on these bits of its key."""
         frame = event.frame
-        proto = bits >> 104 & 0xFF
-        if family is not Family.IPV4 or proto not in PROTOS_WITH_PORTS or parsed.l4_offset != _TRANSPORT_AT:
-            return
-        if parsed.fragment or len(frame) < HEADER_BYTES:
-            return
+        proto = parsed.key.bits >> 104 & 0xFF
         vport = flow.plan.forward[0].vport
         place = self._places.get(_where(event))
         if place is None:
             place = Place(*_where(event), vport, self._tally.cell("misses", vport))
             self._places[_where(event)] = place
         courses = place.courses.setdefault(proto, {})
-        if len(courses) >= MOST_KINDS and frame[:6] not in courses:
-            return
         mask, answers = courses.setdefault(frame[:6], (header_mask(proto, relevant), {}))
-        if len(answers) >= MOST_KINDS:
-            return
         denied = None if flow.plan.allow else self._tally.cell("denied", vport)
         answers[_from_bytes(frame[:HEADER_BYTES], "big") & mask] = Answer(
             kind=self._flows.kind(flow),
