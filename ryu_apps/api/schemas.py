@@ -25,6 +25,7 @@ from pydantic import (
 from ryu_apps.model.address import parse_address, parse_unicast_mac
 from ryu_apps.model.documents import ID_PATTERN, parse_dpid, parse_id
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
+from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
 
@@ -36,6 +37,13 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
         return text
 
     return AfterValidator(validate)
+
+
+def _action_name(text: str) -> str:
+    """Return the name of an action; ValueError for any other text."""
+    if text not in ACTION_NAMES:
+        raise ValueError(f"{text[:80]!r} is no action: {', '.join(ACTION_NAMES)}")
+    return text
 
 
 def _number_or_text(value: Any) -> int | str:
@@ -70,6 +78,8 @@ PortName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,15}$")]
 Vlan = Annotated[int, Field(ge=1, le=4094)]
 Priority = Annotated[int, Field(ge=0, le=65535)]
 Verdict = Literal["allow", "deny"]
+Count = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+ActionName = Annotated[str, _checked(_action_name), WithJsonSchema({"type": "string", "enum": list(ACTION_NAMES)})]
 FieldValue = Annotated[
     int | str, PlainValidator(_number_or_text), WithJsonSchema({"type": ["string", "integer"], "maxLength": 64})
 ]
@@ -80,11 +90,21 @@ def _absent() -> Any:
     return Field(default_factory=str)
 
 
+class LimitsBody(Body):
+    """What a NIC can hold and do: entries of each cache, names of actions besides allow and deny, meters; null: all."""
+
+    outbound_entries: Count | None = None
+    inbound_entries: Count | None = None
+    actions: Annotated[list[ActionName], Field(max_length=len(ACTION_NAMES))] | None = None
+    meters: Count | None = None
+
+
 class HostBody(Body):
     """A hypervisor, whose NIC is one datapath."""
 
     dpid: Dpid
     uplink: PortName | None = None
+    limits: LimitsBody = LimitsBody()
 
 
 class TenantBody(Body):
@@ -233,6 +253,7 @@ class RuleBody(Body):
     match: MatchBody
     action: Annotated[AllowBody | DenyBody | RewriteBody | NatBody, Field(discriminator="type")]
     idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None
+    offload: Literal["auto", "on", "off"] = "auto"
 
 
 class GroupRuleBody(RuleBody):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
 from ryu_apps.model.network import Host, Route, Segment, Vport
+from ryu_apps.model.offload_checks import network_faults, rule_faults
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Group
 
@@ -29,6 +30,8 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
             _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value))
             _raise(Conflict, "it takes what another owns", _clashes(after, change.value))
             _raise(Conflict, "it is in use", _orphans(before, after, change))
+    _raise(Invalid, "no NIC could do it", rule_faults(after, changes))
+    _raise(Conflict, "rules demand more of the NIC", network_faults(after, changes))
     return after
 
 

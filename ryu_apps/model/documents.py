@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
 from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
@@ -45,7 +46,8 @@ def to_document(resource: Resource) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
-            return {"dpid": f"{resource.dpid:016x}", "uplink": resource.uplink}
+            limits = _limits_document(resource.limits)
+            return {"dpid": f"{resource.dpid:016x}", "uplink": resource.uplink, "limits": limits}
         case Tenant():
             return {}
         case Segment():
@@ -102,7 +104,26 @@ def _parse_host(key: str, document: Document) -> Host:
     dpid = faults.attempt("dpid", parse_dpid, document["dpid"])
     if dpid is None:
         raise faults.refusal("the host cannot be accepted")
-    return Host(id=key, dpid=dpid, uplink=document.get("uplink"))
+    return Host(id=key, dpid=dpid, uplink=document.get("uplink"), limits=_parse_limits(document.get("limits") or {}))
+
+
+def _limits_document(limits: NicLimits) -> Document:
+    return {
+        "outbound_entries": limits.outbound_entries,
+        "inbound_entries": limits.inbound_entries,
+        "actions": None if limits.actions is None else sorted(limits.actions),
+        "meters": limits.meters,
+    }
+
+
+def _parse_limits(document: Document) -> NicLimits:
+    actions = document.get("actions")
+    return NicLimits(
+        outbound_entries=document.get("outbound_entries"),
+        inbound_entries=document.get("inbound_entries"),
+        actions=None if actions is None else frozenset(actions),
+        meters=document.get("meters"),
+    )
 
 
 def _vport_document(vport: Vport) -> Document:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ryu_apps.model.flow_key import VLAN_PRESENT
+from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class Host:
     id: str
     dpid: int
     uplink: str | None
+    limits: NicLimits = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

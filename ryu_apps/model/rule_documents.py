@@ -15,7 +15,7 @@ from ryu_apps.model.faults import Faults
 from ryu_apps.model.fields import FIELDS, parse_edit
 from ryu_apps.model.flow_key import PROTOS_WITH_PORTS
 from ryu_apps.model.match import Match, parse_match
-from ryu_apps.model.rules import Direction, Group, Rule, Scope
+from ryu_apps.model.rules import Direction, Group, Offload, Rule, Scope
 from ryu_apps.model.transposition import transposition
 
 Document = dict[str, Any]
@@ -32,6 +32,7 @@ def rule_document(rule: Rule) -> Document:
         "match": dict(rule.match.text),
         "action": _action_document(rule.action),
         "idle_timeout_s": rule.idle_timeout_s,
+        "offload": rule.offload.value,
     }
 
 
@@ -65,6 +66,7 @@ def parse_rule(rule_id: str, document: Document, path: str = "") -> Rule:
         match=match,
         action=action,
         idle_timeout_s=document.get("idle_timeout_s"),
+        offload=Offload(document.get("offload", "auto")),
     )
 
 

@@ -7,8 +7,16 @@ from enum import Enum
 
 from immutables import Map
 
-from ryu_apps.model.action import Action
+from ryu_apps.model.action import Action, Allow, Deny
 from ryu_apps.model.match import Match
+
+
+class Offload(str, Enum):
+    """Whether the NIC is to handle the connections that a rule decides: as it comes, in any case, or never."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Direction(str, Enum):
@@ -27,11 +35,17 @@ class Rule:
     match: Match
     action: Action
     idle_timeout_s: int | None = None
+    offload: Offload = Offload.AUTO
 
     @property
     def precedence(self) -> tuple[int, str]:
         """Sort key: the first in ascending order decides."""
         return (-self.priority, self.id)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The names of actions that a NIC must support to carry the rule out; each can forward and drop."""
+        return frozenset() if isinstance(self.action, Allow | Deny) else frozenset({self.action.name})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

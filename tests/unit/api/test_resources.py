@@ -14,6 +14,9 @@ ITEMS = ("hosts/h1", "tenants/red", "segments/lab", "vports/vm1", "vports/vm2", 
          "layers/fw/groups/web", "layers/fw/groups/web/rules/http")
 
 
+UNLIMITED = {"outbound_entries": None, "inbound_entries": None, "actions": None, "meters": None}
+
+
 @pytest.mark.parametrize("item", ITEMS)
 def test_what_get_shows_may_be_put_back(network: Client, item: str) -> None:
     """A PUT of what GET shows changes nothing: 200, and no new generation."""
@@ -26,13 +29,13 @@ def test_what_get_shows_may_be_put_back(network: Client, item: str) -> None:
 def test_forms(network: Client) -> None:
     """GET shows ids, defaults, a segment's number, a trunk's VLANs, and what is known of a host."""
     assert network.get("/v1/hosts/h1") == {
-        "id": "h1", "dpid": "0000000000000001", "uplink": "h1-uplink", "live": {"connected": True}
+        "id": "h1", "dpid": "0000000000000001", "uplink": "h1-uplink", "limits": UNLIMITED, "live": {"connected": True}
     }
     assert network.get("/v1/segments/red") == {"id": "red", "tenant": "red", "vlan": None, "number": 1}
     assert network.get("/v1/vports/vm1") == {"id": "vm1", **VPORT, "kind": "vf", "segment": "red"}
     assert network.get("/v1/vports/vm2")["trunk"] == [200]
     assert network.get("/v1/layers/fw")["default"] == {"outbound": "allow", "inbound": "deny"}
-    rule = {"id": "http", **RULE, "idle_timeout_s": None}
+    rule = {"id": "http", **RULE, "idle_timeout_s": None, "offload": "auto"}
     assert network.get("/v1/layers/fw/groups/web") == {
         "id": "web", "layer": "fw", "applies_to": "all", "direction": "inbound", "priority": 1, "rules": [rule]
     }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.fields import FIELDS, SETTABLE
 from ryu_apps.model.flow_key import KEY_BYTES, ND_TYPES, Family, FlowKey
+from ryu_apps.model.nic_limits import ACTION_NAMES
 
 Document = dict[str, Any]
 
@@ -24,8 +25,14 @@ priorities = st.integers(0, 65535)
 
 def hosts() -> st.SearchStrategy[Document]:
     """Draw a host's document."""
+    count = st.none() | st.integers(0, 1 << 20)
+    supported = st.none() | st.lists(st.sampled_from(ACTION_NAMES), unique=True)
+    limits = st.fixed_dictionaries(
+        {}, optional={"outbound_entries": count, "inbound_entries": count, "actions": supported, "meters": count}
+    )
     return st.fixed_dictionaries(
-        {"dpid": st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"), "uplink": st.none() | ports}
+        {"dpid": st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"), "uplink": st.none() | ports},
+        optional={"limits": limits},
     )
 
 
@@ -144,6 +151,7 @@ def rules(draw: st.DrawFn) -> Document:
         "match": draw(matches()) if action["type"] in ("allow", "deny") else edited,
         "action": action,
         "idle_timeout_s": draw(st.none() | st.integers(1, 65535)),
+        "offload": draw(st.sampled_from(["auto", "on", "off"])),
     }
 
 

@@ -101,6 +101,44 @@ def test_refused(policy: Snapshot, change: Change, error: type[VfswitchError], p
     assert {fault.path for fault in caught.value.errors} == paths
 
 
+NAT = {"type": "nat", "source": {"ip": "10.0.0.9"}}
+ONLY_REWRITE = {"actions": ["rewrite"]}
+DEMANDING = {"priority": 1, "match": {}, "action": NAT, "offload": "on"}
+
+
+@pytest.mark.parametrize(
+    ("change", "paths"),
+    [
+        (put("rules", ("fw", "web", "n"), **DEMANDING), {"offload"}),
+        (
+            put("groups", ("fw", "out"), direction="outbound", priority=1, rules=[{"id": "n", **DEMANDING}]),
+            {"rules[n].offload"},
+        ),
+    ],
+)
+def test_a_rule_that_demands_what_a_nic_cannot_do_is_refused(
+    policy: Snapshot, change: Change, paths: set[str]
+) -> None:
+    """S14: `offload` on is an error where a NIC that the rule applies to does not support its action."""
+    check(policy, [change])
+    limited = check(policy, [put("hosts", "h1", dpid="1", uplink="up", limits=ONLY_REWRITE)])
+    with pytest.raises(Invalid) as caught:
+        check(limited, [change])
+    assert {fault.path for fault in caught.value.errors} == paths
+
+
+def test_a_nic_that_cannot_do_what_a_rule_demands_is_refused(policy: Snapshot) -> None:
+    """S14: neither a host's limits nor a vport's move may leave a rule with `offload` on impossible."""
+    demanding = check(policy, [put("rules", ("fw", "web", "n"), **DEMANDING)])
+    with pytest.raises(Conflict) as caught:
+        check(demanding, [put("hosts", "h1", dpid="1", uplink="up", limits=ONLY_REWRITE)])
+    assert [fault.path for fault in caught.value.errors] == ["limits.actions"]
+    elsewhere = check(demanding, [put("hosts", "h2", dpid="2", limits=ONLY_REWRITE)])
+    with pytest.raises(Conflict) as caught:
+        check(elsewhere, [vport("vm1", 1, host="h2")])
+    assert [fault.path for fault in caught.value.errors] == ["host"]
+
+
 def test_same_mac_in_another_segment(policy: Snapshot) -> None:
     """Two vports may have one MAC when they share no segment."""
     change = vport("vm2", 3, tenant="blue", mac="02:00:00:00:00:01")
