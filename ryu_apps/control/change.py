@@ -79,7 +79,7 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
             continue
         new = revise(plan.after, flow)
         if new is not None and new.generation == flow.generation:
-            if not _moves(plan, flow):
+            if not _moves(plan, flow) and not core.offload.changes(flow, plan.before, plan.after):
                 renewed.append(new)
                 changed += [Revision(variant, None) for variant in core.flows.variants(flow.id) if variant.id in wanted]
                 continue
@@ -179,13 +179,13 @@ def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Rev
     removed: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     added: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     for revision in revisions:
-        for made in () if core.in_host(revision.old) else revision.old.entries():
+        for made in () if core.in_host(revision.old) else core.offload.entries(revision.old, plan.before):
             dpid = _dpid_of(core, plan.before, made.vport)
             if dpid is not None:
                 removed[dpid][compile_cached(made).key] = made
     for revision in revisions:
         new = revision.new
-        for made in () if new is None or core.in_host(new) else new.entries():
+        for made in () if new is None or core.in_host(new) else core.offload.entries(new, plan.after):
             dpid = _dpid_of(core, plan.after, made.vport)
             if dpid is not None:
                 key = compile_cached(made).key
@@ -229,3 +229,12 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
             cookie = unpack(made.cookie)
             if cookie is not None and core.flows.get(cookie.detail) is not None:
                 core.expiry.expect(cookie.detail, change.dpid, made.cookie)
+
+
+def settle(core: ControlCore, plan: PolicyChange, revisions: Revisions, now_s: float) -> None:
+    """Give back the room that revised flows had in NICs, once the switches have removed what they had there."""
+    for revision in revisions.changed:
+        new = core.flows.get(revision.old.id) if revision.new is not None else None
+        core.offload.free(revision.old, new, plan.before)
+        if new is not None:
+            core.offload.settle(new, now_s)

@@ -16,6 +16,7 @@ from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
+from ryu_apps.control.offload import Offload
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Plan, looked_at
@@ -59,6 +60,7 @@ class ControlCore:
         self._datapaths: Map[int, Mapping[str, int]] = Map()
         self.expiry = Expiry()
         self.holding = Holding()
+        self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
         self.fast_path = FastPath(self.flows, self.holding, self.tally, flows_per_vport)
         self._flows_per_vport = flows_per_vport
         self._fragments = Fragments()
@@ -74,6 +76,7 @@ class ControlCore:
     def policy(self, policy: Policy) -> None:
         """Put another policy in force."""
         self._policy = policy
+        self.offload.policy = policy
         self.fast_path.forget()
 
     @property
@@ -125,17 +128,25 @@ class ControlCore:
         verdict = _verdict_at(flow.plan, vport.number, direction)
         alone = not flow.plan.allow or travels_alone(event.frame, parsed)
         leg = Held(flow.id, vport.number, direction)
+        in_nic = True
+        if steered := self.offload.steers(flow):
+            ask = self.offload.begin if begun else self.offload.missed
+            effects += ask(flow, leg, now_s)
+            in_nic = self.offload.holds(flow, vport.number, direction)
         if begun:
             installs = self._install(flow, but=None if alone else leg)
-            self._learn(event, parsed, flow, installs, alone)
+            if not steered:
+                self._learn(event, parsed, flow, installs, alone)
             effects += installs
-            if alone:
+            if alone and (in_nic or not verdict.allow):
                 if verdict.allow:
                     effects.append(_emit(event, event.table))
                 return effects
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
         effects += self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
-        if alone or not self.holding.seen(leg, now_s):
+        if not in_nic:
+            self.tally.count("host-forwarded", vport.number)
+        elif alone or not self.holding.seen(leg, now_s):
             effects += self._install_leg(leg)
         return effects
 
@@ -163,6 +174,8 @@ class ControlCore:
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
         """Return what follows when a switch has removed a cached entry."""
+        if self.offload.left(event, now_s):
+            return []
         cookie = unpack(event.cookie)
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
@@ -175,7 +188,7 @@ class ControlCore:
         partner = self._entry_of_class(flow, _OTHER.get(cookie.entry_class))
         if ending is Ending.ASK and partner is not None:
             return [partner]
-        return self.remove_flow(flow)
+        return self._end_idle(flow, now_s) if ending is Ending.ASK else self.remove_flow(flow)
 
     def entry_counted(self, event: EntryCounted, now_s: float) -> list[Effect]:
         """Return what follows from the packet count of the entry whose partner ran idle."""
@@ -184,7 +197,14 @@ class ControlCore:
         if flow is None or cookie is None:
             return []
         if event.packets is None or not self.expiry.advanced(flow.id, cookie.entry_class, event.packets, now_s):
+            return self._end_idle(flow, now_s)
+        return self._install(flow)
+
+    def _end_idle(self, flow: UnifiedFlow, now_s: float) -> list[Effect]:
+        """End a connection that no NIC has seen a packet of, unless the host has."""
+        if not self.offload.in_use(flow, now_s):
             return self.remove_flow(flow)
+        self.expiry.confirm(flow.id, now_s)
         return self._install(flow)
 
     def in_host(self, flow: UnifiedFlow) -> bool:
@@ -194,17 +214,22 @@ class ControlCore:
     def tick(self, now_s: float) -> list[Effect]:
         """Return what follows from time alone: flows that no switch holds end when they have been idle."""
         idle = [flow_id for flow_id, seen_s in self._in_host.items() if now_s - seen_s > _IN_HOST_IDLE_S]
-        flows = [self.flows.get(flow_id) for flow_id in idle]
-        return [effect for flow in flows if flow is not None for effect in self.remove_flow(flow)]
+        flows = [*map(self.flows.get, idle), *self.offload.idle(now_s)]
+        effects: list[Effect] = []
+        for flow in flows:
+            if flow is not None and self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
+                effects += self.remove_flow(flow)
+        return effects
 
     def remove_flow(self, flow: UnifiedFlow) -> list[Effect]:
         """Forget a connection with all its variants; return the removal of every entry it has."""
         effects: list[Effect] = []
         for gone in (*self.flows.variants(flow.id), flow):
-            for made in gone.entries():
+            for made in self.offload.entries(gone):
                 dpid = self.dpid_of(made.vport)
                 if dpid is not None:
                     effects.append(Release(dpid, made))
+            self.offload.forget(gone)
             self.flows.remove(gone)
             self.expiry.forget(gone.id)
             self._in_host.pop(gone.id, None)
@@ -243,7 +268,7 @@ class ControlCore:
     def _install(self, flow: UnifiedFlow, *, but: Held | None = None) -> list[Effect]:
         """Return the installing of a flow's entries, all or all but that of one leg."""
         effects: list[Effect] = []
-        for made in flow.entries():
+        for made in self.offload.entries(flow):
             dpid = self.dpid_of(made.vport)
             if dpid is not None and (but is None or but != (flow.id, made.vport, made.direction)):
                 effects.append(Install(dpid, made))
@@ -253,10 +278,11 @@ class ControlCore:
         flow, dpid = self.flows.get(leg.flow_id), self.dpid_of(leg.vport)
         if flow is None or dpid is None:
             return []
-        return [Install(dpid, made) for made in flow.entries() if leg == (flow.id, made.vport, made.direction)]
+        entries = self.offload.entries(flow)
+        return [Install(dpid, made) for made in entries if leg == (flow.id, made.vport, made.direction)]
 
     def _entry_of_class(self, flow: UnifiedFlow, wanted: EntryClass | None) -> CountEntry | None:
-        for made in flow.entries():
+        for made in self.offload.entries(flow):
             dpid = self.dpid_of(made.vport)
             cookie = unpack(made.cookie)
             if cookie is not None and cookie.entry_class is wanted and dpid is not None:

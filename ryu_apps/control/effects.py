@@ -48,6 +48,15 @@ class CountEntry(NamedTuple):
     cookie: int
 
 
+class CountCache(NamedTuple):
+    """Ask for the packet counts of a table's entries whose cookie agrees under the mask; answer: a CacheCounted."""
+
+    dpid: int
+    table: str
+    cookie: int
+    cookie_mask: int
+
+
 Effect = Install | Release | Emit | CountEntry
 
 

@@ -41,6 +41,14 @@ class EntryCounted(NamedTuple):
     packets: int | None
 
 
+class CacheCounted(NamedTuple):
+    """The answer to a CountCache: cookies of entries with the packets that each has counted."""
+
+    dpid: int
+    table: str
+    counts: tuple[tuple[int, int], ...]
+
+
 class PresentEntry(NamedTuple):
     """One entry that a switch reported: what identifies it, what it does, and how much it was used.
 

@@ -71,6 +71,11 @@ class Expiry:
         counted[partner] = 0
         return packets > before
 
+    def confirm(self, flow_id: int, now_s: float) -> None:
+        """Note that a flow is in use although no entry tells so: no answer is waited for any more."""
+        self._asked_s.pop(flow_id, None)
+        self._confirmed_s[flow_id] = now_s
+
     def forget(self, flow_id: int) -> None:
         """Drop what is remembered of a flow that is gone."""
         self._expected.pop(flow_id, None)

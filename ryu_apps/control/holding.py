@@ -39,6 +39,13 @@ class Holding:
     def __len__(self) -> int:
         return len(self._times)
 
+    def __contains__(self, leg: Held) -> bool:
+        return leg in self._times
+
+    def drop(self, leg: Held) -> bool:
+        """Hold a leg back no more, whose entry is not wanted now; return whether it was."""
+        return self._times.pop(leg, None) is not None
+
     def seen(self, leg: Held, now_s: float) -> bool:
         """Hold a leg back, or note another packet of one that is; return whether it stays so behind this packet."""
         first_s, latest_s = self._times.get(leg, (now_s, now_s))

@@ -63,8 +63,20 @@ class NicCache:
         share = self._shares.get(vport)
         return len(share.entries) if share else 0
 
-    def missed(self, flow_id: int, vport: int, now_s: float) -> Decision:
-        """Return what to do about a packet that the NIC had no entry for; the decision is taken as done."""
+    @property
+    def has_room(self) -> bool:
+        """Whether another entry fits without one going."""
+        return self.capacity is None or len(self._entries) < self.capacity
+
+    def vports(self) -> tuple[int, ...]:
+        """Return the vports that something is known of."""
+        return tuple(self._shares)
+
+    def missed(self, flow_id: int, vport: int, now_s: float, *, demanded: bool = False) -> Decision:
+        """Return what to do about a packet that the NIC had no entry for; the decision is taken as done.
+
+        A flow that is demanded to be in takes the place of its VF's flow of least worth where it gets none otherwise.
+        """
         if self.capacity is None:
             return INSTALL
         entry = self._entries.get(flow_id)
@@ -84,8 +96,8 @@ class NicCache:
         if giver:
             victim = giver.least()
         else:
-            victim = share.least() if recent_pkts > 1 else None
-            if victim is not None and worth(recent_pkts, now_s) > self._entries[victim].worth:
+            victim = share.least() if recent_pkts > 1 or demanded else None
+            if victim is not None and (demanded or worth(recent_pkts, now_s) > self._entries[victim].worth):
                 trial = None
             else:
                 victim = share.least(room=1) if share.entries and kind.allow() else None
