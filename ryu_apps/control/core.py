@@ -8,18 +8,20 @@ from typing import Final, NamedTuple
 from immutables import Map
 
 from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.course import Reason
 from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
 from ryu_apps.control.expiry import Ending, Expiry
-from ryu_apps.control.fast_path import FastPath, Leg
+from ryu_apps.control.fast_path import FastPath
+from ryu_apps.control.fast_path import Leg as FastLeg
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
-from ryu_apps.control.offload import Offload
+from ryu_apps.control.offload import Offload, Whereabouts
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
-from ryu_apps.engine.connection import Plan, looked_at
+from ryu_apps.engine.connection import Leg, Plan, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
@@ -134,11 +136,13 @@ class ControlCore:
             effects += ask(flow, leg, now_s)
             in_nic = self.offload.holds(flow, vport.number, direction)
         if begun:
-            installs = self._install(flow, but=None if alone else leg)
+            # What goes through an entry counts there, as if the NIC had spared the host a packet.
+            through = alone and not (steered and verdict.allow)
+            installs = self._install(flow, but=None if through else leg)
             if not steered:
                 self._learn(event, parsed, flow, installs, alone)
             effects += installs
-            if alone and (in_nic or not verdict.allow):
+            if through:
                 if verdict.allow:
                     effects.append(_emit(event, event.table))
                 return effects
@@ -160,7 +164,7 @@ class ControlCore:
         if relevant is None:
             return
         legs = tuple(
-            Leg(effect.dpid, effect.entry, is_reply(effect.entry.cookie))
+            FastLeg(effect.dpid, effect.entry, is_reply(effect.entry.cookie))
             for effect in installs
             if isinstance(effect, Install)
         )
@@ -170,7 +174,14 @@ class ControlCore:
 
     def release(self, now_s: float) -> list[Effect]:
         """Return the entries that were held back while packets of their flows were under way, and need be no longer."""
-        return [effect for leg in self.holding.due(now_s) for effect in self._install_leg(leg)]
+        effects: list[Effect] = []
+        for leg in self.holding.due(now_s):
+            installs = self._install_leg(leg)
+            flow = None if installs else self.flows.get(leg.flow_id)
+            if flow is not None:
+                self.offload.settle(flow, now_s)
+            effects += installs
+        return effects
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
         """Return what follows when a switch has removed a cached entry."""
@@ -210,6 +221,10 @@ class ControlCore:
     def in_host(self, flow: UnifiedFlow) -> bool:
         """Return whether a flow is known to the host alone, because only fragments of it have come."""
         return flow.id in self._in_host
+
+    def whereabouts(self, flow: UnifiedFlow, leg: Leg) -> Whereabouts:
+        """Return who handles the packets of a flow's leg, and why."""
+        return Whereabouts(False, Reason.FRAGMENTS) if self.in_host(flow) else self.offload.where(flow, leg)
 
     def tick(self, now_s: float) -> list[Effect]:
         """Return what follows from time alone: flows that no switch holds end when they have been idle."""

@@ -224,13 +224,13 @@ class Offload:
             if cookie >> 52 & 0xF in CACHED:
                 cache.counted(cookie & _ID_MASK, packets, now_s)
 
-    def recount(self, dpid: int, present: Iterable[PresentEntry], now_s: float) -> list[CachedEntry | PresentEntry]:
+    def recount(self, dpid: int, present: Iterable[PresentEntry], now_s: float) -> tuple[PresentEntry, ...]:
         """Take in what a switch was found to have; return the entries of known flows that it must not keep.
 
         The busiest come first, so that the idle ones are left out.
         """
         if not self.room(dpid) and not any(course_of(self._policy, (plan,)).kept for plan in self._flows.plans()):
-            return []
+            return ()
         known = [(entry, flow) for entry in present if (flow := self._flow_of(entry)) is not None]
         for entry, flow in sorted(known, key=lambda pair: -pair[0].packets):
             vport, direction = entry.cookie >> 28 & 0xFFF, _DIRECTIONS[entry.table]
@@ -241,14 +241,14 @@ class Offload:
                 continue
             self._count_out(cache.found(entry.cookie & _ID_MASK, vport, 0, now_s))
             cache.counted(entry.cookie & _ID_MASK, entry.packets, now_s)
-        gone: list[CachedEntry | PresentEntry] = []
+        gone: list[PresentEntry] = []
         for entry, flow in known:
             direction = _DIRECTIONS[entry.table]
             self.settle(flow, now_s)
             if not self.holds(flow, entry.cookie >> 28 & 0xFFF, direction):
                 self._leaving[dpid, entry.cookie] = direction, now_s
                 gone.append(entry)
-        return gone
+        return tuple(gone)
 
     # -- time and policy -----------------------------------------------------------------------------------------------
 
@@ -327,6 +327,7 @@ class Offload:
                 continue
             self._stays.seen(flow, now_s)
             if self._holding.drop(Held(flow.id, vport, direction)):
+                self._caches[dpid, direction].counted(entry, 0, now_s)
                 continue
             for made in flow.entries():
                 if (made.vport, made.direction) == (vport, direction):

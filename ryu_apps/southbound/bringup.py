@@ -114,7 +114,9 @@ class BringUp:
         """Compare one datapath with what it must have and change what differs; the caller holds the lock."""
         dpid = link.id
         self._core.connected(dpid, link.known_ports())
-        result = compare(dpid, link.dump_flows(), self.wanted(dpid))
+        present = link.dump_flows()
+        self._core.offload.recount(dpid, present, self._clock())
+        result = compare(dpid, present, self.wanted(dpid))
         for change in result.changes:
             link.commit(change)
         changed = sum(len(change.added) + len(change.removed) for change in result.changes)
@@ -128,7 +130,7 @@ class BringUp:
         """Return every entry that a datapath must have."""
         core = self._core
         flows = (flow for flow in core.flows if not core.in_host(flow))
-        cached = [made for flow in flows for made in flow.entries() if core.dpid_of(made.vport) == dpid]
+        cached = [made for flow in flows for made in core.offload.entries(flow) if core.dpid_of(made.vport) == dpid]
         return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.trace import leg_document
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
@@ -39,6 +40,7 @@ def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agree
             "changed_entries": agreement.changed,
             "foreign_entries": agreement.foreign,
             "ports": dict(core.datapaths.get(dpid, {})),
+            "nic_entries": core.offload.room(dpid),
         })
     for dpid, link in sorted(connected.items()):
         if dpid not in registered:
@@ -87,8 +89,10 @@ def _present(core: ControlCore, links: Links, page: Iterable[UnifiedFlow]) -> _F
 
 
 def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: float) -> dict[str, Any]:
-    legs = []
+    legs: list[dict[str, Any]] = []
+    places: list[Whereabouts] = []
     for (leg, key), made in zip(flow.legs(), flow.entries(), strict=True):
+        places.append(core.whereabouts(flow, leg))
         dpid = core.dpid_of(made.vport)
         present = None if dpid is None else found.get((dpid, NUMBER[made.direction.value], made.cookie))
         legs.append({
@@ -98,6 +102,7 @@ def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: flo
             "packets": present.packets if present else 0,
             "bytes": present.octets if present else 0,
             "idle_timeout_s": made.idle_timeout_s,
+            "offload": _offload_document(places[-1]),
         })
     forward = len(flow.plan.forward)
     return {
@@ -108,9 +113,16 @@ def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: flo
         "renewed_generation": flow.renewed,
         "age_s": round(now_s - flow.created_s, 3),
         "variant_of": flow.parent or None,
+        "offload": _offload_document(next((place for place in places if not place.nic), places[0])),
         "forward": legs[:forward],
         "reply": legs[forward:],
     }
+
+
+def _offload_document(place: Whereabouts) -> dict[str, str]:
+    """Return who handles packets and why; of a whole flow the NIC only when it handles all of them."""
+    said = {"effective": "nic" if place.nic else "host", "reason": place.reason.value}
+    return said if place.lacks is None else {**said, "lacks": place.lacks}
 
 
 def stats_report(core: ControlCore, links: Links) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ryu.lib import hub
 
-from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows
+from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows, settle
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
@@ -27,6 +27,7 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.show import show
+from ryu_apps.southbound import nic_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.link import Link
@@ -60,6 +61,7 @@ class SwitchService:
         self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
         hub.spawn(self._tick)
+        hub.spawn(nic_watch.watch, core, self._links, clock)
 
     # -- handler of the receive loops: nothing here waits ------------------------------------------------------------
 
@@ -199,20 +201,23 @@ class SwitchService:
 
     def _install(self, plan: PolicyChange) -> None:
         """Put a change in force and have the switches confirm it; undo it everywhere when one does not."""
-        core, switches, settle = self._core, list(plan.base), False
+        core, switches, waits = self._core, list(plan.base), False
         core.policy = plan.after
         try:
+            switches += nic_watch.fit(core, self._links, plan, self._clock)
             for piece in plan.pieces():
                 revisions = revise_flows(core, plan, piece)
                 adopt(core, plan, revisions)
                 for change in bundles([*switches, *revisions.switches]):
                     self._commit(change)
+                settle(core, plan, revisions, self._clock())
                 self._forget_vanished(revisions)
-                settle = settle or bool(switches or revisions.switches)
+                waits = waits or bool(switches or revisions.switches)
                 switches = []
                 hub.sleep(0)
             self._greet_new_hosts(plan.after.snapshot)
-            if settle:
+            core.offload.tidy()
+            if waits:
                 hub.sleep(SETTLE_S)
         except VfswitchError as error:
             LOG.warning("change refused and undone: %s", error.message)
@@ -236,8 +241,11 @@ class SwitchService:
         back = self.snapshot().changed(inverse)
         undoing = plan_change(self._core, back, inverse)
         self._core.policy = undoing.after
+        self._core.offload.shrink(self._clock())
         for piece in undoing.pieces():
-            adopt(self._core, undoing, revise_flows(self._core, undoing, piece))
+            revisions = revise_flows(self._core, undoing, piece)
+            adopt(self._core, undoing, revisions)
+            settle(self._core, undoing, revisions, self._clock())
             hub.sleep(0)
         for link in self._links.all():
             if link.id not in self._core.datapaths:

@@ -1,0 +1,66 @@
+"""NICs whose tables have limits: what they count is read once a second, and a new limit is kept at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ryu.lib import hub
+
+from ryu_apps.control.change import PolicyChange
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import CountCache, SwitchChange
+from ryu_apps.control.events import CacheCounted
+from ryu_apps.model.errors import VfswitchError
+from ryu_apps.pipeline.cookie import MARK, MARK_MASK
+from ryu_apps.southbound.links import Links
+
+LOG = logging.getLogger("vfswitch")
+
+POLL_S = 1.0
+# Between two slices of one table, so that misses are answered in between.
+_PAUSE_S = 0.01
+
+
+def watch(core: ControlCore, links: Links, clock: Callable[[], float]) -> None:
+    """Tell the core for ever what the entries of limited caches have counted; one that has no limit is not asked."""
+    while True:
+        hub.sleep(POLL_S)
+        try:
+            for question in core.offload.questions():
+                _ask(core, links, question, clock)
+                hub.sleep(_PAUSE_S)
+        except Exception:
+            links.fault("counting the entries of a NIC")
+
+
+def _ask(core: ControlCore, links: Links, question: CountCache, clock: Callable[[], float]) -> None:
+    dpid, table, cookie, cookie_mask = question
+    link = links.get(dpid)
+    if link is None:
+        return
+    try:
+        present = link.dump_flows(table=table, cookie=cookie, cookie_mask=cookie_mask)
+    except VfswitchError as error:
+        LOG.warning("datapath %016x: %s", dpid, error.message)
+        return
+    counts = tuple((entry.cookie, entry.packets) for entry in present)
+    core.offload.counted(CacheCounted(dpid, table, counts), clock())
+
+
+def fit(core: ControlCore, links: Links, plan: PolicyChange, clock: Callable[[], float]) -> list[SwitchChange]:
+    """Return what the switches must lose under the limits of a policy that was just put in force.
+
+    A cache that had no limit was not counted: its switch is asked what it has.
+    """
+    switches = [SwitchChange(dpid=dpid, removed=(made,)) for dpid, made in core.offload.shrink(clock())]
+    before = {host.dpid: host.limits for host in plan.before.snapshot.hosts.values()}
+    for host in plan.after.snapshot.hosts.values():
+        old, new, link = before.get(host.dpid), host.limits, links.get(host.dpid)
+        if old is None or link is None or host.dpid not in core.datapaths:
+            continue
+        rooms = (old.outbound_entries, new.outbound_entries), (old.inbound_entries, new.inbound_entries)
+        if any(was is None and now is not None for was, now in rooms):
+            present = link.dump_flows(cookie=MARK << 56, cookie_mask=MARK_MASK)
+            switches.append(SwitchChange(dpid=host.dpid, removed=core.offload.recount(host.dpid, present, clock())))
+    return switches
