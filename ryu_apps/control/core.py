@@ -148,9 +148,9 @@ class ControlCore:
                 return effects
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
         effects += self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
-        if not in_nic:
+        if steered and verdict.allow:
             self.tally.count("host-forwarded", vport.number)
-        elif alone or not self.holding.seen(leg, now_s):
+        if in_nic and (alone or not self.holding.seen(leg, now_s)):
             effects += self._install_leg(leg)
         return effects
 
