@@ -159,8 +159,8 @@ class SwitchService:
             before = self.snapshot()
             check_rights(rights, before, changes)
             self._keep_owed()
-            if not dry_run and all(before.get(change.kind, change.key) == change.value for change in changes):
-                away = self._waited_for(needed_hosts(before, before, changes), wait)
+            if all(before.get(change.kind, change.key) == change.value for change in changes):
+                away = () if dry_run else self._waited_for(needed_hosts(before, before, changes), wait)
                 return Outcome(state="stored" if away else "unchanged", generation=before.generation, waiting_for=away)
             after = check(before, changes)
             faults = missing_ports(after, changes, self._core.datapaths)
