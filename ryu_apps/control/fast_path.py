@@ -196,7 +196,11 @@ class FastPath:
         courses = place.courses.setdefault(proto, {})
         mask, answers = courses.setdefault(frame[:6], (header_mask(proto, relevant), {}))
         denied = None if flow.plan.allow else self._tally.cell("denied", vport)
-        answers[_from_bytes(frame[:HEADER_BYTES], "big") & mask] = Answer(
+        masked = _from_bytes(frame[:HEADER_BYTES], "big") & mask
+        before = answers.get(masked)
+        if before is not None:
+            self._flows.retire_kind(before.kind)
+        answers[masked] = Answer(
             kind=self._flows.kind(flow),
             legs=legs,
             table=table,
