@@ -52,7 +52,10 @@ def exposition(told: Statistics, accept: str, pause: Callable[[], None]) -> tupl
 
     pause is called in between.
     """
-    encode, media = choose_encoder(accept)
+    try:
+        encode, media = choose_encoder(accept)
+    except (TypeError, ValueError):  # The library cannot compare a version that is none.
+        encode, media = choose_encoder("")
     return encode(_Reading(told, pause)), media
 
 
