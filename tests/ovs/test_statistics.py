@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -13,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
+from tests.ovs.harness import snoop
 from tests.ovs.scenario import Lab
 from tests.ovs.stations import EXT, VM1, VM2, moved, rule, tcp, udp
 
@@ -243,6 +246,20 @@ def test_a_switch_that_is_slow_or_away_is_told(own_site: Any) -> None:
     away = wait_until(lambda: scrape(lab), 10, "the host to be away", until=_away)
     assert value(away, "host_answered", host="h1") == 0 and fallen(slow, away) == {}
     assert value(away, "host_answered", host="h2") == 1
+
+
+def test_many_readers_ask_the_switch_no_more_than_one(lab: Lab) -> None:
+    """M28: scrapes at the same time share one round of asking, and what it brought serves for a second."""
+    lab.tenant(VM1)
+    asked = lab.site.snoops["h1"]
+    for scrapes, most in ((1, 1), (24, 3)):
+        lab.get("stats")
+        before, begun_s = asked.count(snoop.MULTIPART_REQUEST), time.monotonic()
+        with ThreadPoolExecutor(8) as readers:
+            told = list(readers.map(lambda _: scrape(lab), range(scrapes)))
+        seconds = int(time.monotonic() - begun_s)
+        assert all(value(series, "host_answered", host="h1") for series in told)
+        assert asked.count(snoop.MULTIPART_REQUEST) - before <= most + seconds
 
 
 def _silent(told: Series) -> bool:

@@ -21,8 +21,8 @@ class MemoryService:
         self.away: tuple[str, ...] = ()
         self.flow_count = 0
         self.counted = Statistics(
-            flows=0, held_back=0, generation=0, begun_per_s=None, hosts=(), named=frozenset(), general=Figures(), faults={},
-            unanswered=(),
+            flows=0, held_back=0, generation=0, begun_per_s=None, hosts=(), named=frozenset(), general=Figures(),
+            faults={}, unanswered=(),
         )  # fmt: skip
         self.before_change: Callable[[], None] = lambda: None
 
