@@ -97,8 +97,8 @@ def test_a_vport_that_goes_leaves_its_counts_and_its_number_starts_again() -> No
     ledger = Ledger(tally)
     ledger.settle(OWNERS)
     ledger.take(DPID, [counting(Counted.OUTBOUND_LOOKUP, 100), refusing(Refusal.MAC, 3)])
-    tally.misses[VM1] += 2
-    tally.count("denied", VM1)
+    for name in ("misses", "misses", "denied"):
+        tally.count(name, VM1)
 
     ledger.settle({VM1: ("heir", DPID), VM2: ("vm2", DPID)})
 
@@ -145,7 +145,7 @@ def test_the_figures_of_a_host_never_fall(history: list[tuple[dict[tuple[Counted
     for report, owned in history:
         ledger.settle(owned)  # type: ignore[arg-type]
         ledger.take(DPID, [counting(kind, packets, vport, name) for (kind, vport, name), packets in report.items()])
-        tally.begun[VM1] += 1
+        tally.count("begun", VM1)
         found: Counter[str] = Counter(begun=tally.total["begun"])
         for told in (ledger.of_gone(DPID), ledger.of_vport(DPID, VM1), ledger.of_vport(DPID, VM2)):
             found.update(told.caches[Direction.OUTBOUND]._asdict())
