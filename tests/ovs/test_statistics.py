@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
 from tests.ovs.scenario import Lab
@@ -211,7 +212,7 @@ def test_evictions_are_counted(lab: Lab) -> None:
     lab.tenant(VM1, VM2)
     # Four entries to a connection, two of them at each table.
     lab.ovs.vsctl("--", "--id=@t", "create", "Flow_Table", "flow_limit=34", "overflow_policy=evict", "groups=\"\"",
-                  "--", "set", "bridge", "h1", "flow_tables:2=@t")  # fmt: skip
+                  "--", "set", "bridge", "h1", f"flow_tables:{NUMBER['outbound']}=@t")  # fmt: skip
     try:
         for port in range(30):
             lab.send(VM1, udp(VM1, VM2, dport=port + 1))
