@@ -16,7 +16,7 @@ from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
-from ryu_apps.control.tally import Tally
+from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Plan, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
@@ -164,6 +164,8 @@ class ControlCore:
     def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
         """Return what follows when a switch has removed a cached entry."""
         cookie = unpack(event.cookie)
+        if cookie is not None:
+            self.tally.count(REMOVED.get(event.reason, REMOVED_OTHERWISE), cookie.vport)
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
             return []
@@ -238,6 +240,8 @@ class ControlCore:
         generation = self.policy.snapshot.generation
         flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)
         self.flows.add(flow, connection)
+        if not parent:
+            self.tally.count("begun", vport.number)
         return _Met(flow, True, effects)
 
     def _install(self, flow: UnifiedFlow, *, but: Held | None = None) -> list[Effect]:
@@ -247,12 +251,14 @@ class ControlCore:
             dpid = self.dpid_of(made.vport)
             if dpid is not None and (but is None or but != (flow.id, made.vport, made.direction)):
                 effects.append(Install(dpid, made))
+                self.tally.count("offloads", made.vport)
         return effects
 
     def _install_leg(self, leg: Held) -> list[Effect]:
         flow, dpid = self.flows.get(leg.flow_id), self.dpid_of(leg.vport)
         if flow is None or dpid is None:
             return []
+        self.tally.count("offloads", leg.vport)
         return [Install(dpid, made) for made in flow.entries() if leg == (flow.id, made.vport, made.direction)]
 
     def _entry_of_class(self, flow: UnifiedFlow, wanted: EntryClass | None) -> CountEntry | None:

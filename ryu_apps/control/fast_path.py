@@ -61,7 +61,8 @@ class Answer:
     """What becomes of all first packets of one kind.
 
     legs are the entries to install at once; table is where the packet goes on from, None when it is dropped.
-    held is the leg whose entry is held back. encoded is what the shell that writes the answers keeps with it.
+    held is the leg whose entry is held back. counts stands for all that one such packet counts.
+    encoded is what the shell that writes the answers keeps with it.
     """
 
     kind: Kind
@@ -70,7 +71,7 @@ class Answer:
     held: Direction | None
     least_bytes: int
     connection_head: int
-    denied: Cell | None
+    counts: Cell
     encoded: Any = None
 
 
@@ -99,7 +100,6 @@ class Place:
     sender: int
     receiver: int
     vport: int
-    misses: Cell
     courses: dict[int, dict[bytes, tuple[int, dict[int, Answer]]]] = field(default_factory=dict)
     kinds: int = 0
 
@@ -161,9 +161,7 @@ class FastPath:
         flow_id = flows.begin(kind, header, answer.connection_head | ends, now_s)
         if not flow_id:
             return None
-        place.misses[0] += 1
-        if answer.denied is not None:
-            answer.denied[0] += 1
+        answer.counts[0] += 1
         if answer.held is not None:
             self._holding.seen(Held(flow_id, place.vport, answer.held), now_s)
         return _new_met(Met, (answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
@@ -188,14 +186,16 @@ class FastPath:
         vport = flow.plan.forward[0].vport
         place = self._places.get(_where(event))
         if place is None:
-            place = Place(*_where(event), vport, self._tally.cell("misses", vport))
+            place = Place(*_where(event), vport)
             self._places[_where(event)] = place
         if place.kinds >= MOST_KINDS:
             self._clear(place)
         place.kinds += 1
         courses = place.courses.setdefault(proto, {})
         mask, answers = courses.setdefault(frame[:6], (header_mask(proto, relevant), {}))
-        denied = None if flow.plan.allow else self._tally.cell("denied", vport)
+        counts = [("misses", vport), ("begun", vport), *(("offloads", leg.entry.vport) for leg in legs)]
+        if not flow.plan.allow:
+            counts.append(("denied", vport))
         masked = _from_bytes(frame[:HEADER_BYTES], "big") & mask
         before = answers.get(masked)
         if before is not None:
@@ -207,7 +207,7 @@ class FastPath:
             held=held,
             least_bytes=_LEAST_BYTES.get(proto) or 20 + (frame[46] >> 4) * 4,
             connection_head=head_of(flow.segment, proto),
-            denied=denied,
+            counts=self._tally.joint(*counts),
         )
 
 

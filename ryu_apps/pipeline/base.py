@@ -14,7 +14,7 @@ from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import ND_TYPES
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
+from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import (
     MISS_PRIORITY,
     MOST_PORT_NO,
@@ -37,6 +37,8 @@ from ryu_apps.pipeline.tables import TABLES, Miss
 _PRESENT: Final = 0x1000
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
+# What asks the controller is counted on the way: the entries that ask are common to all vports.
+_ASK: Final[tuple[EntryAction, ...]] = (ToController(), Resubmit("missed"))
 
 
 class Place(Enum):
@@ -116,6 +118,7 @@ def _local_vport(
     yield from _classify_vport(vport, port_no, segments)
     yield from guard(vport)
     yield from _neighbours(vport, asks)
+    yield from _counters(vport)
     yield from _egress_vport(vport, port_no, uplink, segments)
     if uplink is not None:
         yield from _reflected(vport, segments)
@@ -124,7 +127,7 @@ def _local_vport(
 def _misses() -> Iterator[FlowEntry]:
     for table in TABLES:
         if table.miss is Miss.CONTROLLER:
-            yield entry(table.name, MISS_PRIORITY, {}, ToController(), cookie=_punt(Punt.MISS))
+            yield entry(table.name, MISS_PRIORITY, {}, *_ASK, cookie=_punt(Punt.MISS))
         else:
             yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
 
@@ -138,12 +141,12 @@ def _punts() -> Iterator[FlowEntry]:
     for table in ("outbound", "inbound"):
         for eth_type in (0x0800, 0x86DD):
             match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_frag": (1, 1)}
-            yield entry(table, 300, match, ToController(), cookie=_punt(Punt.FRAGMENT))
-        yield entry(table, 200, {"eth_dst": _MULTICAST}, ToController(), cookie=_punt(Punt.SINGLE))
+            yield entry(table, 300, match, *_ASK, cookie=_punt(Punt.FRAGMENT))
+        yield entry(table, 200, {"eth_dst": _MULTICAST}, *_ASK, cookie=_punt(Punt.SINGLE))
         for eth_type, ports in ((0x0800, (67, 68)), (0x86DD, (546, 547))):
             for port in ports:
                 dhcp: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 17, "udp_dst": port}
-                yield entry(table, 200, dhcp, ToController(), cookie=_punt(Punt.SINGLE))
+                yield entry(table, 200, dhcp, *_ASK, cookie=_punt(Punt.SINGLE))
 
 
 def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:
@@ -153,15 +156,28 @@ def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[F
         {"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": kind} for kind in sorted(ND_TYPES)
     ]
     out_arp, out_nd, in_arp, in_nd = asks
-    for direction, register, goto, kinds in (
-        (Direction.OUTBOUND, SENDER, "deliver", ((arp, out_arp), (nd, out_nd))),
-        (Direction.INBOUND, RECEIVER, "egress", ((arp, in_arp), (nd, in_nd))),
+    for direction, register, goto, passed, kinds in (
+        (Direction.OUTBOUND, SENDER, "deliver", Counted.OUTBOUND_PASS, ((arp, out_arp), (nd, out_nd))),
+        (Direction.INBOUND, RECEIVER, "egress", Counted.INBOUND_PASS, ((arp, in_arp), (nd, in_nd))),
     ):
         for match, asked in ((match, asked) for matches, asked in kinds for match in matches):
-            actions = (ToController(),) if asked else ()
-            cookie = _punt(Punt.NEIGHBOUR) if asked else Cookie(EntryClass.BASE, vport=vport.number).pack()
+            actions = _ASK if asked else ()
+            cookie = _punt(Punt.NEIGHBOUR) if asked else _counting(vport, passed)
             match = {register: vport.number, **match}
             yield entry(direction.value, 250, match, *actions, goto=None if asked else goto, cookie=cookie)
+
+
+def _counting(vport: Vport, counted: Counted) -> int:
+    return Cookie(EntryClass.BASE, vport=vport.number, detail=counted).pack()
+
+
+def _counters(vport: Vport) -> Iterator[FlowEntry]:
+    """Yield what counts for a vport: packets that ask the controller, and those brought to its inbound cache."""
+    yield entry("missed", 100, {RECEIVER: vport.number}, cookie=_counting(vport, Counted.INBOUND_MISS))
+    sent: dict[str, MatchValue] = {RECEIVER: 0, SENDER: vport.number}
+    yield entry("missed", 100, sent, cookie=_counting(vport, Counted.OUTBOUND_MISS))
+    arrives = _counting(vport, Counted.INBOUND_LOOKUP)
+    yield entry("arrival", 100, {RECEIVER: vport.number}, goto="inbound", cookie=arrives)
 
 
 def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
@@ -205,7 +221,7 @@ def _owner(segment: int, mac: int, owner: int, place: Place) -> Iterator[FlowEnt
     match: dict[str, MatchValue] = {SEGMENT: segment, "eth_dst": mac}
     match place:
         case Place.HERE:
-            yield entry("deliver", 100, match, SetField(RECEIVER, owner), goto="inbound", cookie=_BASE)
+            yield entry("deliver", 100, match, SetField(RECEIVER, owner), goto="arrival", cookie=_BASE)
             # What a VM sends to itself is not asked about at its inbound cache: no port sends back what it received.
             yield entry("deliver", 110, {**match, SENDER: owner}, cookie=_BASE)
         case Place.ABSENT:
@@ -234,7 +250,7 @@ def _flood(segment: Segment, members: tuple[int, ...], uplink: int | None) -> It
     """Yield delivery to all members of a segment; what came by the uplink does not go back there."""
     actions: list[EntryAction] = []
     for number in members:
-        actions += [SetField(RECEIVER, number), Resubmit("inbound")]
+        actions += [SetField(RECEIVER, number), Resubmit("arrival")]
     match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": _MULTICAST}
     yield entry("deliver", 96, {**match, SENDER: 0}, *actions, cookie=_BASE)
     if uplink is not None:

@@ -117,6 +117,7 @@ class BringUp:
         result = compare(dpid, link.dump_flows(), self.wanted(dpid))
         for change in result.changes:
             link.commit(change)
+            self._core.tally.installed(change.added)
         changed = sum(len(change.added) + len(change.removed) for change in result.changes)
         adopted = self.agreements.get(dpid, Agreement("")).adopted
         self.agreements[dpid] = Agreement("ready", result.kept, changed, adopted, len(result.foreign))

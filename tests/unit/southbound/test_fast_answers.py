@@ -70,7 +70,7 @@ class Side:
             len(self.core.holding),
             rows,
             begun,
-            {name: count for name, count in self.core.tally.total.items() if count},
+            self.core.tally.by_vport(),
         )
 
 
