@@ -9,6 +9,7 @@ from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import ND_TYPES
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.beside import meter_entries, mirror_entries
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import (
     MISS_PRIORITY,
@@ -24,8 +25,10 @@ from ryu_apps.pipeline.entry import (
     entry,
 )
 from ryu_apps.pipeline.guard import guard
-from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER
+from ryu_apps.pipeline.meters import bandwidth_meter, shut
+from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.tables import TABLES, Miss
+from ryu_apps.pipeline.tunnel import tunnel_entries
 
 _PRESENT: Final = 0x1000
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
@@ -45,13 +48,19 @@ def base_entries(policy: Policy, host: Host, ports: Mapping[str, int]) -> tuple[
         made += _classify_vport(policy, vport, ports[vport.port])
         made += guard(vport)
         made += _neighbours(policy, vport)
+        made += _deliver_via(policy, vport)
         made += _egress_vport(policy, vport, ports[vport.port], uplink)
     for segment in snapshot.segments.values():
         made += _deliver_segment(policy, host, segment, local, uplink)
+    tunnel = ports.get(host.tunnel) if host.tunnel else None
+    if uplink is not None or tunnel is not None:
+        made += _guard_outside(policy, local)
     if uplink is not None:
         made += _classify_uplink(policy, uplink)
-        made += _guard_uplink(policy, local)
         made += [_egress_segment(segment, uplink) for segment in snapshot.segments.values() if segment.vlan is not None]
+    made += tunnel_entries(policy, host, tunnel)
+    made += meter_entries(policy, host)
+    made += mirror_entries(local, ports)
     return tuple(made)
 
 
@@ -111,9 +120,24 @@ def _classify_vport(policy: Policy, vport: Vport, port_no: int) -> Iterator[Flow
             "vlan_vid": _PRESENT | segment.vlan if tagged and segment.vlan else 0,
         }
         actions: tuple[EntryAction, ...] = (SetField(SEGMENT, segment.number), SetField(SENDER, vport.number))
-        yield entry("classify", 100, match, *((PopVlan(),) if tagged else ()), *actions, goto="guard", cookie=cookie)
+        if shut(vport, Direction.OUTBOUND):
+            yield _shut_off(vport, "classify", 100, match)
+            continue
+        if tagged:
+            actions = (PopVlan(), *actions)
+        meter = bandwidth_meter(vport, Direction.OUTBOUND)
+        yield entry("classify", 100, match, *actions, goto="guard", cookie=cookie, meter=meter)
     refused = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.VLAN).pack()
     yield entry("classify", 90, {"in_port": port_no}, cookie=refused)
+
+
+def _shut_off(vport: Vport, table: str, priority: int, match: dict[str, MatchValue]) -> FlowEntry:
+    """Return what stands for an entry of a vport that has no bandwidth.
+
+    Its priority is its own, because an entry that replaces another takes over what that has counted.
+    """
+    cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.BANDWIDTH).pack()
+    return entry(table, priority - 1, match, cookie=cookie)
 
 
 def _classify_uplink(policy: Policy, uplink: int) -> Iterator[FlowEntry]:
@@ -131,7 +155,7 @@ def _classify_uplink(policy: Policy, uplink: int) -> Iterator[FlowEntry]:
     yield entry("classify", 90, {"in_port": uplink}, cookie=unknown)
 
 
-def _guard_uplink(policy: Policy, local: list[Vport]) -> Iterator[FlowEntry]:
+def _guard_outside(policy: Policy, local: list[Vport]) -> Iterator[FlowEntry]:
     """Yield the check that the network does not bring our own frames back, and let all others pass."""
     for vport in local:
         cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.REFLECTED).pack()
@@ -152,8 +176,7 @@ def _deliver_segment(
     for mac, owner in policy.directory.of_segment(segment.id):
         match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": mac}
         if owner is not None and owner.id in here:
-            to = SetField(RECEIVER, owner.number)
-            yield entry("deliver", 100, match, to, goto="inbound", cookie=_BASE)
+            yield _deliver_to(owner, 100, match, _BASE)
             # What a VM sends to itself is not asked about at its inbound cache: no port sends back what it received.
             yield entry("deliver", 110, {**match, SENDER: owner.number}, cookie=_BASE)
         elif owner is not None and owner.host == host.id:
@@ -166,6 +189,23 @@ def _deliver_segment(
     outside = SetField(EXIT, _exit_outside(segment))
     yield entry("deliver", 10, {SEGMENT: segment.number}, outside, goto="egress", cookie=_BASE)
     yield from _flood(segment, policy.directory.residents(segment.id, host.id), here, uplink)
+
+
+def _deliver_to(vport: Vport, priority: int, match: dict[str, MatchValue], cookie: int) -> FlowEntry:
+    """Return the entry that gives packets to a vport on this host, within its bandwidth."""
+    if shut(vport, Direction.INBOUND):
+        return _shut_off(vport, "deliver", priority, match)
+    to, meter = SetField(RECEIVER, vport.number), bandwidth_meter(vport, Direction.INBOUND)
+    return entry("deliver", priority, match, to, goto="inbound", cookie=cookie, meter=meter)
+
+
+def _deliver_via(policy: Policy, vport: Vport) -> Iterator[FlowEntry]:
+    """Yield delivery of what a rule sends to a vport, in the segments that it is a member of; others are dropped."""
+    cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
+    for name in vport.segments:
+        match: dict[str, MatchValue] = {VIA: vport.number, SEGMENT: policy.snapshot.segments[name].number}
+        yield _deliver_to(vport, 130, match, cookie)
+    yield entry("deliver", 120, {VIA: vport.number}, cookie=cookie)
 
 
 def _exit_outside(segment: Segment) -> int:
