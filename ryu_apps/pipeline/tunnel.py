@@ -23,7 +23,8 @@ def tunnel_entries(policy: Policy, host: Host, port_no: int | None) -> Iterator[
     if port_no is None:
         gone = Cookie(EntryClass.GUARD, detail=Refusal.NO_TUNNEL).pack()
         if host.tunnel is not None:
-            yield entry("egress", 95, leave, cookie=gone)
+            # Not the other's priority: an entry that replaces another takes over what that has counted.
+            yield entry("egress", 94, leave, cookie=gone)
         return
     yield entry("egress", 95, leave, Output(port_no), cookie=_BASE)
     for segment in policy.snapshot.segments.values():
