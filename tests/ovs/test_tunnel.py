@@ -113,8 +113,12 @@ def test_a_tunnel_port_that_vanishes_is_told_and_may_come_back(lab: Lab, tunnell
     wait_until(lambda: "h1-vx0" not in lab.get("hosts/h1")["live"]["ports"], 5, "the port to be gone")
     lab.site.wait_ready()
     lab.send(VM1, udp(VM1, EXT), udp(VM1, EXT))
-    wait_until(lambda: (lab.refresh(), lab.get("stats")["refused"].get("no-tunnel", 0))[1], 5, "two counted",
-               until=lambda count: count == 2)  # fmt: skip
+
+    def refused() -> int:
+        lab.refresh()
+        return int(lab.get("stats")["refused"].get("no-tunnel", 0))
+
+    wait_until(refused, 5, "two to be counted", until=lambda count: count == 2)
     lab.ovs.add_tunnel("h1", "h1-vx0", 20)
     wait_until(lambda: "h1-vx0" in lab.get("hosts/h1")["live"]["ports"], 5, "the port to be back")
     lab.site.wait_ready()
@@ -131,6 +135,6 @@ def test_both_ends_of_a_tunnelled_connection_are_asked_at_once(lab: Lab) -> None
     lab.send(VM1, udp(VM1, VM3))
     (entry,) = lab.wait_cached(1, "h2", "inbound")
     assert "goto_table" in entry.actions
-    assert lab.trace(VM1, {"ip_proto": "udp", "eth_dst": VM3.mac, "ipv4_src": VM1.ip, "l4_dst": 7})["delivery"] == {
+    assert lab.trace(VM1, {"ip_proto": "udp", "eth_dst": VM3.mac, "ipv4_src": VM1.ip, "l4_dst": "7"})["delivery"] == {
         "to": "tunnel", "remote_ip": THERE, "vni": VNI,
     }  # fmt: skip
