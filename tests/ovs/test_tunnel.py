@@ -66,7 +66,7 @@ def test_a_rule_encapsulates(lab: Lab, tunnelled: str) -> None:
     before = len(lab.ovs.sent(tunnelled))
     for count in (1, 2):
         lab.send(VM1, udp(VM1, EXT, data=b"over"))
-        wait_until(lambda: len(carried(lab.ovs.sent(tunnelled)[before:])), 5, "VXLAN", until=lambda n, c=count: n >= c)
+        lab.ovs.wait_sent(tunnelled, before + count)
     assert carried(lab.ovs.sent(tunnelled)[before:]) == [(THERE, VNI, udp(VM1, EXT, data=b"over"))] * 2
     lab.send(VM1, tcp(VM1, EXT))
     assert lab.wait_sent("h1-uplink") == [packets.tagged(tcp(VM1, EXT), RED_VLAN)]

@@ -115,7 +115,7 @@ def test_every_kind_of_entry_has_the_bytes_of_ryu(entry: FlowEntry, command: int
 )
 def test_a_packet_out_has_the_bytes_of_ryu(edits: tuple[SetField, ...]) -> None:
     """A packet-out sets the registers, makes the edits, looks the frame up in the table, and has Ryu's bytes."""
-    emit = Emit(1, "inbound", in_port=9, segment=70000, sender=4, receiver=5, frame=b"\2" * 61, edits=edits)
+    emit = Emit(1, "inbound", in_port=9, segment=70000, sender=4, receiver=5, frame=b"\2" * 61, actions=edits)
     registers = {"reg0": emit.segment, "reg1": emit.sender, "reg2": emit.receiver}
     values = [*registers.items(), *((edit.field, edit.value) for edit in edits)]
     actions = [parser.OFPActionSetField(**{name: value}) for name, value in values]
