@@ -62,4 +62,3 @@ def test_a_vm_talks_through_the_tunnel(lab: Lab) -> None:
         (got,) = [frame for frame in vm1.frames() if frame.udp_to(6000)]
         assert (got.src, got.vlan, got.l4[8:12]) == (FAR_MAC, None, b"back")
         assert not [frame for frame in vm2.frames() if frame.udp_to(6000)]
-    lab.client.put("/v1/hosts/h1", {"dpid": "1", "uplink": "h1-uplink"})
