@@ -191,3 +191,14 @@ def test_a_copy_stands_between_the_edits_around_it(first: dict[str, int], second
     policy = compile_policy(snapshot(*changes))
     verdict = walk(policy.view(policy.snapshot.vports["vm1"], OUT), tcp())
     assert by_entry(policy, verdict, tcp(), "vm1", OUT).befell == [("copy", 102, transposition(first).apply(tcp()))]
+
+
+def test_the_last_exit_holds() -> None:
+    """M07: of two layers that send packets elsewhere the later one decides, whatever they ask for."""
+    tunnel, route = Encapsulate(remote=(4, 0xAC100002), vni=7), Reroute("vm2")
+    for actions, found in (((tunnel, route), ("vport", 102)), ((route, tunnel), ("tunnel", 4, 0xAC100002, 7))):
+        changes = [layer("a", 1), layer("b", 2)]
+        changes += [group(name, "g", OUT, rule("r", action)) for name, action in zip("ab", actions, strict=True)]
+        policy = compile_policy(snapshot(*changes))
+        verdict = walk(policy.view(policy.snapshot.vports["vm1"], OUT), tcp())
+        assert by_entry(policy, verdict, tcp(), "vm1", OUT).exit == found
