@@ -20,11 +20,16 @@ from benchmarks.measurement import print_table
 from benchmarks.openflow import OF_14
 from ryu_apps.control.effects import Effect, Emit, Install
 from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry
+from ryu_apps.control.fast_path import FastPath
+from ryu_apps.control.flow_table import FlowTable
+from ryu_apps.control.holding import Holding
+from ryu_apps.control.tally import Tally
 from ryu_apps.model.flow_key import Family, FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import IDENTITY, Transposition, transposition
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import codec, flow_dump, packet_in, templates
 from ryu_apps.southbound.cached_match import key_of_match
 from ryu_apps.southbound.handler import Refusal
@@ -43,7 +48,11 @@ BARS: Final = {"add, IPv4": 2.0, "packet-out": 1.5, "dump, per entry": 5.0}
 
 _FRAME: Final = tcp_syn(mac("02:00:00:00:00:01"), mac("02:00:00:00:00:02"), ipv4("10.0.0.1"), ipv4("10.0.0.2"), 80)
 _MISS: Final = PacketInTemplate(
-    frame=_FRAME, in_port=1, table_id=2, cookie=Cookie(EntryClass.PUNT).pack(), registers={0: 1, 1: 101}
+    frame=_FRAME,
+    in_port=1,
+    table_id=NUMBER["outbound"],
+    cookie=Cookie(EntryClass.PUNT).pack(),
+    registers={0: 1, 1: 101},
 )
 
 
@@ -96,7 +105,9 @@ def _dump(made: Sequence[CachedEntry]) -> bytes:
 
 
 class _Core:
-    """Answers each miss with two entries and the packet, all made beforehand."""
+    """Answers each miss with two entries and the packet, all made beforehand; knows no kinds."""
+
+    fast_path = FastPath(FlowTable(), Holding(), Tally(), 0)
 
     def __init__(self, made: CachedEntry) -> None:
         self._install = Install(1, made)
@@ -107,6 +118,8 @@ class _Core:
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         return ()
+
+    def answered(self) -> None: ...
 
     def link_up(self, link: Link) -> None: ...
 

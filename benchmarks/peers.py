@@ -10,9 +10,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks import learning, vfswitch_load
 from benchmarks.fake_switch import FakeSwitch
@@ -75,10 +75,14 @@ def _learning(switch: FakeSwitch, _: Place) -> list[PacketInTemplate]:
     return learning.templates()
 
 
-def _configured(switch: FakeSwitch, place: Place) -> list[PacketInTemplate]:
-    switch.serve_while(lambda: vfswitch_load.configure(f"http://127.0.0.1:{place.rest_port}"))
+def _configured(switch: FakeSwitch, place: Place, *more: dict[str, Any]) -> list[PacketInTemplate]:
+    switch.serve_while(lambda: vfswitch_load.configure(f"http://127.0.0.1:{place.rest_port}", *more))
     switch.settle()
     return vfswitch_load.templates(switch.entries())
+
+
+def _unlike(switch: FakeSwitch, place: Place) -> list[PacketInTemplate]:
+    return _configured(switch, place, vfswitch_load.UNLIKE)
 
 
 SIMPLE_SWITCH: Final = Peer(
@@ -105,7 +109,9 @@ VFSWITCH: Final = Peer(
     environment=lambda place: {"VFSWITCH_STATE": str(place.folder / "state.sqlite")},
     prepare=_configured,
 )
-PEERS: Final = {peer.name: peer for peer in (VFSWITCH, SIMPLE_SWITCH, TESTCONTROLLER)}
+# The same where no two misses are of one kind, so that each walks the layers.
+NO_TWO_ALIKE: Final = replace(VFSWITCH, name="vfswitch, none alike", prepare=_unlike)
+PEERS: Final = {peer.name: peer for peer in (VFSWITCH, NO_TWO_ALIKE, SIMPLE_SWITCH, TESTCONTROLLER)}
 
 
 class PeerFailed(Exception):

@@ -52,8 +52,17 @@ def _l4_dst(n: int) -> int:
     return 10007 + 100 * n
 
 
-def configure(url: str) -> None:
-    """Set hosts, vports and policy; every answer is waited for, and one that is no success is an error."""
+# A rule that looks at source ports, so that policy may say something else of every connection.
+UNLIKE: Final[dict[str, Any]] = {
+    "id": "source", "priority": 2000, "match": {"ip_proto": "tcp", "l4_src": "7"}, "action": {"type": "deny"},
+}  # fmt: skip
+
+
+def configure(url: str, *more: dict[str, Any]) -> None:
+    """Set hosts, vports and policy, with more rules in each layer if there are any.
+
+    Every answer is waited for, and one that is no success is an error.
+    """
     rest = _Rest(url)
     rest.wait_until_up()
     rest.put("/v1/hosts/h1", {"dpid": f"{DPID:016x}", "uplink": "h1-uplink"})
@@ -65,7 +74,8 @@ def configure(url: str) -> None:
         default = {"outbound": "deny", "inbound": "deny"}
         layer = {"position": 10 * (number + 1), "stateful": True, "owner": "bench", "default": default}
         rest.put(f"/v1/layers/{name}", layer)
-        group = {"applies_to": {"tenant": "red"}, "direction": "outbound", "priority": 100, "rules": rules(number)}
+        put = [*rules(number), *more]
+        group = {"applies_to": {"tenant": "red"}, "direction": "outbound", "priority": 100, "rules": put}
         rest.put(f"/v1/layers/{name}/groups/all", group)
 
 

@@ -54,9 +54,9 @@ PUNTS: Final = {
 REFUSALS: Final = {
     Refusal.VLAN: "the VM sent a VLAN tag that is not its own to use",
     Refusal.MAC: "the source MAC is not the vport's",
-    Refusal.IP: "the source address is not one of the vport's",
+    Refusal.IP: "the source address is not one of the vport's, or not link-local in a multicast listener message",
     Refusal.ARP: "the ARP message names another MAC or address as its sender",
-    Refusal.ND: "the neighbour message names another MAC or address as its own",
+    Refusal.ND: "the neighbour message names another MAC or address as its own, or comes from another",
     Refusal.ROUTER: "a router advertisement or redirect",
     Refusal.DHCP_SERVER: "an answer of a DHCP server",
     Refusal.REFLECTED: "the network brought back a frame that a vport of this host has sent",
@@ -162,7 +162,7 @@ def with_names(line: str) -> str:
 
 # Every vport has the same set of standing entries in these tables; one set is enough to see.
 _SHOWN_VPORT: Final = 101
-_SAME_FOR_ALL: Final = frozenset({"guard", "outbound", "inbound"})
+_SAME_FOR_ALL: Final = frozenset({"guard", "advertise", "outbound", "inbound"})
 
 
 def _shown(made: FlowEntry) -> bool:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Final
+from urllib.parse import unquote_to_bytes
 
 from ryu import cfg
 from ryu.app.wsgi import ControllerBase, WSGIApplication, route
@@ -121,10 +122,6 @@ class V1(ControllerBase):
 
 def _request(environ: dict[str, Any], body: _Body) -> Request:
     """Return the request of a WSGI environment (PEP 3333)."""
-    try:
-        path = environ["PATH_INFO"].encode("latin-1").decode()
-    except UnicodeDecodeError:
-        raise BadRequest("the path is not UTF-8") from None
     headers = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): value
         for name, value in environ.items()
@@ -132,7 +129,7 @@ def _request(environ: dict[str, Any], body: _Body) -> Request:
     }
     return Request(
         method=environ["REQUEST_METHOD"],
-        path=path,
+        path=_path(environ),
         query=environ.get("QUERY_STRING", ""),
         headers={**headers, "content-type": environ.get("CONTENT_TYPE") or ""},
         body=body.read,
@@ -175,10 +172,25 @@ class _Body:
         self._at_end = True
 
 
+def _path(environ: dict[str, Any]) -> str:
+    """Return the decoded path, in which an encoded slash stays encoded: it is part of a name (RFC 3986 section 2.2).
+
+    The server's own PATH_INFO has lost the difference, and would let one name lead to another resource.
+    """
+    try:
+        parts = [unquote_to_bytes(part).decode() for part in environ["RAW_PATH_INFO"].encode("latin-1").split(b"/")]
+    except UnicodeDecodeError:
+        raise BadRequest("the path is not UTF-8") from None
+    return "/".join(part.replace("/", "%2F") for part in parts)
+
+
 def _declared_length(environ: dict[str, Any]) -> int:
     if environ.get("HTTP_TRANSFER_ENCODING"):
         # Reading chunks would let one client keep the process busy: their sizes and trailers have no limit.
         raise LengthRequired("send the body with a Content-Length, not with a Transfer-Encoding")
+    if sum(name.lower() == "content-length" for name, _ in environ["headers_raw"]) > 1:
+        # Whoever reads the other one sees another request begin (RFC 9112 section 6.3).
+        raise BadRequest("there is more than one Content-Length")
     text = environ.get("CONTENT_LENGTH") or "0"
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise BadRequest(f"{text[:40]!r} is not a Content-Length")

@@ -14,7 +14,7 @@ BODY_LIMIT_BYTES: Final = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as it came; path is percent-decoded, query is not, header names are in lower case.
+    """A request as it came; path is percent-decoded but for %2F, query is not, header names are in lower case.
 
     body reads the body when it is asked for, once; it raises errors of the tree in model.errors.
     """

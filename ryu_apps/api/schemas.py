@@ -24,7 +24,7 @@ from pydantic import (
 
 from ryu_apps.model.address import parse_address, parse_unicast_mac
 from ryu_apps.model.documents import ID_PATTERN, parse_dpid, parse_id
-from ryu_apps.model.fields import FIELDS, parse_exact, parse_range
+from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
 
@@ -64,7 +64,7 @@ Ip = Annotated[
     _checked(parse_address),
     WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
 ]
-Dpid = Annotated[str, _checked(parse_dpid), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{1,16}$"})]
+Dpid = Annotated[str, _checked(parse_dpid), WithJsonSchema({"type": "string", "pattern": "^(?!0+$)[0-9a-fA-F]{1,16}$"})]
 # OpenFlow tells 15 characters of a port's name (OpenFlow 1.4.0, section 7.2.1).
 PortName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,15}$")]
 Vlan = Annotated[int, Field(ge=1, le=4094)]
@@ -203,7 +203,7 @@ class SetBody(Body):
     @field_validator("*")
     @classmethod
     def _understood(cls, value: int | str, info: ValidationInfo) -> int | str:
-        parse_exact(FIELDS[str(info.field_name)], str(value))
+        parse_edit(FIELDS[str(info.field_name)], str(value))
         return value
 
 

@@ -14,11 +14,12 @@ from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.model.policy import Change, Snapshot
-from ryu_apps.pipeline.base import base_entries
+from ryu_apps.pipeline.base import base_pieces
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import unpack
-from ryu_apps.pipeline.entry import EntryKey, FlowEntry
+from ryu_apps.pipeline.entry import EntryKey
 from ryu_apps.pipeline.meters import MeterConfig, host_meters
+from ryu_apps.pipeline.pieces import NO_PIECES, Pieces, differences
 
 # Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
 SLICE_ENTRIES = 5000
@@ -149,21 +150,25 @@ def _base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
     """Yield the standing entries that differ, per connected host, before and after."""
     dpids = {host.dpid for snapshot in (core.policy.snapshot, policy.snapshot) for host in snapshot.hosts.values()}
     for dpid in sorted(dpids & set(core.datapaths)):
-        old, new = base_of(core.policy, dpid, core.datapaths[dpid]), base_of(policy, dpid, core.datapaths[dpid])
-        removed = tuple(entry for key, entry in old.items() if key not in new)
-        added = tuple(entry for key, entry in new.items() if old.get(key) != entry)
+        old = base_of(core.policy, dpid, core.datapaths[dpid])
+        removed, added = differences(old, base_of(policy, dpid, core.datapaths[dpid], known=old))
         meters = meter_change(meters_of(core.policy, dpid), meters_of(policy, dpid))
         if removed or added or any(meters):
             yield SwitchChange(dpid=dpid, removed=removed, added=added, meters=meters)
 
 
-def base_of(policy: Policy, dpid: int, ports: Mapping[str, int]) -> dict[EntryKey, FlowEntry]:
-    """Return the standing entries of a datapath by key; none when no host has it."""
-    compiled: tuple[Mapping[str, int], dict[EntryKey, FlowEntry]] | None = policy.standing.get(dpid)
-    if compiled is not None and compiled[0] == ports:
-        return compiled[1]
+def base_of(policy: Policy, dpid: int, ports: Mapping[str, int], known: Pieces = NO_PIECES) -> Pieces:
+    """Return the standing entries of a datapath in pieces, none when no host has it.
+
+    Pieces of `known`, an earlier policy's, are taken over where they still hold.
+    """
+    compiled: tuple[Mapping[str, int], Pieces] | None = policy.standing.get(dpid)
+    if compiled is not None:
+        known = compiled[1]
+        if compiled[0] == ports:
+            return known
     host = next((host for host in policy.snapshot.hosts.values() if host.dpid == dpid), None)
-    made = {} if host is None else {entry.key: entry for entry in base_entries(policy, host, ports)}
+    made = NO_PIECES if host is None else base_pieces(policy, host, ports, known)
     policy.standing[dpid] = ports, made
     return made
 

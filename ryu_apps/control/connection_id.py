@@ -11,6 +11,14 @@ _REPLIES: Final = {PROTO_ICMP: {0: 8, 14: 13, 16: 15, 18: 17}, PROTO_ICMPV6: {12
 _QUERIES: Final = {proto: frozenset(pairs.values()) for proto, pairs in _REPLIES.items()}
 
 
+def head_of(segment: int, proto: int) -> int:
+    """Return what the ids of a segment's IPv4 connections of a protocol with ports have in common.
+
+    The lower end and the higher end, each address and port, make up the 96 bits below.
+    """
+    return (segment << 12 | 0x100 | proto) << 96
+
+
 def connection_id(segment: int, key: FlowKey) -> int:
     """Return one number for a connection: segment, protocol and both ends, equal for a packet and its reply.
 

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
+from immutables import Map
+
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
 from ryu_apps.control.expiry import Ending, Expiry
+from ryu_apps.control.fast_path import FastPath, Leg
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
@@ -17,7 +20,7 @@ from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_er
 from ryu_apps.control.single import send_edited, send_on
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
-from ryu_apps.engine.connection import Plan
+from ryu_apps.engine.connection import Plan, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
@@ -28,9 +31,11 @@ from ryu_apps.model.flow_key import FlowKey, Parsed, parse
 from ryu_apps.model.network import Segment, Vport, tag_of
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.pipeline.cookie import EntryClass, Punt, unpack
+from ryu_apps.pipeline.cookie import EntryClass, Punt, is_reply, unpack
 
 _IN_HOST_IDLE_S: Final = 60.0
+# Where a packet goes on that was decided here: behind the cache that it missed in.
+_BEHIND: Final = {Direction.OUTBOUND: "deliver", Direction.INBOUND: "egress"}
 _OTHER: Final = {EntryClass.FORWARD: EntryClass.REPLY, EntryClass.REPLY: EntryClass.FORWARD}
 
 
@@ -49,16 +54,48 @@ class ControlCore:
     """Holds the compiled policy in force, the datapaths that are up, and the host's flow table."""
 
     def __init__(self, policy: Policy, *, flows_per_vport: int = 262_144, first_flow_id: int = 1) -> None:
-        self.policy = policy
+        self._policy = policy
         self.flows = FlowTable(first_flow_id)
         self.tally = Tally()
-        self.datapaths: dict[int, Mapping[str, int]] = {}
+        self._datapaths: Map[int, Mapping[str, int]] = Map()
         self.expiry = Expiry()
         self.holding = Holding()
+        self.fast_path = FastPath(self.flows, self.holding, self.tally, flows_per_vport)
         self._flows_per_vport = flows_per_vport
         self._fragments = Fragments()
         # Flows that only fragments have made, with when they were last seen: no switch ages them.
         self._in_host: dict[int, float] = {}
+
+    @property
+    def policy(self) -> Policy:
+        """The compiled policy in force."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        """Put another policy in force."""
+        self._policy = policy
+        self.fast_path.forget()
+
+    @property
+    def datapaths(self) -> Mapping[int, Mapping[str, int]]:
+        """The datapaths that are up, with their ports by name."""
+        return self._datapaths
+
+    @datapaths.setter
+    def datapaths(self, datapaths: Mapping[int, Mapping[str, int]]) -> None:
+        """Note which datapaths are up."""
+        self._datapaths = Map(datapaths)
+        self.fast_path.forget()
+
+    def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
+        """Note that a datapath is up with these ports, name to number."""
+        self.datapaths = self._datapaths.set(dpid, ports)
+
+    def disconnected(self, dpid: int) -> None:
+        """Note that a datapath is away."""
+        if dpid in self._datapaths:
+            self.datapaths = self._datapaths.delete(dpid)
 
     def packet_in(self, event: PacketIn, now_s: float) -> list[Effect]:
         """Return what to do about a packet that missed in a cache or is decided packet by packet."""
@@ -88,20 +125,39 @@ class ControlCore:
             self._in_host.pop(flow.id, None)
         verdict = _verdict_at(flow.plan, vport.number, direction)
         alone = not flow.plan.allow or travels_alone(event.frame, parsed)
-        if begun and alone:
-            effects += self._install(flow)
-            # Its entry decides; of a denied packet that may be a copy for a mirror.
-            if verdict.allow or verdict.treatment is not None:
-                effects.append(_emit(event, event.table))
-            return effects
         leg = Held(flow.id, vport.number, direction)
         if begun:
-            effects += self._install(flow, but=leg)
+            installs = self._install(flow, but=None if alone else leg)
+            self._learn(event, parsed, flow, installs, alone)
+            effects += installs
+            if alone:
+                # Its entry decides; of a denied packet that may be a copy for a mirror.
+                if verdict.allow or verdict.treatment is not None:
+                    effects.append(_emit(event, event.table))
+                return effects
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
         effects += self._pass_on(vport, verdict, send_on(event, direction, verdict, parsed.key))
         if alone or not self.holding.seen(leg, now_s):
             effects += self._install_leg(leg)
         return effects
+
+    def _learn(self, event: PacketIn, parsed: Parsed, flow: UnifiedFlow, installs: list[Effect], alone: bool) -> None:
+        """Let the fast path know what became of a packet that began a flow, where others will fare alike."""
+        if flow.parent or not self.fast_path.takes(event, parsed):
+            return
+        first = flow.plan.forward[0]
+        vport, segment = self._policy.vports[first.vport], self._policy.segments[flow.segment]
+        relevant = looked_at(self._policy, segment.id, vport, first.direction, flow.key)
+        if relevant is None:
+            return
+        legs = tuple(
+            Leg(effect.dpid, effect.entry, is_reply(effect.entry.cookie))
+            for effect in installs
+            if isinstance(effect, Install)
+        )
+        table = event.table if alone else _BEHIND[first.direction]
+        held = None if alone else first.direction
+        self.fast_path.learn(event, parsed, flow, relevant, legs, table if first.verdict.allow else None, held)
 
     def release(self, now_s: float) -> list[Effect]:
         """Return the entries that were held back while packets of their flows were under way, and need be no longer."""
@@ -161,9 +217,7 @@ class ControlCore:
         dpid = self.policy.dpids.get(number)
         return dpid if dpid in self.datapaths else None
 
-    def _meet(
-        self, segment: Segment, vport: Vport, direction: Direction, key: FlowKey, now_s: float
-    ) -> _Met:
+    def _meet(self, segment: Segment, vport: Vport, direction: Direction, key: FlowKey, now_s: float) -> _Met:
         """Return the flow that a packet belongs to, found or begun."""
         connection = connection_id(segment.number, key)
         known = self.flows.find(connection)

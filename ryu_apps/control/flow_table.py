@@ -6,16 +6,20 @@ Part of the core, and one of the few things that change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
-from ryu_apps.control.key_rows import KeyRows
+from ryu_apps.control.key_rows import KEPT_BYTES, KeyRows
 from ryu_apps.control.plan_index import PlanIndex, RuleName
 from ryu_apps.engine.connection import Leg, Plan
-from ryu_apps.model.flow_key import Family, FlowKey, reverse
+from ryu_apps.model.fields import FIELDS
+from ryu_apps.model.flow_key import ETH_IPV4, Family, FlowKey, reverse
 from ryu_apps.model.match import Condition
 from ryu_apps.pipeline.cached import CachedEntry, cached
 from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass, of_vport
+
+_ADDRESSES_AND_PORTS: Final = (1 << 96) - 1
 
 
 class UnifiedFlow(NamedTuple):
@@ -56,6 +60,24 @@ class UnifiedFlow(NamedTuple):
             key = leg.verdict.edit.apply(key)
 
 
+@dataclass(slots=True, eq=False)
+class Kind:
+    """What flows begun by packets that differ only in their headers have in common; such a flow is kept as a Brief."""
+
+    number: int
+    plan: Plan
+    segment: int
+    vlan_vid: int
+    generation: int
+    first_vport: int
+    flows: int = 0
+
+
+# A flow of a kind: its id, the kind's number, the first KEPT_BYTES of its first packet, and when it began.
+# Plain values in a plain tuple cost the least memory, and the garbage collector need not look at them.
+Brief = tuple[int, int, bytes, float]
+
+
 class FlowTable:
     """All unified flows, found by id, by connection, by plan, by vport, by rule and by condition.
 
@@ -64,7 +86,9 @@ class FlowTable:
 
     def __init__(self, first_id: int = 1) -> None:
         self._slots: dict[int, int] = {}
-        self._records: list[UnifiedFlow | None] = []
+        self._records: list[UnifiedFlow | Brief | None] = []
+        self._kinds: dict[int, Kind] = {}
+        self._next_kind = 1
         self._free: list[int] = []
         self._rows = KeyRows()
         self._by_connection: dict[int, int | tuple[int, ...]] = {}
@@ -77,12 +101,13 @@ class FlowTable:
         return len(self._slots)
 
     def __iter__(self) -> Iterator[UnifiedFlow]:
-        return (flow for flow in self._records if flow is not None)
+        return (self._whole(record) for record in self._records if record is not None)
 
     def get(self, flow_id: int) -> UnifiedFlow | None:
         """Return the flow with this id."""
         slot = self._slots.get(flow_id)
-        return None if slot is None else self._records[slot]
+        record = None if slot is None else self._records[slot]
+        return None if record is None else self._whole(record)
 
     def find(self, connection: int) -> tuple[UnifiedFlow, ...]:
         """Return the flows of a connection; more than one only for variants and for refusals both ways."""
@@ -140,12 +165,7 @@ class FlowTable:
 
     def add(self, flow: UnifiedFlow, connection: int | None = None) -> None:
         """Keep a flow; one with the same id must have been removed. Its connection id may be given if known."""
-        slot = self._free.pop() if self._free else len(self._records)
-        if slot == len(self._records):
-            self._records.append(flow)
-        else:
-            self._records[slot] = flow
-        self._slots[flow.id] = slot
+        slot = self._slots[flow.id] = self._place(flow)
         self._rows.put(slot, flow.key, self._plans.join(flow.plan))
         connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
         for found_by in connections:
@@ -159,9 +179,56 @@ class FlowTable:
         first = flow.plan.forward[0].vport
         self._begun[first] = self._begun.get(first, 0) + 1
 
+    def kind(self, flow: UnifiedFlow) -> Kind:
+        """Return a new kind, of flows that are like this one in all but their headers; forget_kinds ends it."""
+        number, self._next_kind = self._next_kind, self._next_kind + 1
+        vlan_vid = FIELDS["vlan_vid"].get(flow.key)
+        kind = Kind(number, flow.plan, flow.segment, vlan_vid, flow.generation, flow.plan.forward[0].vport)
+        self._kinds[number] = kind
+        return kind
+
+    def forget_kinds(self) -> None:
+        """Forget the kinds that no flow has; nothing more may be begun of any kind."""
+        self._kinds = {number: kind for number, kind in self._kinds.items() if kind.flows}
+
+    def begin(self, kind: Kind, header: bytes, connection: int, now_s: float) -> int:
+        """Return the id of a new flow, kept with the first packet's header; 0 when its connection is known already."""
+        if connection in self._by_connection:
+            return 0
+        flow_id = self.new_id()
+        kept = header[:KEPT_BYTES]
+        slot = self._slots[flow_id] = self._place((flow_id, kind.number, kept, now_s))
+        kind.flows += 1
+        self._rows.put_header(slot, kept, kind.vlan_vid, self._plans.join(kind.plan))
+        self._by_connection[connection] = flow_id
+        first = kind.first_vport
+        self._begun[first] = self._begun.get(first, 0) + 1
+        return flow_id
+
+    def _place(self, record: UnifiedFlow | Brief) -> int:
+        """Return the slot that a record was put in."""
+        if not self._free:
+            self._records.append(record)
+            return len(self._records) - 1
+        slot = self._free.pop()
+        self._records[slot] = record
+        return slot
+
+    def _whole(self, record: UnifiedFlow | Brief) -> UnifiedFlow:
+        """Return a record as the flow that it stands for."""
+        if isinstance(record, UnifiedFlow):
+            return record
+        flow_id, number, header, created_s = record
+        kind = self._kinds[number]
+        key = key_of_header(header, kind.vlan_vid)
+        return UnifiedFlow(flow_id, kind.segment, key, kind.plan, kind.generation, kind.generation, created_s)
+
     def remove(self, flow: UnifiedFlow) -> None:
         """Forget a flow; its variants stay and must be removed first."""
         slot = self._slots.pop(flow.id)
+        record = self._records[slot]
+        if record is not None and not isinstance(record, UnifiedFlow):
+            self._kinds[record[1]].flows -= 1
         self._records[slot] = None
         self._free.append(slot)
         self._rows.clear(slot)
@@ -192,7 +259,15 @@ class FlowTable:
 
     def _at(self, slots: Iterable[int]) -> tuple[UnifiedFlow, ...]:
         records = self._records
-        return tuple(flow for slot in slots if (flow := records[slot]) is not None)
+        return tuple(self._whole(record) for slot in slots if (record := records[slot]) is not None)
+
+
+def key_of_header(header: bytes, vlan_vid: int) -> FlowKey:
+    """Return the key of an IPv4 packet without options from its first KEPT_BYTES."""
+    bits = int.from_bytes(header, "big")
+    link = bits >> 208 << 32 | vlan_vid << 16 | ETH_IPV4
+    above = link << 16 | header[23] << 8 | header[15] >> 2
+    return FlowKey(Family.IPV4, above << 96 | bits & _ADDRESSES_AND_PORTS)
 
 
 def _connections(flow: UnifiedFlow) -> set[int]:

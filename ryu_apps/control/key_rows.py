@@ -19,6 +19,9 @@ from ryu_apps.model.match import FULL_RANGE, Condition
 _ROW: Final = Struct("<56sB3xI")
 _WORDS: Final = _ROW.size // 8
 _FREE: Final = 0xFF
+# Ethernet, IPv4 without options, and the transport ports.
+KEPT_BYTES: Final = 38
+_MOST_PENDING: Final = 4096
 
 # Where the two ends of a key stand, as (shift, width) of the packed integer.
 _SWAPS: Final[dict[Family, tuple[tuple[int, int, int], ...]]] = {
@@ -36,24 +39,58 @@ class KeyRows:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._pending: dict[int, tuple[bytes, int, int]] = {}
         self._view()
 
     def put(self, slot: int, key: FlowKey, plan: int) -> None:
-        """Set a slot's row; slots are taken in order or again after they were cleared."""
-        offset = slot * _ROW.size
-        if offset >= len(self._buffer):
+        """Set a slot's row."""
+        self._reach(slot)
+        _ROW.pack_into(self._buffer, slot * _ROW.size, key.bits.to_bytes(56, "big"), key.family, plan)
+
+    def put_header(self, slot: int, header: bytes, vlan_vid: int, plan: int) -> None:
+        """Set a slot's row from the first KEPT_BYTES of an IPv4 packet; many such are written at once, when needed."""
+        self._pending[slot] = header, vlan_vid, plan
+        if len(self._pending) >= _MOST_PENDING:
+            self._write()
+
+    def clear(self, slot: int) -> None:
+        """Free a slot's row."""
+        if self._pending.pop(slot, None) is None:
+            _ROW.pack_into(self._buffer, slot * _ROW.size, b"", _FREE, 0)
+
+    def _write(self) -> None:
+        """Write the rows that are pending: the columns of all their headers, exchanged at once."""
+        pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        slots = np.fromiter(pending, dtype=np.intp)
+        self._reach(int(slots.max()))
+        headers = np.frombuffer(b"".join([header for header, _, _ in pending.values()]), dtype="u1")
+        headers = headers.reshape(-1, KEPT_BYTES)
+        keys = np.zeros((len(slots), _ROW.size), dtype="u1")
+        keys[:, 26:38] = headers[:, 0:12]
+        vlans = np.array([vlan_vid for _, vlan_vid, _ in pending.values()], dtype=">u2")
+        keys[:, 38:40] = vlans.view("u1").reshape(-1, 2)
+        keys[:, 40:42] = headers[:, 12:14]
+        keys[:, 42] = headers[:, 23]
+        keys[:, 43] = headers[:, 15] >> 2
+        keys[:, 44:56] = headers[:, 26:38]
+        keys[:, 56] = Family.IPV4
+        plans = np.array([plan for _, _, plan in pending.values()], dtype="<u4")
+        keys[:, 60:64] = plans.view("u1").reshape(-1, 4)
+        self._rows[slots] = keys
+
+    def _reach(self, slot: int) -> None:
+        """Grow so that a slot has a row."""
+        while slot * _ROW.size >= len(self._buffer):
             grown = bytearray(max(_ROW.size * 1024, 2 * len(self._buffer)))
             grown[: len(self._buffer)] = self._buffer
             grown[len(self._buffer) :] = _ROW.pack(b"", _FREE, 0) * ((len(grown) - len(self._buffer)) // _ROW.size)
             self._buffer = grown
             self._view()
-        _ROW.pack_into(self._buffer, offset, key.bits.to_bytes(56, "big"), key.family, plan)
-
-    def clear(self, slot: int) -> None:
-        """Free a slot's row."""
-        _ROW.pack_into(self._buffer, slot * _ROW.size, b"", _FREE, 0)
 
     def _view(self) -> None:
+        self._rows: Any = np.frombuffer(self._buffer, dtype="u1").reshape(-1, _ROW.size)
         self._words: Any = np.frombuffer(self._buffer, dtype="<u8").reshape(-1, _WORDS)
         self._ports: Any = np.frombuffer(self._buffer, dtype=">u2").reshape(-1, _ROW.size // 2)[:, 26:28]
         self._families: Any = np.frombuffer(self._buffer, dtype="u1").reshape(-1, _ROW.size)[:, 56]
@@ -61,6 +98,7 @@ class KeyRows:
 
     def of_plan(self, plan: int) -> list[int]:
         """Return the slots of a plan's flows."""
+        self._write()
         found: list[int] = np.nonzero((self._plans == plan) & (self._families != _FREE))[0].tolist()
         return found
 
@@ -69,6 +107,7 @@ class KeyRows:
 
         For replies to ICMP queries, whose type changes, the type is not looked at: some may be found that do not match.
         """
+        self._write()
         mask, value = condition.mask, condition.value
         src, dst = condition.l4_src, condition.l4_dst
         if reply:

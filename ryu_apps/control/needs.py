@@ -8,6 +8,7 @@ from ryu_apps.model.errors import FieldError
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.policy import Change, Resource, Snapshot
 from ryu_apps.model.rules import Group, Layer
+from ryu_apps.pipeline.entry import MOST_PORT_NO
 
 
 def needed_hosts(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> set[str]:
@@ -61,4 +62,6 @@ def missing_ports(
         for path, name in named.items():
             if dpid in datapaths and name not in datapaths[dpid]:
                 faults.append(FieldError(path, f"the switch has no port {name!r}"))
+            elif dpid in datapaths and path == "port" and datapaths[dpid][name] > MOST_PORT_NO:
+                faults.append(FieldError(path, f"{name!r} is the switch's own port, which no VF is at"))
     return faults

@@ -33,9 +33,7 @@ class Service(Protocol):
     def snapshot(self) -> Snapshot:
         """Return the policy snapshot in force."""
 
-    def change(
-        self, changes: Sequence[Change], *, rights: Rights, dry_run: bool = False, wait: bool = True
-    ) -> Outcome:
+    def change(self, changes: Sequence[Change], *, rights: Rights, dry_run: bool = False, wait: bool = True) -> Outcome:
         """Check, keep and install changes as one; with wait the switches have confirmed when it returns.
 
         Forbidden when the rights do not cover a change of the policy that it meets, a dry run included.

@@ -5,20 +5,30 @@ A port range is not cut into prefixes, which would multiply shapes.
 Rules that differ only in one port's range share one place in the table, and there the 65,536 ports are painted with the
 best rule for each, so that any number of ranges costs one binary search.
 Only rules with ranges of both ports and all else equal are looked through one by one.
+Of the shapes only those are looked at that have a rule for the packet's protocol and the first bytes of its addresses:
+real rule sets have hundreds of shapes, and few of them for one packet.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from ryu_apps.engine.ruling import Ruling, ruling_of
 from ryu_apps.model.action import Meter
 from ryu_apps.model.flow_key import Family
 from ryu_apps.model.match import FULL_RANGE, Condition
 from ryu_apps.model.rules import Group, Rule
+
+# Where the protocol and the first byte of each address of an IPv4 key stand: shapes that have no rule for a packet's
+# need not be looked at. In keys of other families these are some other bytes, which are as good for leaving shapes out.
+_PROBED_SHIFTS: Final = (104, 88, 56)
+_PROBED_MASK: Final = sum(0xFF << shift for shift in _PROBED_SHIFTS)
+# For how many values of these bytes the shapes are remembered; a VM chooses what packets it sends.
+_MOST_PROBES: Final = 4096
 
 # Precedence first, so that entries compare as rules do: negated priority, rule id; then the ruling and port ranges.
 Entry = tuple[int, str, Ruling, tuple[int, int], tuple[int, int]]
@@ -68,12 +78,11 @@ class Shape:
     dst_ranged: bool
     best: int
     table: Mapping[int, Place]
+    probed: tuple[frozenset[int] | None, ...]
+    """What rules of this shape have in each of the probed bytes (see `_PROBED_SHIFTS`); None for anything."""
 
-    def find(self, bits: int) -> Entry | None:
-        """Return the best rule of this shape that matches the key bits."""
-        place = self.table.get(bits & self.mask)
-        if place is None:
-            return None
+    def best_in(self, place: Place, bits: int) -> Entry | None:
+        """Return the best rule of a place of this shape that matches the key bits, whose masked value led there."""
         if self.src_ranged and self.dst_ranged:
             return _first(place.entries, bits >> 16 & 0xFFFF, bits & 0xFFFF)
         if self.src_ranged:
@@ -105,21 +114,64 @@ def _place(shape_id: ShapeId, entries: Iterable[Entry]) -> Place:
     return _painted(ordered, [entry[3] if src_ranged else entry[4] for entry in ordered])
 
 
+def _chosen(shapes: Sequence[Shape], bits: int) -> Iterator[Shape]:
+    """Yield the shapes whose bits are set, in order."""
+    while bits:
+        lowest = bits & -bits
+        yield shapes[lowest.bit_length() - 1]
+        bits ^= lowest
+
+
+_Probe = tuple[int, int, Callable[[int], Place | None], Shape]
+
+
 @dataclass(frozen=True, slots=True)
 class FamilyClassifier:
     """The rules of one group that can match one family: shapes by their best precedence."""
 
     shapes: tuple[Shape, ...] = ()
+    # By the probed bytes of a packet, what the loop needs of each shape that can match it, side by side.
+    _probes: dict[int, tuple[_Probe, ...]] = field(default_factory=dict, compare=False)
+    # By place and value of one probed byte, the shapes that can match: bit n is shape n.
+    _able: dict[tuple[int, int], int] = field(default_factory=dict, compare=False)
+
+    def _probes_of(self, bits: int) -> tuple[_Probe, ...]:
+        """Return the shapes that can match a packet, and remember them for packets with the same probed bytes."""
+        able = -1
+        for place, shift in enumerate(_PROBED_SHIFTS):
+            byte = place, bits >> shift & 0xFF
+            found = self._able.get(byte)
+            able &= self._able_at(*byte) if found is None else found
+        if len(self._probes) >= _MOST_PROBES:
+            self._probes.clear()
+        probes = self._probes[bits & _PROBED_MASK] = tuple([
+            (shape.best, shape.mask, shape.table.get, shape) for shape in _chosen(self.shapes, able)
+        ])
+        return probes
+
+    def _able_at(self, place: int, value: int) -> int:
+        able = 0
+        for number, shape in enumerate(self.shapes):
+            known = shape.probed[place]
+            if known is None or value in known:
+                able |= 1 << number
+        self._able[place, value] = able
+        return able
 
     def find(self, bits: int) -> Ruling | None:
         """Return the ruling of the best rule that matches the key bits, None when none does."""
         best: Entry | None = None
-        for shape in self.shapes:
-            if best is not None and best[0] < shape.best:
+        probes = self._probes.get(bits & _PROBED_MASK)
+        if probes is None:
+            probes = self._probes_of(bits)
+        for precedence, mask, place_of, shape in probes:
+            if best is not None and best[0] < precedence:
                 break
-            found = shape.find(bits)
-            if found is not None and (best is None or found[:2] < best[:2]):
-                best = found
+            place = place_of(bits & mask)
+            if place is not None:
+                found = shape.best_in(place, bits)
+                if found is not None and (best is None or found[:2] < best[:2]):
+                    best = found
         return None if best is None else best[2]
 
 
@@ -179,7 +231,11 @@ def _precedence(entry: Entry) -> tuple[int, str]:
 
 
 def _shape(shape_id: ShapeId, table: dict[int, Place]) -> Shape:
-    return Shape(*shape_id, min(place.entries[0][0] for place in table.values()), table)
+    probed = tuple(
+        frozenset(value >> shift & 0xFF for value in table) if shape_id[0] >> shift & 0xFF == 0xFF else None
+        for shift in _PROBED_SHIFTS
+    )
+    return Shape(*shape_id, min(place.entries[0][0] for place in table.values()), table, probed)
 
 
 def _by_best(shapes: Iterable[Shape]) -> tuple[Shape, ...]:

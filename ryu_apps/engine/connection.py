@@ -43,14 +43,14 @@ class Plan:
     Flows of one kind share one plan object, which is compared by identity; keys are not part of it.
     allow: every leg of the first packet allows it.
     edits: some leg edits packets, so that their keys differ from leg to leg.
-    leads: some leg says where packets go, so that their MACs alone do not.
+    treats: some leg does more with packets than edit and pass or drop them.
     """
 
     forward: tuple[Leg, ...]
     reply: tuple[Leg, ...]
     allow: bool
     edits: bool
-    leads: bool
+    treats: bool
 
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""
@@ -79,9 +79,17 @@ def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, ke
     if plan is None:
         plan = connect_layers(policy, segment, vport, direction, key)
         views = (policy.view(policy.vports[leg.vport], leg.direction) for leg in plan.forward)
-        if not plan.edits and not plan.leads and all(view.stateful for view in views):
+        if not plan.edits and not plan.treats and all(view.stateful for view in views):
             _remember(policy.reached, (course, bits & relevant), plan)
     return plan
+
+
+def looked_at(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> int | None:
+    """Return the bits of a key that its plan depends on besides the destination; None when all may matter."""
+    family, bits = key
+    course = segment, vport.number, direction, family, bits >> _ETH_DST_SHIFT[family]
+    relevant = policy.relevant.get(course)
+    return relevant if relevant is not None and (course, bits & relevant) in policy.reached else None
 
 
 def _remember(memory: dict[Any, Any], key: object, value: object) -> None:
@@ -131,8 +139,8 @@ def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) ->
         return known
     legs = (*forward, *reply)
     edits = any(leg.verdict.edit.edits for leg in legs)
-    leads = any(leg.verdict.treatment is not None and leg.verdict.treatment.exit is not None for leg in legs)
-    plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits, leads)
+    treats = any(leg.verdict.treatment is not None for leg in legs)
+    plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits, treats)
     # A translation back is the connection's own: such a plan is met once.
     if any(leg.verdict.translates for leg in forward):
         return plan

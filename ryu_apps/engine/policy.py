@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,11 +66,11 @@ def recompile(before: Policy, after: Snapshot, changes: Iterable[Change]) -> Pol
         else:
             classifiers[key] = classify(after.groups[key])
         touched.add(key)
-    network = any(change.kind in ("vports", "segments", "routes", "tenants", "hosts") for change in changes)
-    if network:
-        return _policy(after, classifiers)
     groups = [key for key in touched if key in before.classifiers or key in classifiers]
     kept = {} if _alters_layers(changes) else _unaffected_views(before, after, groups)
+    network = any(change.kind in ("vports", "segments", "routes", "tenants", "hosts") for change in changes)
+    if network:
+        return _policy(after, classifiers, kept)
     return Policy(after, classifiers, before.directory, before.vports, before.segments, before.dpids, kept)
 
 
@@ -81,16 +81,23 @@ def _alters_layers(changes: Iterable[Change]) -> bool:
 def _unaffected_views(
     before: Policy, after: Snapshot, touched: Iterable[GroupKey]
 ) -> dict[tuple[int, Direction], View]:
-    """Return the views that none of the groups is part of, before or after."""
+    """Return the views of vports that are as they were, and that none of the groups is part of, before or after."""
     versions = [found for key in touched for found in (before.snapshot.groups.get(key), after.groups.get(key)) if found]
+    same: Container[int] = before.vports
+    if after.vports is not before.snapshot.vports:
+        same = {number for number, vport in before.vports.items() if after.vports.get(vport.id) is vport}
     return {
         (number, direction): view
         for (number, direction), view in before.views.items()
-        if not any(applies(group, before.vports[number], direction) for group in versions)
+        if number in same and not any(applies(group, before.vports[number], direction) for group in versions)
     }
 
 
-def _policy(snapshot: Snapshot, classifiers: dict[GroupKey, GroupClassifier]) -> Policy:
+def _policy(
+    snapshot: Snapshot,
+    classifiers: dict[GroupKey, GroupClassifier],
+    views: dict[tuple[int, Direction], View] | None = None,
+) -> Policy:
     return Policy(
         snapshot,
         classifiers,
@@ -98,4 +105,5 @@ def _policy(snapshot: Snapshot, classifiers: dict[GroupKey, GroupClassifier]) ->
         {vport.number: vport for vport in snapshot.vports.values()},
         {segment.number: segment for segment in snapshot.segments.values()},
         {vport.number: snapshot.hosts[vport.host].dpid for vport in snapshot.vports.values()},
+        views or {},
     )

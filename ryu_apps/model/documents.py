@@ -33,10 +33,13 @@ def parse_id(text: str) -> str:
 
 
 def parse_dpid(text: str) -> int:
-    """Return a 64-bit datapath id; ValueError unless it is 1 to 16 hex digits."""
+    """Return a 64-bit datapath id; ValueError unless it is 1 to 16 hex digits and not zero, which no switch has."""
     if not _DPID.fullmatch(text):
         raise ValueError(f"{text!r} is not a datapath id of up to 16 hex digits")
-    return int(text, 16)
+    dpid = int(text, 16)
+    if not dpid:
+        raise ValueError("zero is no switch's datapath id")
+    return dpid
 
 
 def to_document(resource: Resource) -> Document:

@@ -122,14 +122,17 @@ _ALL: Final = (
 )
 
 FIELDS: Final[Mapping[str, Field]] = MappingProxyType({field.name: field for field in _ALL})
+_STATIONS: Final = ("eth_dst", "eth_src")
 SETTABLE: Final = tuple(field.name for field in _ALL if field.settable)
 
 
 def parse_range(field: Field, text: str) -> tuple[int, int]:
     """Return the inclusive bounds of `1000-2000` or of a single value; ValueError when empty or out of range."""
-    low_text, dash, high_text = text.partition("-")
-    low = field.parse(low_text.strip())[0]
-    high = field.parse(high_text.strip())[0] if dash else low
+    low_text, dash, high_text = (part.strip() for part in text.partition("-"))
+    if not low_text or (dash and not high_text):
+        raise ValueError(f"{text!r} is not a number from 0 to {field.full} and no range of such, as 1000-2000")
+    low = field.parse(low_text)[0]
+    high = field.parse(high_text)[0] if dash else low
     if low > high:
         raise ValueError(f"{text!r} is an empty range")
     return low, high
@@ -141,6 +144,16 @@ def parse_exact(field: Field, text: str) -> int:
     if mask != field.full and field.name != "vlan_vid":
         raise ValueError(f"{text!r} is not one value")
     return value
+
+
+def parse_edit(field: Field, text: str) -> int:
+    """Return the one value that a rule sets the field to; ValueError as of `parse_exact`, and for a MAC of no station.
+
+    No frame comes from a group or from nobody (IEEE 802-2014 section 8).
+    Nor does one go to a group by a rule: what is for many is decided packet by packet,
+    so a connection made into such would never leave the controller.
+    """
+    return address.parse_unicast_mac(text) if field.name in _STATIONS else parse_exact(field, text)
 
 
 def describe(key: FlowKey) -> dict[str, str]:

@@ -44,6 +44,15 @@ class Match:
         """Return whether the key meets the condition; a family it does not name never does."""
         return any(family is key.family and condition.matches(key.bits) for family, condition in self.conditions)
 
+    @property
+    def ip_proto(self) -> int | None:
+        """The one protocol of all packets that meet the condition, None when they may be of several or of none."""
+        family, condition = self.conditions[0]
+        shift = FIELDS["ip_proto"].shifts.get(family)
+        if shift is None or not condition.mask >> shift & 0xFF:
+            return None
+        return condition.value >> shift & 0xFF
+
     def uses(self, name: str) -> bool:
         """Return whether the condition names the field."""
         return any(field == name for field, _ in self.text)

@@ -24,7 +24,8 @@ from ryu_apps.model.action import (
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.fields import FIELDS, parse_exact
+from ryu_apps.model.fields import FIELDS, parse_edit
+from ryu_apps.model.flow_key import PROTOS_WITH_PORTS
 from ryu_apps.model.match import Match, parse_match
 from ryu_apps.model.rules import Direction, Group, Rule, Scope
 from ryu_apps.model.transposition import transposition
@@ -32,6 +33,7 @@ from ryu_apps.model.transposition import transposition
 Document = dict[str, Any]
 
 _IP_FIELDS = {4: "ipv4", 6: "ipv6"}
+_PORTS = ("l4_src", "l4_dst")
 _SIDES = {"source": "src", "destination": "dst"}
 
 
@@ -141,7 +143,7 @@ def _parse_rewrite(written: Mapping[str, object], match: Match | None, path: str
             continue
         if not _reaches(match, name):
             faults.add(f"{path}.{name}", "no packet that the rule matches has this field")
-        edits[name] = faults.attempt(f"{path}.{name}", partial(parse_exact, field), str(value)) or 0
+        edits[name] = faults.attempt(f"{path}.{name}", partial(parse_edit, field), str(value)) or 0
     if not written:
         faults.add(path, "name at least one field to set")
     faults.refuse("the rewrite cannot be accepted")
@@ -150,7 +152,11 @@ def _parse_rewrite(written: Mapping[str, object], match: Match | None, path: str
 
 def _reaches(match: Match | None, name: str) -> bool:
     """Return whether some packet that meets the match has the field."""
-    return match is None or any(family in FIELDS[name].shifts for family, _ in match.conditions)
+    if match is None:
+        return True
+    if name in _PORTS and match.ip_proto is not None and match.ip_proto not in PROTOS_WITH_PORTS:
+        return False
+    return any(family in FIELDS[name].shifts for family, _ in match.conditions)
 
 
 def _parse_nat(form: Document, match: Match | None, path: str) -> Nat:
@@ -170,6 +176,9 @@ def _parse_nat(form: Document, match: Match | None, path: str) -> Nat:
                 faults.add(f"{path}.{side}.ip", f"the rule matches no packet of IPv{address[0]}")
         if new.get("port") is not None:
             edits[f"l4_{suffix}"] = new["port"]
+            # Without a protocol, what becomes of a packet that has no ports would be left open.
+            if match is not None and match.ip_proto not in PROTOS_WITH_PORTS:
+                faults.add(f"{path}.{side}.port", "the match needs ip_proto tcp, udp or sctp")
         if new.get("mac") is not None:
             edits[f"eth_{suffix}"] = faults.attempt(f"{path}.{side}.mac", parse_unicast_mac, new["mac"]) or 0
     if len(versions) > 1:

@@ -1,18 +1,24 @@
-"""The standing entries of one host's NIC: everything but the caches of verdicts."""
+"""The standing entries of one host's NIC: everything but the caches of verdicts.
+
+They are compiled in pieces, each from a few values and nothing else,
+so that a change costs what it changes: a piece whose values are as they were is not compiled again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from typing import Final
 
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import ND_TYPES
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.beside import meter_entries, mirror_entries
+from ryu_apps.pipeline.beside import meter_entries, mirror_entry, rule_meters
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import (
     MISS_PRIORITY,
+    MOST_PORT_NO,
     EntryAction,
     FlowEntry,
     MatchValue,
@@ -26,6 +32,7 @@ from ryu_apps.pipeline.entry import (
 )
 from ryu_apps.pipeline.guard import guard
 from ryu_apps.pipeline.meters import bandwidth_meter, shut
+from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.tables import TABLES, Miss
 from ryu_apps.pipeline.tunnel import tunnel_entries
@@ -35,37 +42,101 @@ _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 
 
+class Place(Enum):
+    """Where the owner of a MAC is, as seen from one host."""
+
+    HERE = "at a port of this host"
+    ABSENT = "at a port that this host's switch does not have"
+    ELSEWHERE = "at another host"
+
+
 def base_entries(policy: Policy, host: Host, ports: Mapping[str, int]) -> tuple[FlowEntry, ...]:
     """Return the standing entries of a host whose datapath has these ports (name to number).
 
     A vport whose port is not there has no entries: its packets are dropped until the port appears.
     """
+    return tuple(entries_of(base_pieces(policy, host, ports)))
+
+
+def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pieces = NO_PIECES) -> Pieces:
+    """Return the standing entries of a host in pieces; those of `known` made from the same values are taken over."""
     snapshot = policy.snapshot
     uplink = ports.get(host.uplink) if host.uplink else None
-    local = [v for v in sorted(snapshot.vports.values(), key=_number) if v.host == host.id and v.port in ports]
-    made = [*_misses(), *_punts()]
-    for vport in local:
-        made += _classify_vport(policy, vport, ports[vport.port])
-        made += guard(vport)
-        made += _neighbours(policy, vport)
-        made += _deliver_via(policy, vport)
-        made += _egress_vport(policy, vport, ports[vport.port], uplink)
-    for segment in snapshot.segments.values():
-        made += _deliver_segment(policy, host, segment, local, uplink)
+    # At the switch's own port is the host itself, no VF; a vport put while the switch was away may name it.
+    usable = {name: port_no for name, port_no in ports.items() if port_no <= MOST_PORT_NO}
+    made: dict[PieceKey, Piece] = {}
+
+    def add(make: Callable[..., Iterator[FlowEntry]], key: object, *values: object) -> None:
+        found = known.get((make, key))
+        # Values that have not changed are nearly always the same objects, which compare at once.
+        made[make, key] = found if found is not None and found.values == values else Piece(values, tuple(make(*values)))
+
     tunnel = ports.get(host.tunnel) if host.tunnel else None
-    if uplink is not None or tunnel is not None:
-        made += _guard_outside(policy, local)
+    outside = uplink is not None or tunnel is not None
+    add(_fixed, None)
+    if outside:
+        add(_outside, None)
+    here: dict[str, Vport] = {}
+    for vport in snapshot.vports.values():
+        segments = tuple([snapshot.segments[name] for name in vport.segments])
+        if vport.host == host.id and vport.port in usable:
+            here[vport.id] = vport
+            add(_local_vport, vport.number, vport, usable[vport.port], uplink, outside, segments, _asks(policy, vport))
+        if uplink is not None and vport.segment is not None:
+            add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number)
+    for segment in snapshot.segments.values():
+        add(_segment, segment.number, segment, uplink)
+        if uplink is not None and segment.vlan is not None:
+            add(_tag, segment.vlan, uplink, segment.vlan, segment.number)
+        residents = policy.directory.residents(segment.id, host.id)
+        numbers = tuple([vport.number for vport in residents if vport.id in here])
+        add(_flood, segment.number, segment, numbers, uplink)
+        for mac, owner in policy.directory.of_segment(segment.id):
+            if owner is not None:
+                place = Place.HERE if owner.id in here else _place_away(owner, host)
+                add(_owner, (segment.number, mac), segment.number, mac, owner, place)
     if uplink is not None:
-        made += _classify_uplink(policy, uplink)
-        made += [_egress_segment(segment, uplink) for segment in snapshot.segments.values() if segment.vlan is not None]
-    made += tunnel_entries(policy, host, tunnel)
-    made += meter_entries(policy, host)
-    made += mirror_entries(local, ports)
-    return tuple(made)
+        add(_from_uplink, uplink, uplink)
+    if host.tunnel is not None:
+        vnis = [(segment.number, segment.vni) for segment in snapshot.segments.values() if segment.vni is not None]
+        add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
+    add(meter_entries, None, rule_meters(policy, host))
+    return made
 
 
-def _number(vport: Vport) -> int:
-    return vport.number
+def _place_away(owner: Vport, host: Host) -> Place:
+    return Place.ABSENT if owner.host == host.id else Place.ELSEWHERE
+
+
+def _asks(policy: Policy, vport: Vport) -> tuple[bool, bool, bool, bool]:
+    """Return whether rules name ARP and ND, outbound and then inbound."""
+    out, into = policy.view(vport, Direction.OUTBOUND), policy.view(vport, Direction.INBOUND)
+    return out.asks_arp, out.asks_nd, into.asks_arp, into.asks_nd
+
+
+def _fixed() -> Iterator[FlowEntry]:
+    """Yield what every host has."""
+    yield from _misses()
+    yield from _punts()
+
+
+def _local_vport(
+    vport: Vport,
+    port_no: int,
+    uplink: int | None,
+    outside: bool,
+    segments: tuple[Segment, ...],
+    asks: tuple[bool, bool, bool, bool],
+) -> Iterator[FlowEntry]:
+    """Yield what a vport at a port of this host has; outside says whether frames come from elsewhere."""
+    yield from _classify_vport(vport, port_no, segments)
+    yield from guard(vport)
+    yield from _neighbours(vport, asks)
+    yield from _egress_vport(vport, port_no, uplink, segments)
+    yield from _deliver_via(vport, segments)
+    yield mirror_entry(vport, port_no)
+    if outside:
+        yield from _reflected(vport, segments)
 
 
 def _misses() -> Iterator[FlowEntry]:
@@ -93,27 +164,27 @@ def _punts() -> Iterator[FlowEntry]:
                 yield entry(table, 200, dhcp, ToController(), cookie=_punt(Punt.SINGLE))
 
 
-def _neighbours(policy: Policy, vport: Vport) -> Iterator[FlowEntry]:
+def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:
     """Yield what lets ARP and ND pass the caches: at once, or by way of the controller when a rule names them."""
-    kinds: list[tuple[dict[str, MatchValue], str]] = [({"eth_type": 0x0806}, "asks_arp")]
-    kinds += [({"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": kind}, "asks_nd") for kind in sorted(ND_TYPES)]
-    for direction, register, goto in (
-        (Direction.OUTBOUND, SENDER, "deliver"),
-        (Direction.INBOUND, RECEIVER, "egress"),
+    arp: list[dict[str, MatchValue]] = [{"eth_type": 0x0806}]
+    nd: list[dict[str, MatchValue]] = [
+        {"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": kind} for kind in sorted(ND_TYPES)
+    ]
+    out_arp, out_nd, in_arp, in_nd = asks
+    for direction, register, goto, kinds in (
+        (Direction.OUTBOUND, SENDER, "deliver", ((arp, out_arp), (nd, out_nd))),
+        (Direction.INBOUND, RECEIVER, "egress", ((arp, in_arp), (nd, in_nd))),
     ):
-        view = policy.view(vport, direction)
-        for match, asks in kinds:
-            asked = getattr(view, asks)
+        for match, asked in ((match, asked) for matches, asked in kinds for match in matches):
             actions = (ToController(),) if asked else ()
             cookie = _punt(Punt.NEIGHBOUR) if asked else Cookie(EntryClass.BASE, vport=vport.number).pack()
             match = {register: vport.number, **match}
             yield entry(direction.value, 250, match, *actions, goto=None if asked else goto, cookie=cookie)
 
 
-def _classify_vport(policy: Policy, vport: Vport, port_no: int) -> Iterator[FlowEntry]:
+def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
     cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
-    for name in vport.segments:
-        segment = policy.snapshot.segments[name]
+    for segment in segments:
         tagged = vport.segment is None
         match: dict[str, MatchValue] = {
             "in_port": port_no,
@@ -140,55 +211,55 @@ def _shut_off(vport: Vport, table: str, priority: int, match: dict[str, MatchVal
     return entry(table, priority - 1, match, cookie=cookie)
 
 
-def _classify_uplink(policy: Policy, uplink: int) -> Iterator[FlowEntry]:
+def _tag(uplink: int, vlan: int, segment: int) -> Iterator[FlowEntry]:
     """Yield how frames from the network find their segment: by a VF's VLAN, the segment's own, or none."""
-    snapshot = policy.snapshot
-    tags: dict[int, Segment] = {
-        vport.vlan: snapshot.segments[vport.segment] for vport in snapshot.vports.values() if vport.segment is not None
-    }
-    tags |= {segment.vlan: segment for segment in snapshot.segments.values() if segment.vlan is not None}
-    for vlan, segment in tags.items():
-        match: dict[str, MatchValue] = {"in_port": uplink, "vlan_vid": _PRESENT | vlan if vlan else 0}
-        pop = (PopVlan(),) if vlan else ()
-        yield entry("classify", 100, match, *pop, SetField(SEGMENT, segment.number), goto="guard", cookie=_BASE)
+    match: dict[str, MatchValue] = {"in_port": uplink, "vlan_vid": _PRESENT | vlan if vlan else 0}
+    pop = (PopVlan(),) if vlan else ()
+    yield entry("classify", 100, match, *pop, SetField(SEGMENT, segment), goto="guard", cookie=_BASE)
+
+
+def _from_uplink(uplink: int) -> Iterator[FlowEntry]:
+    """Yield that the network's frames need a VLAN that is known."""
     unknown = Cookie(EntryClass.GUARD, detail=Refusal.UNKNOWN_VLAN).pack()
     yield entry("classify", 90, {"in_port": uplink}, cookie=unknown)
 
 
-def _guard_outside(policy: Policy, local: list[Vport]) -> Iterator[FlowEntry]:
-    """Yield the check that the network does not bring our own frames back, and let all others pass."""
-    for vport in local:
-        cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.REFLECTED).pack()
-        for name in vport.segments:
-            match: dict[str, MatchValue] = {
-                SENDER: 0,
-                SEGMENT: policy.snapshot.segments[name].number,
-                "eth_src": vport.mac,
-            }
-            yield entry("guard", 100, match, cookie=cookie)
+def _outside() -> Iterator[FlowEntry]:
+    """Yield that frames from the network pass the guard but for those brought back."""
     yield entry("guard", 90, {SENDER: 0}, goto="deliver", cookie=_BASE)
 
 
-def _deliver_segment(
-    policy: Policy, host: Host, segment: Segment, local: list[Vport], uplink: int | None
-) -> Iterator[FlowEntry]:
-    here = {vport.id: vport for vport in local}
-    for mac, owner in policy.directory.of_segment(segment.id):
-        match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": mac}
-        if owner is not None and owner.id in here:
+def _reflected(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
+    """Yield the check that the network does not bring a vport's own frames back."""
+    cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.REFLECTED).pack()
+    for segment in segments:
+        match: dict[str, MatchValue] = {SENDER: 0, SEGMENT: segment.number, "eth_src": vport.mac}
+        yield entry("guard", 100, match, cookie=cookie)
+
+
+def _owner(segment: int, mac: int, owner: Vport, place: Place) -> Iterator[FlowEntry]:
+    """Yield where frames for the MAC of a vport go."""
+    match: dict[str, MatchValue] = {SEGMENT: segment, "eth_dst": mac}
+    match place:
+        case Place.HERE:
             yield _deliver_to(owner, 100, match, _BASE)
             # What a VM sends to itself is not asked about at its inbound cache: no port sends back what it received.
             yield entry("deliver", 110, {**match, SENDER: owner.number}, cookie=_BASE)
-        elif owner is not None and owner.host == host.id:
+        case Place.ABSENT:
             yield entry("deliver", 100, match, cookie=_BASE)
-        elif owner is not None:
+        case Place.ELSEWHERE:
             yield entry("deliver", 80, match, SetField(EXIT, EXIT_AS_VF), goto="egress", cookie=_BASE)
+
+
+def _segment(segment: Segment, uplink: int | None) -> Iterator[FlowEntry]:
+    """Yield what becomes of frames of a segment for a MAC that nobody here has."""
     not_local = Cookie(EntryClass.GUARD, detail=Refusal.NOT_LOCAL).pack()
     from_uplink: dict[str, MatchValue] = {SEGMENT: segment.number, SENDER: 0}
     yield entry("deliver", 90, from_uplink, cookie=not_local)
     outside = SetField(EXIT, _exit_outside(segment))
     yield entry("deliver", 10, {SEGMENT: segment.number}, outside, goto="egress", cookie=_BASE)
-    yield from _flood(segment, policy.directory.residents(segment.id, host.id), here, uplink)
+    if uplink is not None and segment.vlan is not None:
+        yield _egress_segment(segment, uplink)
 
 
 def _deliver_to(vport: Vport, priority: int, match: dict[str, MatchValue], cookie: int) -> FlowEntry:
@@ -199,11 +270,11 @@ def _deliver_to(vport: Vport, priority: int, match: dict[str, MatchValue], cooki
     return entry("deliver", priority, match, to, goto="inbound", cookie=cookie, meter=meter)
 
 
-def _deliver_via(policy: Policy, vport: Vport) -> Iterator[FlowEntry]:
+def _deliver_via(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
     """Yield delivery of what a rule sends to a vport, in the segments that it is a member of; others are dropped."""
     cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
-    for name in vport.segments:
-        match: dict[str, MatchValue] = {VIA: vport.number, SEGMENT: policy.snapshot.segments[name].number}
+    for segment in segments:
+        match: dict[str, MatchValue] = {VIA: vport.number, SEGMENT: segment.number}
         yield _deliver_to(vport, 130, match, cookie)
     yield entry("deliver", 120, {VIA: vport.number}, cookie=cookie)
 
@@ -213,14 +284,11 @@ def _exit_outside(segment: Segment) -> int:
     return EXIT_AS_VF if segment.vlan is None else EXIT_AS_SEGMENT
 
 
-def _flood(
-    segment: Segment, residents: list[Vport], here: Mapping[str, Vport], uplink: int | None
-) -> Iterator[FlowEntry]:
+def _flood(segment: Segment, members: tuple[int, ...], uplink: int | None) -> Iterator[FlowEntry]:
     """Yield delivery to all members of a segment; what came by the uplink does not go back there."""
     actions: list[EntryAction] = []
-    for vport in residents:
-        if vport.id in here:
-            actions += [SetField(RECEIVER, vport.number), Resubmit("inbound")]
+    for number in members:
+        actions += [SetField(RECEIVER, number), Resubmit("inbound")]
     match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": _MULTICAST}
     yield entry("deliver", 96, {**match, SENDER: 0}, *actions, cookie=_BASE)
     if uplink is not None:
@@ -229,10 +297,11 @@ def _flood(
     yield entry("deliver", 95, match, *actions, cookie=_BASE)
 
 
-def _egress_vport(policy: Policy, vport: Vport, port_no: int, uplink: int | None) -> Iterator[FlowEntry]:
+def _egress_vport(
+    vport: Vport, port_no: int, uplink: int | None, segments: tuple[Segment, ...]
+) -> Iterator[FlowEntry]:
     cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
-    for name in vport.segments:
-        segment = policy.snapshot.segments[name]
+    for segment in segments:
         tag = (PushVlan(segment.vlan),) if vport.segment is None and segment.vlan else ()
         match: dict[str, MatchValue] = {RECEIVER: vport.number, SEGMENT: segment.number}
         yield entry("egress", 100, match, *tag, Output(port_no), cookie=cookie)

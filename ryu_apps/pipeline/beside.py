@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.network import Host, Vport
@@ -13,20 +13,24 @@ from ryu_apps.pipeline.meters import bandwidth_meter, host_meters
 from ryu_apps.pipeline.registers import COPY, METER
 
 
-def meter_entries(policy: Policy, host: Host) -> Iterator[FlowEntry]:
+def rule_meters(policy: Policy, host: Host) -> tuple[int, ...]:
+    """Return the numbers of the meters that rules have on a host, ascending."""
+    vports = policy.snapshot.vports.values()
+    of_vports = {bandwidth_meter(vport, direction) for vport in vports for direction in Direction}
+    return tuple(sorted(host_meters(policy, host.id).keys() - of_vports))
+
+
+def meter_entries(numbers: tuple[int, ...]) -> Iterator[FlowEntry]:
     """Yield the entry of each rule's meter.
 
     OpenFlow 1.4 meters by an instruction, one for an entry; a look-up for each meter lets one packet pass several.
     """
-    vports = policy.snapshot.vports.values()
-    of_vports = {bandwidth_meter(vport, direction) for vport in vports for direction in Direction}
     cookie = Cookie(EntryClass.BASE).pack()
-    for number in sorted(host_meters(policy, host.id).keys() - of_vports):
+    for number in numbers:
         yield entry("meter", 100, {METER: number}, cookie=cookie, meter=number)
 
 
-def mirror_entries(local: Iterable[Vport], ports: Mapping[str, int]) -> Iterator[FlowEntry]:
-    """Yield the way out of copies for each vport of the host; no policy of the vport is asked."""
-    for vport in local:
-        cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
-        yield entry("mirror", 100, {COPY: vport.number}, Output(ports[vport.port]), cookie=cookie)
+def mirror_entry(vport: Vport, port_no: int) -> FlowEntry:
+    """Return the way out of copies for a vport of the host; no policy of the vport is asked."""
+    cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
+    return entry("mirror", 100, {COPY: vport.number}, Output(port_no), cookie=cookie)

@@ -95,6 +95,11 @@ def of_vport(cookie: int, vport: int) -> int:
     return cookie | vport << 28
 
 
+def is_reply(cookie: int) -> bool:
+    """Return whether the cookie of a cached entry is of one for replies."""
+    return cookie >> 52 & 0xF == EntryClass.REPLY
+
+
 def unpack(cookie: int) -> Cookie | None:
     """Return a cookie's fields, None when the entry is not ours."""
     if cookie >> 56 != MARK:

@@ -55,6 +55,9 @@ EntryKey = tuple[str, int, Matches]
 
 MISS_PRIORITY: Final = 0
 
+MOST_PORT_NO: Final = 0xFFFFFF00
+"""OFPP_MAX: numbers above it are reserved, among them LOCAL, the switch's own port (OpenFlow 1.4.0, section 7.2.1)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowEntry:

@@ -1,4 +1,8 @@
-"""Anti-spoof entries of one vport: what its VM may claim to be; every refusal has an entry of its own to count it."""
+"""Anti-spoof entries of one vport: what its VM may claim to be; every refusal has an entry of its own to count it.
+
+Open vSwitch reads the options of neighbour solicitations and advertisements alone:
+that of a router solicitation, which speaks for its sender's address only, is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,12 @@ _REFUSE_ADDRESS: Final = 60
 _ALLOW_REST: Final = 50
 _REFUSE_REST: Final = 10
 
+# The prefix of link-local addresses, fe80::/10 (RFC 4291 section 2.4).
+_LINK_LOCAL_PREFIX: Final = 0xFE80 >> 6
+# Query, report and done of version 1, report of version 2 (RFC 2710 section 3.1, RFC 3810 section 5).
+_LISTENER_QUERY: Final = 130
+_LISTENER_TYPES: Final = (_LISTENER_QUERY, 131, 132, 143)
+
 _ARP: Final[dict[str, MatchValue]] = {"eth_type": 0x0806}
 _IPV4: Final[dict[str, MatchValue]] = {"eth_type": 0x0800}
 _IPV6: Final[dict[str, MatchValue]] = {"eth_type": 0x86DD}
@@ -47,6 +57,8 @@ def _guard(vport: Vport) -> Iterator[FlowEntry]:
         # Open vSwitch reads target and options as zero where a message is malformed, for instance by a doubled option.
         (_REFUSE_SUSPECT, {**_ICMPV6, "icmpv6_type": 135, "ipv6_nd_target": 0}, Refusal.ND),
         (_REFUSE_SUSPECT, {**_ICMPV6, "icmpv6_type": 136, "ipv6_nd_target": 0}, Refusal.ND),
+        # An advertisement comes from an address of its sender (RFC 4861 section 4.4), whatever addresses these are.
+        (_REFUSE_SUSPECT, {**_ICMPV6, "icmpv6_type": 136, "ipv6_src": 0}, Refusal.ND),
         (_REFUSE_ROLE, {**_ICMPV6, "icmpv6_type": 134}, Refusal.ROUTER),
         (_REFUSE_ROLE, {**_ICMPV6, "icmpv6_type": 137}, Refusal.ROUTER),
         (_REFUSE_NEIGHBOUR, _ARP, Refusal.ARP),
@@ -57,26 +69,37 @@ def _guard(vport: Vport) -> Iterator[FlowEntry]:
     )
     for priority, match, reason in refused:
         yield _refuse(vport, priority, {**ours, **match}, reason)
-    for neighbour in (*_arp(vport), *_neighbour_discovery(vport)):
+    for neighbour in (*_arp(vport), *_solicitations(vport)):
         yield _allow(vport, _ALLOW_NEIGHBOUR, {**ours, **neighbour})
+    yield from _advertisements(vport, ours)
+    yield from _listeners(vport, ours)
     for address in (*_ipv4(vport), *_ipv6(vport)):
         yield _allow(vport, _ALLOW_ADDRESS, {**ours, **address})
     yield _allow(vport, _ALLOW_REST, ours)
     yield _refuse(vport, _REFUSE_REST, {SENDER: vport.number}, Refusal.MAC)
 
 
-def _allow(vport: Vport, priority: int, match: dict[str, MatchValue]) -> FlowEntry:
+def _allow(
+    vport: Vport, priority: int, match: dict[str, MatchValue], goto: str = "outbound", table: str = "guard"
+) -> FlowEntry:
     cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
-    return entry("guard", priority, match, goto="outbound", cookie=cookie)
+    return entry(table, priority, match, goto=goto, cookie=cookie)
 
 
-def _refuse(vport: Vport, priority: int, match: dict[str, MatchValue], reason: Refusal) -> FlowEntry:
+def _refuse(
+    vport: Vport, priority: int, match: dict[str, MatchValue], reason: Refusal, table: str = "guard"
+) -> FlowEntry:
     cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=reason).pack()
-    return entry("guard", priority, match, cookie=cookie)
+    return entry(table, priority, match, cookie=cookie)
 
 
 def _addresses(vport: Vport, version: int) -> list[int]:
     return [address for family, address in vport.ips if family == version]
+
+
+def _own_ipv6(vport: Vport) -> list[int]:
+    """Return the IPv6 addresses of a VM; one declared may be the link-local one that its MAC gives."""
+    return list(dict.fromkeys((*_addresses(vport, 6), link_local(vport.mac))))
 
 
 def _arp(vport: Vport) -> Iterator[dict[str, MatchValue]]:
@@ -99,30 +122,65 @@ def _ipv4(vport: Vport) -> Iterator[dict[str, MatchValue]]:
         yield {**_IPV4, "ipv4_src": address}
 
 
-def _neighbour_discovery(vport: Vport) -> Iterator[dict[str, MatchValue]]:
+def _solicitations(vport: Vport) -> Iterator[dict[str, MatchValue]]:
     # A link-layer address option names the VM's own MAC or is left out; Open vSwitch then reads it as zero.
     for option in (vport.mac, 0):
         solicit: dict[str, MatchValue] = {**_ICMPV6, "icmpv6_type": 135, "ipv6_nd_sll": option}
-        advertise: dict[str, MatchValue] = {**_ICMPV6, "icmpv6_type": 136, "ipv6_nd_tll": option}
         if not vport.ips:
-            yield from (solicit, advertise)
+            yield solicit
             continue
-        for address in (*_addresses(vport, 6), link_local(vport.mac)):
+        for address in _own_ipv6(vport):
             yield {**solicit, "ipv6_src": address}
-            yield {**advertise, "ipv6_nd_target": address}
     if vport.ips:
         # Duplicate address detection has the unspecified source and no option (RFC 4861 section 4.3).
-        yield {**_ICMPV6, "icmpv6_type": 135, "ipv6_src": 0, "ipv6_nd_sll": 0}
+        # To ask so for another's address would keep that one from taking it (RFC 4862 section 5.4.3).
+        detect: dict[str, MatchValue] = {**_ICMPV6, "icmpv6_type": 135, "ipv6_src": 0, "ipv6_nd_sll": 0}
+        for address in _own_ipv6(vport):
+            yield {**detect, "ipv6_nd_target": address}
+
+
+def _advertisements(vport: Vport, ours: dict[str, MatchValue]) -> Iterator[FlowEntry]:
+    """Yield what an advertisement may be: target and source are each one of the VM's addresses, not always the same.
+
+    They are looked up in two tables, because in one each pair of them would need an entry.
+    """
+    for option in (vport.mac, 0):
+        advertise: dict[str, MatchValue] = {**ours, **_ICMPV6, "icmpv6_type": 136, "ipv6_nd_tll": option}
+        if not vport.ips:
+            yield _allow(vport, _ALLOW_NEIGHBOUR, advertise)
+            continue
+        for address in _own_ipv6(vport):
+            yield _allow(vport, _ALLOW_NEIGHBOUR, {**advertise, "ipv6_nd_target": address}, goto="advertise")
+    if vport.ips:
+        for address in _own_ipv6(vport):
+            source: dict[str, MatchValue] = {SENDER: vport.number, **_IPV6, "ipv6_src": address}
+            yield _allow(vport, _ALLOW_ADDRESS, source, table="advertise")
+        yield _refuse(vport, _REFUSE_REST, {SENDER: vport.number}, Refusal.ND, table="advertise")
+
+
+def _listeners(vport: Vport, ours: dict[str, MatchValue]) -> Iterator[FlowEntry]:
+    """Yield where multicast listener messages may come from: a link-local address of the VM.
+
+    Reports and leaves may also come from the unspecified address, queries not
+    (RFC 2710 section 3, RFC 3590 section 4, RFC 3810 sections 5.1.14 and 5.2.13).
+    """
+    if not vport.ips:
+        return
+    sources = [address for address in _own_ipv6(vport) if address >> 118 == _LINK_LOCAL_PREFIX]
+    for kind in _LISTENER_TYPES:
+        message: dict[str, MatchValue] = {**ours, **_ICMPV6, "icmpv6_type": kind}
+        for address in sources if kind == _LISTENER_QUERY else (0, *sources):
+            yield _allow(vport, _ALLOW_NEIGHBOUR, {**message, "ipv6_src": address})
+        yield _refuse(vport, _REFUSE_NEIGHBOUR, message, Refusal.IP)
 
 
 def _ipv6(vport: Vport) -> Iterator[dict[str, MatchValue]]:
     if not vport.ips:
         yield {**_IPV6}
         return
-    # The unspecified source: router solicitation (RFC 4861 section 4.1), listener report (RFC 3810 section 5.2.13).
+    # A router solicitation may have the unspecified source (RFC 4861 section 4.1).
     yield {**_ICMPV6, "icmpv6_type": 133, "ipv6_src": 0}
-    yield {**_ICMPV6, "icmpv6_type": 143, "ipv6_src": 0}
-    for address in (*_addresses(vport, 6), link_local(vport.mac)):
+    for address in _own_ipv6(vport):
         yield {**_IPV6, "ipv6_src": address}
 
 
@@ -143,6 +201,11 @@ def refusal(vport: Vport, key: FlowKey) -> Refusal | None:
         values |= {"udp_src": values["l4_src"], "udp_dst": values["l4_dst"]}
     if proto != 58:
         values.pop("icmpv6_type", None)
-    met = [entry for entry in guard(vport) if all(values.get(name) == value for name, value in entry.match)]
-    cookie = unpack(max(met, key=lambda entry: entry.priority).cookie)
+    table: str | None = "guard"
+    while table in ("guard", "advertise"):
+        here = (made for made in guard(vport) if made.table == table)
+        met = (made for made in here if all(values.get(name) == value for name, value in made.match))
+        best = max(met, key=lambda made: made.priority)
+        table = best.goto
+    cookie = unpack(best.cookie)
     return Refusal(cookie.detail) if cookie is not None and cookie.entry_class is EntryClass.GUARD else None

@@ -54,7 +54,15 @@ TABLES: Final = (
         purpose="anti-spoof of MAC, IP, ARP, ND and DHCP; each refusal counted by vport and reason",
         matches=_TUPLE | _GUARDED | {SENDER, SEGMENT},
         writes=frozenset(),
-        next=frozenset({"outbound", "deliver"}),
+        next=frozenset({"advertise", "outbound", "deliver"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="advertise",
+        purpose="anti-spoof of the source of a neighbour advertisement whose target and option are the VM's own",
+        matches=frozenset({SENDER, "eth_type", "ipv6_src"}),
+        writes=frozenset(),
+        next=frozenset({"outbound"}),
         miss=Miss.DROP,
     ),
     Table(

@@ -17,6 +17,7 @@ from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.pipeline.pieces import entries_of
 from ryu_apps.southbound.cached_match import key_of_match
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.reconcile import Comparison, compare
@@ -113,7 +114,7 @@ class BringUp:
     def agree(self, link: Link) -> Comparison:
         """Compare one datapath with what it must have and change what differs; the caller holds the lock."""
         dpid = link.id
-        self._core.datapaths[dpid] = link.known_ports()
+        self._core.connected(dpid, link.known_ports())
         result = compare(dpid, link.dump_flows(), self.wanted(dpid))
         meters = meter_change(link.dump_meters(), meters_of(self._core.policy, dpid))
         for change in merged([SwitchChange(dpid=dpid, meters=meters), *result.changes]).sliced(SLICE_ENTRIES):
@@ -131,7 +132,7 @@ class BringUp:
         core = self._core
         flows = (flow for flow in core.flows if not core.in_host(flow))
         cached = [made for flow in flows for made in flow.entries() if core.dpid_of(made.vport) == dpid]
-        return [*base_of(core.policy, dpid, core.datapaths[dpid]).values(), *cached]
+        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached]
 
 
 def _unregistered(link: Link) -> Agreement:

@@ -18,6 +18,7 @@ _SMALLEST: Final = 56
 _REQUEST: Final = Struct("!BBHIHH4xB3xII4xQQHH4x")
 _MULTIPART_FLOW: Final = 1
 ALL_TABLES: Final = 0xFF
+_WHOLE_COOKIE: Final = (1 << 64) - 1
 
 _new = tuple.__new__
 
@@ -28,6 +29,11 @@ def request(xid: int, table_id: int, cookie: int, cookie_mask: int) -> bytes:
         VERSION, Type.MULTIPART_REQUEST, _REQUEST.size, xid, _MULTIPART_FLOW, 0,
         table_id, ANY, ANY, cookie, cookie_mask, MATCH_OXM, 4,
     )  # fmt: skip
+
+
+def request_cookie(cookie: int, xid: int) -> bytes:
+    """Return the request for the statistics of the entries with one cookie."""
+    return request(xid, ALL_TABLES, cookie, _WHOLE_COOKIE)
 
 
 def decode(body: bytes) -> list[PresentEntry]:

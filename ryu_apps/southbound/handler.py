@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ryu_apps.control.effects import Effect
 from ryu_apps.control.events import FlowRemoved, PacketIn
+from ryu_apps.control.fast_path import FastPath
 
 if TYPE_CHECKING:
     from ryu_apps.southbound.link import Link
@@ -29,6 +30,13 @@ class Refusal:
 
 class Handler(Protocol):
     """The controller as a receive loop sees it; no method may wait, and now_s is of the clock given to `install`."""
+
+    @property
+    def fast_path(self) -> FastPath:
+        """What answers first packets of known kinds."""
+
+    def answered(self) -> None:
+        """Take note that the answers to all that was received at once are on their way."""
 
     def packet_in(self, event: PacketIn, now_s: float) -> Sequence[Effect]:
         """Return what to do about a packet that one of our entries sent up."""

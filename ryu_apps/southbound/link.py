@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from socket import SHUT_RDWR, SHUT_WR
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -38,6 +39,10 @@ _LOG = logging.getLogger("vfswitch.southbound")
 _RECEIVE_BYTES: Final = 1 << 16
 _MAX_XID: Final = 0x7FFFFFFF
 _MULTIPART_BODY: Final = 16
+# Misses wait while replies are decoded.
+_DECODED_AT_ONCE_BYTES: Final = 1 << 15
+# So many questions of 56 bytes fit the outbox, and their answers come in some milliseconds.
+_ASKED_AT_ONCE: Final = 500
 # Fragments keep their kind for matching (Open vSwitch, OFPC_FRAG_NX_MATCH); misses come whole.
 _SET_CONFIG: Final = HEADER.pack(VERSION, Type.SET_CONFIG, 12, 0) + bytes((0, 3, 0xFF, 0xFF))
 
@@ -114,21 +119,33 @@ class Link(Datapath):
         """Return the entries whose cookie agrees under the mask, of one table or of all."""
         table_id = flow_dump.ALL_TABLES if table is None else NUMBER[table]
         parts = self._multipart(
-            lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask), flow_dump.decode, timeout_s
+            [lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask)], flow_dump.decode, timeout_s
         )
         return [entry for part in parts for entry in part]
 
     def dump_meters(self, timeout_s: float = 5.0) -> dict[int, MeterConfig | None]:
         """Return the meters that the switch has, by number; None for one that is not of our making."""
         found: dict[int, MeterConfig | None] = {}
-        for part in self._multipart(meters.request, meters.decode, timeout_s):
+        for part in self._multipart([meters.request], meters.decode, timeout_s):
             found |= part
+        return found
+
+    def dump_cookies(self, cookies: Sequence[int], timeout_s: float = 30.0) -> list[PresentEntry]:
+        """Return the entries that have one of these cookies.
+
+        Each is asked for by itself, because the switch finds a whole cookie by its hash and looks through all
+        of its entries for one under a mask; but all are asked at once.
+        """
+        found: list[PresentEntry] = []
+        for start in range(0, len(cookies), _ASKED_AT_ONCE):
+            requests = [partial(flow_dump.request_cookie, cookie) for cookie in cookies[start : start + _ASKED_AT_ONCE]]
+            found += [entry for part in self._multipart(requests, flow_dump.decode, timeout_s) for entry in part]
         return found
 
     def port_numbers(self, timeout_s: float = 5.0) -> dict[str, int]:
         """Return the ports that the switch has now, name to number, its LOCAL port included."""
         found: dict[str, int] = {}
-        for part in self._multipart(ports.request, ports.decode, timeout_s):
+        for part in self._multipart([ports.request], ports.decode, timeout_s):
             found |= part
         return found
 
@@ -137,19 +154,24 @@ class Link(Datapath):
         self.outbox.write(_SET_CONFIG)
 
     def _multipart(
-        self, request: Callable[[int], bytes], decode: Callable[[bytes], T], timeout_s: float
+        self, requests: Sequence[Callable[[int], bytes]], decode: Callable[[bytes], T], timeout_s: float
     ) -> Iterator[T]:
-        """Yield the decoded parts of a multipart reply, once all of it is here."""
+        """Yield the decoded parts of multipart replies, once all of them are here; the requests go in one write."""
         with Exchange(self, timeout_s) as exchange:
-            xid = exchange.expect(Type.MULTIPART_REPLY)
-            exchange.send(request(xid))
-            exchange.wait(xid)
+            xids = [exchange.expect(Type.MULTIPART_REPLY) for _ in requests]
+            exchange.send(b"".join([request(xid) for request, xid in zip(requests, xids, strict=True)]))
+            for xid in xids:
+                exchange.wait(xid)
         if exchange.errors:
             raise SwitchRefused(f"datapath {self.name} refused a request: {refusal(exchange.errors[0]).text}")
         try:
-            for message in exchange.replies.pop(xid):
+            decoded_bytes = 0
+            for message in (message for xid in xids for message in exchange.replies.pop(xid)):
                 yield decode(message[_MULTIPART_BODY:])
-                eventlet.sleep(0)
+                decoded_bytes += len(message)
+                if decoded_bytes > _DECODED_AT_ONCE_BYTES:
+                    decoded_bytes = 0
+                    eventlet.sleep(0)
         except Malformed as fault:
             self.give_up(f"malformed: {fault}")
             raise SwitchAway(f"datapath {self.name} was closed: its reply is malformed") from fault

@@ -12,6 +12,7 @@ from ryu.controller.handler import HANDSHAKE_DISPATCHER, MAIN_DISPATCHER
 from ryu_apps.control.effects import Effect
 from ryu_apps.southbound import flow_removed, hello, packet_in
 from ryu_apps.southbound.answers import encode
+from ryu_apps.southbound.fast_answers import FastAnswers
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.parser import FROM_SWITCH, parse
 from ryu_apps.southbound.requests import ANSWERS
@@ -35,12 +36,14 @@ class Receiver:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._links = link.links
+        self._fast = FastAnswers(link.links.handler.fast_path)
         self._own: list[bytes] = []
         self._others: dict[int, list[bytes]] = {}
 
     def take(self, data: bytes) -> bytes:
         """Handle all whole messages and return the bytes left over; Malformed when the peer breaks OpenFlow."""
         link, unpack, clock = self._link, HEADER.unpack_from, self._link.clock
+        answer, own, others = self._fast.answer, self._own, self._others
         at, end, count = 0, len(data), 0
         now_s = clock()
         turn_ends_s = now_s + link.limits.turn_s
@@ -54,7 +57,14 @@ class Receiver:
                 break
             if version != VERSION and link.state != HANDSHAKE_DISPATCHER:
                 raise Malformed("version")
-            if kind in _INLINE:
+            try:
+                answered = kind == _PACKET_IN and answer(data, at, length, now_s, own, others)
+            except Exception:
+                self._links.fault(f"answering a packet-in of datapath {link.name}")
+                answered = True
+            if answered:
+                pass
+            elif kind in _INLINE:
                 self._event(kind, xid, data, at, length, now_s)
             else:
                 self._message(kind, xid, data[at : at + length])
@@ -70,6 +80,7 @@ class Receiver:
                     now_s = clock()
                     turn_ends_s = now_s + link.limits.turn_s
         self._flush()
+        self._links.handler.answered()
         return data[at:] if at else data
 
     def _event(self, kind: int, xid: int, data: bytes, at: int, length: int, now_s: float) -> None:
@@ -85,6 +96,7 @@ class Receiver:
                 self._to_ryu(kind, xid, data[at : at + length])
             else:
                 self._decide(self._links.handler.packet_in, missed, now_s)
+                self._fast.note(data, at, missed)
         else:
             gone = flow_removed.decode(data, at, length, link.id)
             if gone is None:
@@ -106,20 +118,17 @@ class Receiver:
 
     def _flush(self) -> None:
         """Write all answers; a packet must not overtake the entries that it needs, here or at another datapath."""
-        others, link = self._others, self._link
-        if others:
-            self._others = {}
-            for dpid, messages in others.items():
-                self._links.write(dpid, messages)
-        if self._own:
-            own, self._own = self._own, []
-            if others or link.gate:
-                packets = b"".join([message for message in own if message[1] == _PACKET_OUT])
-                own = [message for message in own if message[1] != _PACKET_OUT]
-                link.outbox.write(b"".join(own))
-                link.gate.send(packets, [other for dpid in others if (other := self._links.get(dpid)) is not None])
-            else:
-                link.outbox.write(b"".join(own))
+        own, others, link = self._own, self._others, self._link
+        for dpid, messages in others.items():
+            self._links.write(dpid, messages)
+        if own and (others or link.gate):
+            packets = b"".join([message for message in own if message[1] == _PACKET_OUT])
+            link.outbox.write(b"".join([message for message in own if message[1] != _PACKET_OUT]))
+            link.gate.send(packets, [other for dpid in others if (other := self._links.get(dpid)) is not None])
+        elif own:
+            link.outbox.write(b"".join(own))
+        own.clear()
+        others.clear()
 
     def _message(self, kind: int, xid: int, message: bytes) -> None:
         """Take an answer to a request of ours inline, the hello with care, and anything else to Ryu."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.trace import leg_document
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
 from ryu_apps.pipeline.cookie import CLASS_MASK, MARK_MASK, Cookie, EntryClass, Refusal, unpack
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.bringup import Agreement
 from ryu_apps.southbound.links import Links
 
-_EXACT = (1 << 64) - 1
 REASONS = frozenset(Refusal)
 
 
@@ -59,20 +61,36 @@ def flow_reports(
         found = core.policy.snapshot.vports.get(vport)
         chosen = flows.at_vport(found.number) if found else ()
     page = heapq.nsmallest(limit, (flow for flow in chosen if flow.id > after), key=lambda flow: flow.id)
-    return [_flow_report(core, links, flow, now_s) for flow in page]
+    present = _present(core, links, page)
+    return [_flow_report(core, flow, present, now_s) for flow in page]
 
 
-def _flow_report(core: ControlCore, links: Links, flow: UnifiedFlow, now_s: float) -> dict[str, Any]:
+# Where an entry is: datapath, table and cookie. A VM that talks to itself has one cookie in both caches.
+_Found = dict[tuple[int, int, int], PresentEntry]
+
+
+def _present(core: ControlCore, links: Links, page: Iterable[UnifiedFlow]) -> _Found:
+    """Return what the switches have of these flows, each switch asked once; one that does not answer has nothing."""
+    cookies: dict[int, dict[int, None]] = defaultdict(dict)
+    for made in (made for flow in page for made in flow.entries()):
+        dpid = core.dpid_of(made.vport)
+        if dpid is not None:
+            cookies[dpid][made.cookie] = None
+    found: _Found = {}
+    for dpid, asked in cookies.items():
+        link = links.get(dpid)
+        if link is None:
+            continue
+        with suppress(VfswitchError):
+            found |= {(dpid, entry.table, entry.cookie): entry for entry in link.dump_cookies(tuple(asked))}
+    return found
+
+
+def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: float) -> dict[str, Any]:
     legs = []
     for (leg, key), made in zip(flow.legs(), flow.entries(), strict=True):
         dpid = core.dpid_of(made.vport)
-        link = links.get(dpid) if dpid is not None else None
-        present = None
-        if link is not None:
-            try:
-                present = next(iter(link.dump_flows(cookie=made.cookie, cookie_mask=_EXACT)), None)
-            except VfswitchError:
-                present = None
+        present = None if dpid is None else found.get((dpid, NUMBER[made.direction.value], made.cookie))
         legs.append({
             **leg_document(core, leg, key),
             "match": describe(key),

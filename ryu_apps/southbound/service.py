@@ -14,6 +14,7 @@ from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, pla
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
+from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.service import Outcome
@@ -56,7 +57,7 @@ class SwitchService:
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
-        self._owed: list[Change] = []
+        self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
         hub.spawn(self._tick)
 
@@ -64,11 +65,18 @@ class SwitchService:
 
     def packet_in(self, event: PacketIn, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a packet-in."""
-        effects = self._core.packet_in(event, now_s)
+        return self._core.packet_in(event, now_s)
+
+    @property
+    def fast_path(self) -> FastPath:
+        """The core's answers to first packets of known kinds."""
+        return self._core.fast_path
+
+    def answered(self) -> None:
+        """Have entries released that were held back, if none of that is under way."""
         if self._core.holding and not self._releasing:
             self._releasing = True
             hub.spawn(self._release)
-        return effects
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
@@ -77,12 +85,12 @@ class SwitchService:
     def link_up(self, link: Link) -> None:
         """Begin to bring a datapath to agree."""
         if link.id in self._bringup.expected():
-            self._core.datapaths[link.id] = link.known_ports()
+            self._core.connected(link.id, link.known_ports())
         hub.spawn(self._bringup.run, link)
 
     def link_down(self, link: Link) -> None:
         """Note that a datapath is away."""
-        self._core.datapaths.pop(link.id, None)
+        self._core.disconnected(link.id)
         self._bringup.agreements.pop(link.id, None)
         LOG.info("datapath %016x is away", link.id)
 
@@ -222,7 +230,7 @@ class SwitchService:
             Change(kind=change.kind, key=change.key, value=plan.before.snapshot.get(change.kind, change.key))
             for change in reversed(plan.changes)
         ]
-        self._owed += inverse
+        self._owed = inverse, self.snapshot()
         with contextlib.suppress(VfswitchError):
             self._keep_owed()
         back = self.snapshot().changed(inverse)
@@ -242,9 +250,10 @@ class SwitchService:
 
     def _keep_owed(self) -> None:
         """Keep what undoing a change put back; when the store cannot take it, no other change is accepted."""
-        if self._owed:
-            self._keeper.keep(self._owed, self.snapshot())
-            self._owed = []
+        if self._owed is not None:
+            # What the store writes is the difference to what it holds: the refused change, not what is in force now.
+            self._keeper.keep(*self._owed)
+            self._owed = None
 
     def _forget_vanished(self, revisions: Revisions) -> None:
         """Take back entries of connections that ended while the change was under way."""
@@ -260,7 +269,7 @@ class SwitchService:
         registered = {host.dpid for host in after.hosts.values()}
         for link in self._links.all():
             if link.id in registered and link.id not in self._core.datapaths:
-                self._core.datapaths[link.id] = link.known_ports()
+                self._core.connected(link.id, link.known_ports())
                 link.set_fragments_nx_match()
                 self._bringup.agree(link)
 

@@ -24,6 +24,12 @@ def _advertise(target: str, options: bytes = b"", src: str = VM1.ip6) -> bytes:
     return icmpv6(VM1.mac, src, VM2.ip6, 136, packets.ip(target) + options, dst_mac=VM2.mac, rest=0x60000000)
 
 
+def _alerting(frame: bytes) -> bytes:
+    """Return an ICMPv6 frame with the router alert that listener messages carry (RFC 3810, section 5)."""
+    header = frame[14:18] + (len(frame) - 54 + 8).to_bytes(2, "big") + b"\0" + frame[21:54]
+    return frame[:14] + header + bytes([packets.ICMPV6, 0, 5, 2, 0, 0, 1, 0]) + frame[54:]
+
+
 _PREFIX = bytes(12)
 FORGED: Mapping[str, tuple[str, bytes]] = {
     "own-vlan-tag": ("vlan", packets.tagged(tcp(VM1, EXT), VM1.vlan)),
@@ -50,6 +56,26 @@ FORGED: Mapping[str, tuple[str, bytes]] = {
     "nd-target": ("nd", _advertise(VM2.ip6, option(2, VM1.mac))),
     "nd-target-option": ("nd", _advertise(VM1.ip6, option(2, OTHER_MAC))),
     "dad-with-option": ("nd", _solicit("::", VM1.ip6, option(1, OTHER_MAC))),
+    "nd-advertised-from-another": ("nd", _advertise(VM1.ip6, option(2, VM1.mac), src=VM2.ip6)),
+    "nd-advertised-from-nobody": ("nd", _advertise(VM1.ip6, option(2, VM1.mac), src="::")),
+    "nd-advertised-from-a-group": ("nd", _advertise(VM1.ip6, option(2, VM1.mac), src=_ALL_NODES)),
+    "dad-of-anothers-address": ("nd", _solicit("::", VM2.ip6)),
+    "nd-source-link-local": ("nd", _solicit(link_local(VM2.mac), EXT.ip6, option(1, VM1.mac))),
+    "router-solicitation-source": ("ip", icmpv6(VM1.mac, VM2.ip6, _ALL_ROUTERS, 133, option(1, VM1.mac))),
+    "listener-report-source": ("ip", icmpv6(VM1.mac, link_local(VM2.mac), "ff02::16", 143, bytes(4))),
+    "listener-report-global": ("ip", icmpv6(VM1.mac, VM1.ip6, "ff02::16", 143, bytes(4))),
+    "listener-report-with-alert": (
+        "ip", _alerting(icmpv6(VM1.mac, link_local(VM2.mac), "ff02::16", 143, bytes(4)))
+    ),
+    "listener-report-v1-global": ("ip", icmpv6(VM1.mac, VM1.ip6, "ff02::fb", 131, packets.ip("ff02::fb"))),
+    "listener-query-unspecified": ("ip", icmpv6(VM1.mac, "::", _ALL_NODES, 130, bytes(20))),
+    "nd-source-options-own-first": ("nd", _solicit(VM1.ip6, EXT.ip6, option(1, VM1.mac) + option(1, OTHER_MAC))),
+    "nd-source-options-own-last": ("nd", _solicit(VM1.ip6, EXT.ip6, option(1, OTHER_MAC) + option(1, VM1.mac))),
+    "nd-source-options-twice-own": ("nd", _solicit(VM1.ip6, EXT.ip6, option(1, VM1.mac) * 2)),
+    "dad-with-options": ("nd", _solicit("::", VM1.ip6, option(1, OTHER_MAC) * 2)),
+    "nd-target-options-own-first": ("nd", _advertise(VM1.ip6, option(2, VM1.mac) + option(2, OTHER_MAC))),
+    "nd-target-options-own-last": ("nd", _advertise(VM1.ip6, option(2, OTHER_MAC) + option(2, VM1.mac))),
+    "nd-other-target-with-options-twice": ("nd", _advertise(VM2.ip6, option(2, VM1.mac) * 2)),
     "router-advertisement": ("router", icmpv6(VM1.mac, _LL1, _ALL_NODES, 134, _PREFIX)),
     "redirect": ("router", icmpv6(VM1.mac, _LL1, VM2.ip6, 137, bytes(32), dst_mac=VM2.mac)),
     "dhcp-offer": ("dhcp-server", packets.dhcp(VM1.mac, 67, 68, src=VM1.ip)),
@@ -87,11 +113,18 @@ LEGITIMATE: Mapping[str, bytes] = {
     "neighbour-solicitation-link-local": _solicit(_LL1, VM2.ip6, option(1, VM1.mac)),
     "neighbour-advertisement": _advertise(VM1.ip6, option(2, VM1.mac)),
     "neighbour-advertisement-link-local": _advertise(_LL1, option(2, VM1.mac), src=_LL1),
+    "neighbour-advertisement-from-link-local": _advertise(VM1.ip6, option(2, VM1.mac), src=_LL1),
+    "neighbour-advertisement-of-link-local": _advertise(_LL1, option(2, VM1.mac), src=VM1.ip6),
     "duplicate-address-detection": _solicit("::", VM1.ip6),
     "duplicate-address-detection-link-local": _solicit("::", _LL1),
     "router-solicitation": icmpv6(VM1.mac, _LL1, _ALL_ROUTERS, 133, option(1, VM1.mac)),
     "router-solicitation-unspecified": icmpv6(VM1.mac, "::", _ALL_ROUTERS, 133, b""),
     "listener-report": icmpv6(VM1.mac, _LL1, "ff02::16", 143, bytes(4)),
+    "listener-report-unspecified": icmpv6(VM1.mac, "::", "ff02::16", 143, bytes(4)),
+    "listener-report-with-alert": _alerting(icmpv6(VM1.mac, _LL1, "ff02::16", 143, bytes(4))),
+    "listener-report-v1": icmpv6(VM1.mac, _LL1, "ff02::fb", 131, packets.ip("ff02::fb")),
+    "listener-leave": icmpv6(VM1.mac, _LL1, _ALL_ROUTERS, 132, packets.ip("ff02::fb")),
+    "listener-query": icmpv6(VM1.mac, _LL1, _ALL_NODES, 130, bytes(20)),
     "dhcp-discover": packets.dhcp(VM1.mac, 68, 67),
     "dhcp-request-unicast": udp(VM1, VM2, 68, 67),
     "dhcpv6-solicit": packets.dhcp(VM1.mac, 546, 547, src=_LL1, dst=_DHCP_SERVERS),
@@ -110,6 +143,21 @@ def test_legitimate_frames_pass(lab: Lab, kind: str) -> None:
     assert lab.wait_sent(VM2) == [LEGITIMATE[kind]]
     lab.wait_refusals(VM1, {})
     assert lab.silent(VM1)
+
+
+DOUBLED = sorted(kind for kind in FORGED if "options" in kind)
+
+
+@pytest.mark.parametrize("kind", DOUBLED)
+def test_malformed_neighbour_options_pass_by_no_vport(lab: Lab, kind: str) -> None:
+    """S12: also a vport of any address sends no neighbour message whose options can be read in two ways."""
+    lab.tenant(VM2)
+    lab.put("vports/vm1", {**VM1.vport, "ips": []})
+
+    lab.send(VM1, FORGED[kind][1])
+
+    assert lab.silent(VM2, "h1-uplink")
+    lab.wait_refusals(VM1, {"nd": 1})
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.ovs.packets import BROADCAST
 from tests.ovs.scenario import Lab
 from tests.ovs.site import Site
-from tests.ovs.stations import VM1, VM2, rule
+from tests.ovs.stations import VM1, VM2, rewrite, rule
 
 WEB = {"ip_proto": "tcp", "l4_dst": 80}
 GROUP = {"applies_to": "all", "direction": "outbound", "priority": 1, "rules": []}
@@ -88,6 +89,17 @@ CASES: dict[str, tuple[str, dict[str, Any], int, list[str]]] = {
     "route-to-both": ("routes/r", {"segment": "red", "eth_dst": VM2.mac, "vport": "vm1", "to": "uplink"}, 422, ["to"]),
     "route-to-unknown-vport": ("routes/r", {"segment": "red", "eth_dst": VM2.mac, "vport": "ghost"}, 422, ["vport"]),
     "bad-dpid": ("hosts/h9", {"dpid": "xyz"}, 422, ["dpid"]),
+    "dpid-zero": ("hosts/h9", {"dpid": "0"}, 422, ["dpid"]),
+    "vport-at-the-switch-itself": (V, _vport(port="h1"), 422, ["port"]),
+    "rewrite-to-groups": (
+        G, _rules(rule("a", {}, rewrite(eth_src="01:00:5e:00:00:01", eth_dst=BROADCAST))), 422,
+        ["rules[0].action.set.eth_dst", "rules[0].action.set.eth_src"],
+    ),
+    "nat-to-a-port-of-no-protocol": (
+        G, _rules(rule("a", {}, {"type": "nat", "source": {"ip": "10.0.0.9", "port": 9}})), 422,
+        ["rules[0].action.source.port"],
+    ),
+    "negative-port": (G, _rules(rule("a", {"ip_proto": "tcp", "l4_dst": -1})), 422, ["rules[0].match.l4_dst"]),
     "uplink-not-on-the-switch": ("hosts/h1", {"dpid": "1", "uplink": "eth77"}, 422, ["uplink"]),
     "not-an-object": (V, [], 422, [""]),  # type: ignore[dict-item]
 }  # fmt: skip

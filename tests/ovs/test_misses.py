@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.scenario import DUMMY_QUEUE, Lab
-from tests.ovs.stations import VM1, VM2, Station, frame, moved, ping, rule, tcp, udp
+from tests.ovs.stations import VM1, VM2, VM3, Station, frame, moved, ping, rule, tcp, udp
 
 # What one connection's entry names, in ovs-ofctl's words, beside the registers and the MACs.
 _ADDRESSES = {4: {"nw_src", "nw_dst"}, 6: {"ipv6_src", "ipv6_dst"}}
@@ -72,7 +73,7 @@ def test_entries_name_every_field_of_one_connection(lab: Lab, kind: str, version
 
     assert len(entries) == 4
     for entry in entries:
-        register = "reg1" if entry.actions == "goto_table:3" else "reg2"
+        register = "reg1" if entry.actions == f"goto_table:{NUMBER['deliver']}" else "reg2"
         assert set(entry.matches) == named | {"reg0", register, "vlan_tci", "dl_src", "dl_dst"}, entry.text
         # 0x1fff is OpenFlow's whole field: 12 bits of VLAN id and the one that says that there is a tag.
         assert entry.matches["vlan_tci"] == "0x0000/0x1fff"
@@ -180,6 +181,35 @@ def test_malformed_frames_are_dropped_and_counted(lab: Lab) -> None:
     assert lab.cached() == []
     stats = lab.get("stats")["vports"]["vm1"]
     assert stats.get("malformed", 0) + sum(stats["refused"].values()) == 2, stats
+
+
+def test_a_page_of_flows_tells_each_ones_packets(lab: Lab) -> None:
+    """M01: of many connections on two hosts GET /v1/flows tells how many packets each entry has counted."""
+    lab.tenant(VM1, VM2, VM3)
+    many = {number: udp(VM1, VM3 if number % 2 else VM2, 40000 + number) for number in range(20)}
+    lab.send(VM1, *many.values())
+    lab.carry("h1", "h2")
+    lab.wait_cached(60, "h1")
+    lab.wait_cached(20, "h2")
+    for number, sent in many.items():
+        lab.send(VM1, *[sent] * (number % 4))
+    lab.carry("h1", "h2")
+    counted: dict[int, list[int]] = {number: [] for number in many}
+    for entry in (*lab.cached("h1"), *lab.cached("h2")):
+        port = int(entry.matches["tp_dst" if entry.matches["tp_src"] == "53" else "tp_src"])
+        counted[port - 40000].append(entry.n_packets)
+
+    pages = [lab.get("flows?limit=7")["items"]]
+    while len(pages[-1]) == 7:
+        pages.append(lab.get(f"flows?limit=7&after={pages[-1][-1]['id']}")["items"])
+
+    flows = [flow for page in pages for flow in page]
+    assert sorted(int(flow["key"]["l4_src"]) - 40000 for flow in flows) == list(many)
+    for flow in flows:
+        number, legs = int(flow["key"]["l4_src"]) - 40000, flow["forward"] + flow["reply"]
+        assert all(leg["installed"] for leg in legs)
+        assert sorted(leg["packets"] for leg in legs) == sorted(counted[number])
+        assert all(leg["packets"] >= number % 4 for leg in flow["forward"])
 
 
 def test_flows_are_told_apart_in_what_rest_reports(lab: Lab) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
 from tests.ovs.harness.flow_dump import FlowEntry
@@ -102,7 +103,7 @@ def test_a_change_takes_effect_on_both_hosts(lab: Lab) -> None:
 
     assert [entry.actions for entry in lab.cached("h2", "inbound")] == ["drop"]
     lab.delete("layers/firewall/groups/in")
-    assert [entry.actions for entry in lab.cached("h2", "inbound")] == ["goto_table:5"]
+    assert [entry.actions for entry in lab.cached("h2", "inbound")] == [f"goto_table:{NUMBER['egress']}"]
 
 
 def test_what_a_change_does_not_concern_is_not_touched(lab: Lab) -> None:

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from mininet_scripts.support.waiting import free_tcp_port, wait_until
+from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.scenario import Lab, counters
 from tests.ovs.site import Site
@@ -106,7 +107,8 @@ def test_a_policy_changed_while_the_switch_was_away_holds_when_it_is_back(own_la
 def test_stale_entries_are_removed_and_foreign_ones_reported_and_left(own_lab: Lab) -> None:
     """M26: an entry of ours that nothing wants goes at the next start; one without our mark is counted and stays."""
     own_lab.controller.stop()
-    stale = "cookie=0xf540001065000007,table=2,priority=100,reg0=1,reg1=101,udp,udp_dst=9,actions=drop"
+    outbound = NUMBER["outbound"]
+    stale = f"cookie=0xf540001065000007,table={outbound},priority=100,reg0=1,reg1=101,udp,udp_dst=9,actions=drop"
     foreign = "cookie=0x77,table=0,priority=7,in_port=3,udp,actions=drop"
     for entry in (stale, foreign):
         own_lab.ovs.ofctl("add-flow", "h1", entry)

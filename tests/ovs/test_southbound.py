@@ -222,7 +222,7 @@ def test_a_full_table_refuses_effects_and_changes(connected: Connected) -> None:
     """A full table is told: for an effect to the core, for a change to the caller, and the change is undone."""
     connected.ovs.vsctl(
         "--", "--id=@t", "create", "Flow_Table", "flow_limit=1", "overflow_policy=refuse",
-        "--", "set", "bridge", "nic", "flow_tables:2=@t",
+        "--", "set", "bridge", "nic", f"flow_tables:{NUMBER['outbound']}=@t",
     )  # fmt: skip
     loop, link = connected.loop, connected.link
     event = PacketIn(DPID, "outbound", Punt.MISS, 1, 7, 8, 0, frame())

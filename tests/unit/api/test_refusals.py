@@ -33,6 +33,7 @@ def _group(*rules: Any) -> dict[str, Any]:
         ("/v1/tenants/x", {"id": "y"}, {"id"}),
         ("/v1/hosts/h2", {"dpid": 1, "uplink": "a name of many"}, {"dpid", "uplink"}),
         ("/v1/hosts/h2", {"dpid": "12345678901234567"}, {"dpid"}),
+        ("/v1/hosts/h2", {"dpid": "0"}, {"dpid"}),
         ("/v1/segments/s", {"tenant": "nobody", "vlan": 4095}, {"vlan"}),
         ("/v1/segments/s", {"tenant": "nobody"}, {"tenant"}),
         (
@@ -65,6 +66,12 @@ def _group(*rules: Any) -> dict[str, Any]:
          {"rules[0].action.source.ip", "rules[0].action.source.port"}),
         (GROUP, _group({"id": "a", **RULE, "action": {"type": "rewrite", "set": {"ipv4_src": "10.0.0.0/8"}}}),
          {"rules[0].action.set.ipv4_src"}),
+        (GROUP, _group({"id": "a", **RULE, "action": {"type": "rewrite", "set": {
+            "eth_src": "01:00:5e:00:00:01", "eth_dst": "00:00:00:00:00:00"}}}),
+         {"rules[0].action.set.eth_src", "rules[0].action.set.eth_dst"}),
+        (GROUP, _group({"id": "a", **RULE, "match": {}, "action": {"type": "nat", "source": {
+            "ip": "10.0.0.1", "port": 5}}}), {"rules[0].action.source.port"}),
+        (GROUP, _group({"id": "a", **RULE, "match": {"ip_proto": "tcp", "l4_dst": -1}}), {"rules[0].match.l4_dst"}),
         (GROUP + "/rules/r", {**RULE, "match": {"l4_dst": "80"}}, {"match.l4_dst"}),
         (GROUP + "/rules/r", {**RULE, "id": "s", "idle_timeout_s": 0}, {"id", "idle_timeout_s"}),
     ],

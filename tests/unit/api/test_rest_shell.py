@@ -99,6 +99,20 @@ def test_paths(running: Controller) -> None:
     assert running.rest("GET", "/stats/switches").body == []
 
 
+@pytest.mark.parametrize("slash", ["%2F", "%2f", "%252F"])
+def test_an_encoded_slash_is_part_of_a_name(running: Controller, slash: str) -> None:
+    """A slash that was encoded leads to no other resource: as a name it does not exist, and cannot be given."""
+    assert running.rest("PUT", "/v1/layers/cut", {"position": 3}).status in (200, 201)
+    assert running.rest("GET", f"/v1/layers{slash}cut").status == 404
+    assert running.rest("GET", f"/v1/layers/cut{slash}groups").status == 404
+    answer = running.rest("PUT", f"/v1/layers/a{slash}b", {"position": 3})
+    assert (answer.status, [error["path"] for error in answer.body["errors"]]) == (422, ["id"])
+    group = {"direction": "inbound", "priority": 1, "rules": []}
+    assert running.rest("PUT", f"/v1/layers/cut{slash}groups{slash}g", group).status == 422
+    assert running.rest("GET", "/v1/layers/cut/groups").body["items"] == []
+    assert running.rest("GET", "/v1/l%61yers/cut").status == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -106,6 +120,9 @@ def test_paths(running: Controller) -> None:
         ("Content-Length: +2\r\n", 400),
         ("Content-Length: two\r\n", 400),
         ("Content-Length: " + "9" * 50 + "\r\n", 400),
+        ("Content-Length: 2\r\nContent-Length: 2\r\n", 400),
+        ("Content-Length: 0\r\ncontent-length: 44\r\n", 400),
+        ("Content-Length: 2, 2\r\n", 400),
         ("Content-Length: 1000000000000\r\n", 413),
         (f"Content-Length: {BODY_LIMIT_BYTES + 1}\r\nExpect: 100-continue\r\n", 413),
         ("Transfer-Encoding: chunked\r\n", 411),

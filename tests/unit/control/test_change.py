@@ -26,6 +26,7 @@ from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Punt
 from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig
+from ryu_apps.pipeline.pieces import entries_of
 from tests.unit.control.histories import ENDS, first_changes, keys, next_changes
 from tests.unit.frames import frame_of
 from tests.unit.policies import IN, IP, OUT, group, layer, rule, snapshot, tcp, vport
@@ -134,7 +135,8 @@ def wanted(core: ControlCore) -> Switches:
     """Return every entry that each switch must have."""
     switches: Switches = {}
     for dpid, ports in PORTS.items():
-        switches[dpid] = {**base_of(core.policy, dpid, ports), **meters_of(core.policy, dpid)}
+        switches[dpid] = {made.key: made for made in entries_of(base_of(core.policy, dpid, ports))}
+        switches[dpid] |= meters_of(core.policy, dpid)
     for flow in core.flows:
         for made in flow.entries():
             dpid = core.dpid_of(made.vport)

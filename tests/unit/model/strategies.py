@@ -28,7 +28,7 @@ def hosts() -> st.SearchStrategy[Document]:
     """Draw a host's document."""
     documents = st.fixed_dictionaries(
         {
-            "dpid": st.integers(0, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"),
+            "dpid": st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"),
             "uplink": st.none() | ports,
             "tunnel": st.none() | ports,
         }
@@ -161,11 +161,12 @@ def bound_rules() -> st.SearchStrategy[Document]:
 
 @st.composite
 def rules(draw: st.DrawFn) -> Document:
-    """Draw a rule's document; one that edits headers matches every packet."""
+    """Draw a rule's document; one that edits headers matches every packet, or all of TCP where it sets ports."""
     action = draw(actions())
+    edited: Document = {"ip_proto": "tcp"} if action["type"] == "nat" else {}
     return {
         "priority": draw(priorities),
-        "match": {} if action["type"] in ("rewrite", "nat") else draw(matches()),
+        "match": edited if action["type"] in ("rewrite", "nat") else draw(matches()),
         "action": action,
         "idle_timeout_s": draw(st.none() | st.integers(1, 65535)),
     }

@@ -100,10 +100,21 @@ NAT = {"type": "nat"}
         ({}, NAT, {"action"}),
         ({}, {**NAT, "source": {"ip": "1.1.1.1"}, "destination": {"ip": "::1"}}, {"action.destination.ip"}),
         ({}, {**NAT, "source": {"ip": "x", "mac": "01:00:00:00:00:00"}}, {"action.source.ip", "action.source.mac"}),
+        ({}, {"type": "rewrite", "set": {"eth_src": "01:00:5e:00:00:01", "eth_dst": "ff:ff:ff:ff:ff:ff"}},
+         {"action.set.eth_src", "action.set.eth_dst"}),
+        ({}, {"type": "rewrite", "set": {"eth_src": "00:00:00:00:00:00", "eth_dst": "00:00:00:00:00:00"}},
+         {"action.set.eth_src", "action.set.eth_dst"}),
+        ({"ip_proto": "icmp"}, {"type": "rewrite", "set": {"l4_dst": "5"}}, {"action.set.l4_dst"}),
+        ({"icmpv6_type": "128"}, {"type": "rewrite", "set": {"l4_src": "5"}}, {"action.set.l4_src"}),
+        ({}, {**NAT, "source": {"ip": "1.1.1.1", "port": 5}}, {"action.source.port"}),
+        ({"ip_proto": "icmp"}, {**NAT, "destination": {"ip": "1.1.1.1", "port": 5}}, {"action.destination.port"}),
+        ({"icmpv4_type": "8"}, {**NAT, "destination": {"ip": "1.1.1.1", "port": 5}}, {"action.destination.port"}),
+        ({}, {**NAT, "source": {"ip": "x", "port": 5}, "destination": {"ip": "1.1.1.1", "port": 5, "mac": "x"}},
+         {"action.source.ip", "action.source.port", "action.destination.port", "action.destination.mac"}),
         ({"eth_type": "arp"}, {**NAT, "source": {"ip": "1.1.1.1"}}, {"action.source.ip"}),
         ({}, {"type": "jump"}, {"action.type"}),
     ],
-)
+)  # fmt: skip
 def test_rule_faults(match: dict[str, str], action: dict[str, Any], paths: set[str]) -> None:
     """Every fault of a rule is named at once, match and action together."""
     assert _faults("rules", {"priority": 1, "match": match, "action": action}) == paths
@@ -115,6 +126,12 @@ def test_group_faults() -> None:
     bad = {**good, "id": "b", "match": {"ipv4_src": "x"}}
     document = {"applies_to": {}, "direction": "inbound", "priority": 1, "rules": [good, bad, good]}
     assert _faults("groups", document) == {"applies_to", "rules[1].match.ipv4_src", "rules[2].id"}
+
+
+@pytest.mark.parametrize("dpid", ["0", "0000000000000000"])
+def test_no_host_has_datapath_zero(dpid: str) -> None:
+    """A dpid of zero, which no switch has, is refused."""
+    assert _faults("hosts", {"dpid": dpid}) == {"dpid"}
 
 
 def test_numbers_in_a_match() -> None:

@@ -58,6 +58,16 @@ def test_a_key_matches_its_own_fields(key: FlowKey) -> None:
     assert parse_match(written).matches(key)
 
 
+@pytest.mark.parametrize("text", ["-1", "", "-", "80-", " - 5"])
+def test_half_a_range_is_told_what_a_port_is(text: str) -> None:
+    """What is neither a number nor a range is shown as it was written, with the range of numbers."""
+    with pytest.raises(Invalid) as caught:
+        parse_match({"ip_proto": "tcp", "l4_dst": text})
+    (fault,) = caught.value.errors
+    assert fault.path == "match.l4_dst"
+    assert fault.message.startswith(f"{text!r} is not a number from 0 to 65535")
+
+
 @pytest.mark.parametrize(
     ("written", "paths"),
     [

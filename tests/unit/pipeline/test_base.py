@@ -7,6 +7,7 @@ from itertools import combinations
 
 from hypothesis import given
 
+from ryu_apps.engine.policy import compile_policy
 from ryu_apps.pipeline.base import base_entries
 from ryu_apps.pipeline.cached import CACHED_PRIORITY
 from ryu_apps.pipeline.cookie import CACHED, EntryClass, unpack
@@ -22,6 +23,7 @@ from ryu_apps.pipeline.entry import (
 )
 from ryu_apps.pipeline.registers import SENDER
 from ryu_apps.pipeline.tables import TABLES, Miss
+from tests.unit import policies
 from tests.unit.pipeline.networks import Network, networks
 
 
@@ -97,6 +99,14 @@ def test_nothing_leaves_by_a_port_that_the_switch_does_not_have(network: Network
         numbers = {v.number for v in network.policy.snapshot.vports.values() if v.host == host and v.port in present}
         named = {dict(made.match).get(SENDER, 0) for made in entries if made.table == "guard"}
         assert named - {0} == numbers
+
+
+def test_no_vport_is_at_the_switchs_own_port() -> None:
+    """A vport that names the port of the switch itself, put while that was away, has no entries."""
+    policy = compile_policy(policies.snapshot())
+    ports = {"h1-vf1": 0xFFFFFFFE, "h1-vf2": 2, "h1-uplink": 9}
+    made = base_entries(policy, policy.snapshot.hosts["h1"], ports)
+    assert {dict(each.match)["in_port"] for each in made if each.table == "classify" and each.match} == {2, 9}
 
 
 @given(networks())

@@ -70,7 +70,7 @@ def test_a_cached_entry_reads_as_a_person_would_write_it() -> None:
     """The text names fields as ovs-ofctl does and ends in its actions."""
     made = CachedEntry(0, Direction.OUTBOUND, 1, 101, tcp(), False, True, transposition({"l4_dst": 8080}), 300, 0)
     assert show(compile_cached(made)) == (
-        "table=2,priority=100,idle_timeout=300,reg0=0x1,reg1=0x65,dl_type=0x800,nw_proto=6,"
+        "table=3,priority=100,idle_timeout=300,reg0=0x1,reg1=0x65,dl_type=0x800,nw_proto=6,"
         "dl_dst=02:00:00:00:00:02,dl_src=02:00:00:00:00:01,nw_dst=10.0.0.2,nw_src=10.0.0.1,"
-        "tcp_dst=80,tcp_src=40000,vlan_tci=0x0 actions=set_field:8080->tcp_dst,goto_table:3"
+        "tcp_dst=80,tcp_src=40000,vlan_tci=0x0 actions=set_field:8080->tcp_dst,goto_table:4"
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.wire import OXM, Type
 
 PUNTED = Cookie(EntryClass.PUNT, detail=Punt.MISS).pack()
@@ -48,7 +49,7 @@ def match(fields: bytes) -> bytes:
     return struct.pack("!HH", 1, 4 + len(fields)) + fields + bytes(-(4 + len(fields)) % 8)
 
 
-def packet_in(fields: bytes, frame: bytes, *, table_id: int = 2, cookie: int = PUNTED) -> bytes:
+def packet_in(fields: bytes, frame: bytes, *, table_id: int = NUMBER["outbound"], cookie: int = PUNTED) -> bytes:
     """Return a packet-in (OpenFlow 1.4.0, section 7.4.1)."""
     head = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 0, table_id, cookie)
     return message(Type.PACKET_IN, head + match(fields) + b"\0\0" + frame)
@@ -56,7 +57,7 @@ def packet_in(fields: bytes, frame: bytes, *, table_id: int = 2, cookie: int = P
 
 def flow_removed(cookie: int, *, reason: int = 0, packets: int = 0, octets: int = 0, duration_s: int = 0) -> bytes:
     """Return a flow-removed with an empty match (OpenFlow 1.4.0, section 7.4.2)."""
-    head = struct.pack("!QHBBIIHHQQ", cookie, 100, reason, 2, duration_s, 7, 0, 0, packets, octets)
+    head = struct.pack("!QHBBIIHHQQ", cookie, 100, reason, NUMBER["outbound"], duration_s, 7, 0, 0, packets, octets)
     return message(Type.FLOW_REMOVED, head + match(b""))
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import flow_dump, flow_removed, hello, packet_in, ports, templates
 from ryu_apps.southbound.cached_match import CachedMatch, key_of_match, read
 from ryu_apps.southbound.malformed import Malformed
@@ -29,7 +30,8 @@ def test_a_packet_in_keeps_port_registers_and_frame(
     """A packet-in of ours is decoded whatever the order of its fields is, at any place in what was received."""
     pairs = [("in_port", in_port), ("reg0", segment), ("reg1", sender), ("reg2", receiver)]
     fields = messages.oxm_fields(pairs[place] for place in order)
-    data = messages.packet_in(fields, frame, table_id=4, cookie=Cookie(EntryClass.PUNT, detail=punt).pack())
+    cookie = Cookie(EntryClass.PUNT, detail=punt).pack()
+    data = messages.packet_in(fields, frame, table_id=NUMBER["inbound"], cookie=cookie)
     expected = PacketIn(9, "inbound", punt, in_port, segment, sender, receiver, frame)
     assert packet_in.decode(b"xyz" + data + b"rest", 3, len(data), 9) == expected
 
@@ -44,10 +46,10 @@ def test_registers_that_are_zero_are_left_out_by_the_switch() -> None:
 @pytest.mark.parametrize(
     ("cookie", "table_id"),
     [
-        (0, 2),
-        (Cookie(EntryClass.BASE).pack(), 2),
-        (Cookie(EntryClass.PUNT, detail=99).pack(), 2),
-        (Cookie(EntryClass.PUNT).pack() ^ 1 << 60, 2),
+        (0, NUMBER["outbound"]),
+        (Cookie(EntryClass.BASE).pack(), NUMBER["outbound"]),
+        (Cookie(EntryClass.PUNT, detail=99).pack(), NUMBER["outbound"]),
+        (Cookie(EntryClass.PUNT).pack() ^ 1 << 60, NUMBER["outbound"]),
         (messages.PUNTED, 77),
     ],
 )
@@ -124,7 +126,7 @@ def test_hostile_flow_statistics_are_malformed_or_read(entry: PresentEntry, leng
 def test_a_reported_entry_is_removed_by_its_own_bytes(made: CachedEntry) -> None:
     """The removal of an entry as reported equals that of the entry as made, but for the cookie, which is not asked."""
     match, instructions = templates.match_and_instructions(made)
-    table = 2 if made.direction.value == "outbound" else 4
+    table = NUMBER[made.direction.value]
     present = PresentEntry(table, 100, made.cookie, match, instructions, 0, 0, 0, 0)
     removal = bytearray(templates.delete_strict(made))
     removal[8:16] = bytes(8)

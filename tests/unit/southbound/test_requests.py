@@ -15,6 +15,7 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.model.errors import NotConfirmed, SwitchAway, SwitchRefused
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import codec, templates
 from ryu_apps.southbound.wire import Type
 from tests.unit.southbound import messages
@@ -71,8 +72,24 @@ def test_requests_may_be_answered_in_any_order(loop: Loop) -> None:
     assert first.wait() == []
     assert second.wait() == [PRESENT] * 3
     assert third.wait() == {"p2": 2}
-    assert asked[0][16] == 2 and asked[1][16] == 0xFF
+    assert asked[0][16] == NUMBER["outbound"] and asked[1][16] == 0xFF
     assert struct.unpack_from("!QQ", asked[0], 32) == (7, 15)
+
+
+def test_many_cookies_are_asked_for_at_once(loop: Loop) -> None:
+    """All questions are out before the first answer; the answers come together in whatever order they come."""
+    peer, link = loop.up()
+    asked = _ask(link.dump_cookies, [7, 8, 9])
+    questions = [peer.await_type(Type.MULTIPART_REQUEST) for _ in range(3)]
+    assert [struct.unpack_from("!QQ", question, 32) for question in questions] == [
+        (cookie, (1 << 64) - 1) for cookie in (7, 8, 9)
+    ]
+    body = messages.flow_stats(PRESENT)
+    for question, content in ((questions[2], body), (questions[0], b""), (questions[1], body * 2)):
+        peer.send(messages.multipart(1, content, xid=_xid(question)))
+    assert asked.wait() == [PRESENT] * 3
+    assert link.dump_cookies([]) == []
+    assert not link.exchanges
 
 
 def test_an_unanswered_request_ends_in_time(loop: Loop) -> None:

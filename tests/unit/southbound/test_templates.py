@@ -19,6 +19,7 @@ from ryu_apps.model.transposition import IDENTITY
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry, Output, PopVlan, PushVlan, Resubmit, SetField, ToController
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import codec, templates
 from ryu_apps.southbound.packet_out import packet_out
 from ryu_apps.southbound.wire import ADD, DELETE_STRICT
@@ -119,7 +120,7 @@ def test_a_packet_out_has_the_bytes_of_ryu(edits: tuple[SetField, ...]) -> None:
     registers = {"reg0": emit.segment, "reg1": emit.sender, "reg2": emit.receiver}
     values = [*registers.items(), *((edit.field, edit.value) for edit in edits)]
     actions = [parser.OFPActionSetField(**{name: value}) for name, value in values]
-    actions.append(parser.NXActionResubmitTable(table_id=4))
+    actions.append(parser.NXActionResubmitTable(table_id=NUMBER["inbound"]))
     message = parser.OFPPacketOut(
         DATAPATH, buffer_id=ofp.OFP_NO_BUFFER, in_port=emit.in_port, actions=actions, data=emit.frame
     )

@@ -1,0 +1,211 @@
+"""First packets of a kind that was met before, decided without taking their headers apart.
+
+The plan of a connection depends on where its first packet is met and on the header bits that rules look at.
+So a packet that agrees in these bits with one that went the usual way has the same plan.
+One masked integer finds it; what is left to do is to see that the connection is new, and to keep it.
+
+Whatever is not plainly so goes the usual way, `ControlCore.packet_in`; that is also the plain twin that this equals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+from ryu_apps.control.connection_id import head_of
+from ryu_apps.control.events import PacketIn
+from ryu_apps.control.flow_table import FlowTable, Kind, UnifiedFlow
+from ryu_apps.control.holding import Held, Holding
+from ryu_apps.control.tally import Cell, Tally
+from ryu_apps.model.flow_key import PROTO_TCP, PROTOS_WITH_PORTS, Family, Parsed
+from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cached import CachedEntry
+from ryu_apps.pipeline.cookie import Punt
+
+# Ethernet, IPv4 without options, and of the transport header what holds ports and TCP's length and flags.
+HEADER_BYTES: Final = 48
+_ADDRESSES_AND_PORTS: Final = (1 << 96) - 1
+_PROTO_AT: Final = 23
+_TRANSPORT_AT: Final = 34
+# How many kinds one VM can have us remember for one destination, and how many destinations.
+MOST_KINDS: Final = 4096
+
+_from_bytes = int.from_bytes
+_FIELDS: Final = Struct("!16xH8xIIHH").unpack_from
+
+
+def _at(offset: int, value: int, width: int = 1) -> int:
+    """Return a value of so many bytes as it stands in a header of HEADER_BYTES read as one integer."""
+    return value << 8 * (HEADER_BYTES - offset - width)
+
+
+# What two packets of one kind agree in whatever the rules are: MACs and type, version and header length, that they are
+# no fragments, and the protocol; of TCP also the header's length, and whether it is a SYN, a FIN or a RST.
+_ALWAYS: Final = _at(0, (1 << 112) - 1, 14) | _at(14, 0xFF) | _at(20, 0x3FFF, 2) | _at(23, 0xFF)
+_OF_TCP: Final = _ALWAYS | _at(46, 0xF0) | _at(47, 0x17)
+_LEAST_BYTES: Final = {17: 28, 132: 32}
+
+
+class Leg(NamedTuple):
+    """One entry of a kind: where it goes, what it is for the packet that was met first, and whether for replies."""
+
+    dpid: int
+    entry: CachedEntry
+    reply: bool
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """What becomes of all first packets of one kind.
+
+    legs are the entries to install at once; table is where the packet goes on from, None when it is dropped.
+    held is the leg whose entry is held back. encoded is what the shell that writes the answers keeps with it.
+    """
+
+    kind: Kind
+    legs: tuple[Leg, ...]
+    table: str | None
+    held: Direction | None
+    least_bytes: int
+    connection_head: int
+    denied: Cell | None
+    encoded: Any = None
+
+
+class Met(NamedTuple):
+    """A packet that began a connection: the answer of its kind, the flow's id, and what makes its entries its own."""
+
+    answer: Answer
+    flow_id: int
+    ipv4_src: int
+    ipv4_dst: int
+    l4_src: int
+    l4_dst: int
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Where packets miss: a cache, with the registers as they stand there; and the kinds known there.
+
+    courses holds, by protocol and destination MAC, the mask of what matters and the answers by masked header.
+    """
+
+    dpid: int
+    table: str
+    in_port: int
+    segment: int
+    sender: int
+    receiver: int
+    vport: int
+    misses: Cell
+    courses: dict[int, dict[bytes, tuple[int, dict[int, Answer]]]] = field(default_factory=dict)
+
+
+_new_met = tuple.__new__
+
+
+class FastPath:
+    """The kinds that are known, by place; forgotten whenever policy or the set of datapaths changes."""
+
+    def __init__(self, flows: FlowTable, holding: Holding, tally: Tally, flows_per_vport: int) -> None:
+        self._flows = flows
+        self._holding = holding
+        self._tally = tally
+        self._flows_per_vport = flows_per_vport
+        self._places: dict[tuple[int, str, int, int, int, int], Place] = {}
+
+    def forget(self) -> None:
+        """Forget all kinds; places stay what they are."""
+        for place in self._places.values():
+            place.courses.clear()
+        self._flows.forget_kinds()
+
+    def place(self, event: PacketIn) -> Place | None:
+        """Return the place of a packet that was met in a cache and had a kind; None before that."""
+        return self._places.get(_where(event)) if event.punt is Punt.MISS else None
+
+    def meet(self, place: Place, data: bytes, at: int, end: int, now_s: float) -> Met | None:
+        """Return what becomes of the packet at data[at:end], its connection begun; None when it must go the usual way.
+
+        The packet was sent up by the miss entry of the place's table.
+        """
+        if end - at < HEADER_BYTES:
+            return None
+        header = data[at : at + HEADER_BYTES]
+        courses = place.courses.get(header[_PROTO_AT])
+        course = courses.get(header[:6]) if courses else None
+        if course is None:
+            return None
+        mask, answers = course
+        answer = answers.get(_from_bytes(header, "big") & mask)
+        if answer is None:
+            return None
+        total, ipv4_src, ipv4_dst, l4_src, l4_dst = _FIELDS(data, at)
+        if not answer.least_bytes <= total <= end - at - 14:
+            return None
+        source, target = ipv4_src << 16 | l4_src, ipv4_dst << 16 | l4_dst
+        ends = target << 48 | source if source > target else source << 48 | target
+        flows, kind = self._flows, answer.kind
+        if flows.begun_by(kind.first_vport) >= self._flows_per_vport:
+            return None
+        flow_id = flows.begin(kind, header, answer.connection_head | ends, now_s)
+        if not flow_id:
+            return None
+        place.misses[0] += 1
+        if answer.denied is not None:
+            answer.denied[0] += 1
+        if answer.held is not None:
+            self._holding.seen(Held(flow_id, place.vport, answer.held), now_s)
+        return _new_met(Met, (answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
+
+    def takes(self, event: PacketIn, parsed: Parsed) -> bool:
+        """Return whether packets like this one can have a kind here, and there is room for one more."""
+        family, bits = parsed.key
+        if family is not Family.IPV4 or parsed.l4_offset != _TRANSPORT_AT or parsed.fragment:
+            return False
+        proto = bits >> 104 & 0xFF
+        if proto not in PROTOS_WITH_PORTS or len(event.frame) < HEADER_BYTES:
+            return False
+        place = self._places.get(_where(event))
+        courses = place.courses.get(proto) if place else None
+        if not courses:
+            return True
+        course = courses.get(event.frame[:6])
+        return len(courses) < MOST_KINDS if course is None else len(course[1]) < MOST_KINDS
+
+    def learn(
+        self, event: PacketIn, parsed: Parsed, flow: UnifiedFlow, relevant: int, legs: tuple[Leg, ...],
+        table: str | None, held: Direction | None,
+    ) -> None:  # fmt: skip
+        """Keep what became of a packet that `takes` and began a flow, whose plan depends on these bits of its key."""
+        frame = event.frame
+        proto = parsed.key.bits >> 104 & 0xFF
+        vport = flow.plan.forward[0].vport
+        place = self._places.get(_where(event))
+        if place is None:
+            place = Place(*_where(event), vport, self._tally.cell("misses", vport))
+            self._places[_where(event)] = place
+        courses = place.courses.setdefault(proto, {})
+        mask, answers = courses.setdefault(frame[:6], (header_mask(proto, relevant), {}))
+        denied = None if flow.plan.allow else self._tally.cell("denied", vport)
+        answers[_from_bytes(frame[:HEADER_BYTES], "big") & mask] = Answer(
+            kind=self._flows.kind(flow),
+            legs=legs,
+            table=table,
+            held=held,
+            least_bytes=_LEAST_BYTES.get(proto) or 20 + (frame[46] >> 4) * 4,
+            connection_head=head_of(flow.segment, proto),
+            denied=denied,
+        )
+
+
+def _where(event: PacketIn) -> tuple[int, str, int, int, int, int]:
+    return event.dpid, event.table, event.in_port, event.segment, event.sender, event.receiver
+
+
+def header_mask(proto: int, relevant: int) -> int:
+    """Return the bits of a header in which two packets of one kind agree, from those of an IPv4 key that matter."""
+    always = _OF_TCP if proto == PROTO_TCP else _ALWAYS
+    dscp = relevant >> 96 & 0x3F
+    return always | _at(26, relevant & _ADDRESSES_AND_PORTS, 12) | _at(15, dscp << 2)
