@@ -26,6 +26,7 @@ from ryu_apps.pipeline.cookie import Punt
 # Ethernet, IPv4 without options, and of the transport header what holds ports and TCP's length and flags.
 HEADER_BYTES: Final = 48
 _ADDRESSES_AND_PORTS: Final = (1 << 96) - 1
+_DSCP: Final = 0x3F << 96
 _PROTO_AT: Final = 23
 _TRANSPORT_AT: Final = 34
 # How many kinds one VM can have us remember for one destination, and how many destinations.
@@ -179,6 +180,8 @@ class FastPath:
         table: str | None, held: Direction | None,
     ) -> None:  # fmt: skip
         """Keep what became of a packet that `takes` and began a flow, whose plan depends on these bits of its key."""
+        if any(leg.exact_dscp for leg in (*flow.plan.forward, *flow.plan.reply)):
+            relevant |= _DSCP  # Entries carry it, be it only those for replies.
         frame = event.frame
         proto = parsed.key.bits >> 104 & 0xFF
         vport = flow.plan.forward[0].vport

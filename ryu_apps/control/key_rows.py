@@ -22,6 +22,7 @@ _FREE: Final = 0xFF
 # Ethernet, IPv4 without options, and the transport ports.
 KEPT_BYTES: Final = 38
 _MOST_PENDING: Final = 4096
+CHUNK_ROWS: Final = 32768
 
 # Where the two ends of a key stand, as (shift, width) of the packed integer.
 _SWAPS: Final[dict[Family, tuple[tuple[int, int, int], ...]]] = {
@@ -34,18 +35,31 @@ _SWAPS: Final[dict[Family, tuple[tuple[int, int, int], ...]]] = {
 _PROTO_SHIFT: Final = {Family.IPV4: 104, Family.IPV6: 296, Family.ND: 296}
 
 
-class KeyRows:
-    """One row for each slot of the flow table; a free slot matches nothing."""
+class _Chunk:
+    """The rows of so many slots, and views of what is looked at in them."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self.buffer = bytearray(_ROW.pack(b"", _FREE, 0) * CHUNK_ROWS)
+        self.rows: Any = np.frombuffer(self.buffer, dtype="u1").reshape(-1, _ROW.size)
+        self.words: Any = np.frombuffer(self.buffer, dtype="<u8").reshape(-1, _WORDS)
+        self.ports: Any = np.frombuffer(self.buffer, dtype=">u2").reshape(-1, _ROW.size // 2)[:, 26:28]
+        self.families: Any = self.rows[:, 56]
+        self.plans: Any = np.frombuffer(self.buffer, dtype="<u4").reshape(-1, _ROW.size // 4)[:, 15]
+
+
+class KeyRows:
+    """One row for each slot of the flow table; a free slot matches nothing.
+
+    Rows stand in chunks, so that the table grows without a pause in which all of them are copied.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[_Chunk] = []
         self._pending: dict[int, tuple[bytes, int, int]] = {}
-        self._view()
 
     def put(self, slot: int, key: FlowKey, plan: int) -> None:
         """Set a slot's row."""
-        self._reach(slot)
-        _ROW.pack_into(self._buffer, slot * _ROW.size, key.bits.to_bytes(56, "big"), key.family, plan)
+        self._set(slot, _ROW.pack(key.bits.to_bytes(56, "big"), key.family, plan))
 
     def put_header(self, slot: int, header: bytes, vlan_vid: int, plan: int) -> None:
         """Set a slot's row from the first KEPT_BYTES of an IPv4 packet; many such are written at once, when needed."""
@@ -56,7 +70,13 @@ class KeyRows:
     def clear(self, slot: int) -> None:
         """Free a slot's row."""
         if self._pending.pop(slot, None) is None:
-            _ROW.pack_into(self._buffer, slot * _ROW.size, b"", _FREE, 0)
+            self._set(slot, _ROW.pack(b"", _FREE, 0))
+
+    def _set(self, slot: int, row: bytes) -> None:
+        number, place = divmod(slot, CHUNK_ROWS)
+        while number >= len(self._chunks):
+            self._chunks.append(_Chunk())
+        self._chunks[number].buffer[place * _ROW.size : (place + 1) * _ROW.size] = row
 
     def _write(self) -> None:
         """Write the rows that are pending: the columns of all their headers, exchanged at once."""
@@ -64,42 +84,33 @@ class KeyRows:
         if not pending:
             return
         slots = np.fromiter(pending, dtype=np.intp)
-        self._reach(int(slots.max()))
         headers = np.frombuffer(b"".join([header for header, _, _ in pending.values()]), dtype="u1")
         headers = headers.reshape(-1, KEPT_BYTES)
-        keys = np.zeros((len(slots), _ROW.size), dtype="u1")
-        keys[:, 26:38] = headers[:, 0:12]
+        rows = np.zeros((len(slots), _ROW.size), dtype="u1")
+        rows[:, 26:38] = headers[:, 0:12]
         vlans = np.array([vlan_vid for _, vlan_vid, _ in pending.values()], dtype=">u2")
-        keys[:, 38:40] = vlans.view("u1").reshape(-1, 2)
-        keys[:, 40:42] = headers[:, 12:14]
-        keys[:, 42] = headers[:, 23]
-        keys[:, 43] = headers[:, 15] >> 2
-        keys[:, 44:56] = headers[:, 26:38]
-        keys[:, 56] = Family.IPV4
+        rows[:, 38:40] = vlans.view("u1").reshape(-1, 2)
+        rows[:, 40:42] = headers[:, 12:14]
+        rows[:, 42] = headers[:, 23]
+        rows[:, 43] = headers[:, 15] >> 2
+        rows[:, 44:56] = headers[:, 26:38]
+        rows[:, 56] = Family.IPV4
         plans = np.array([plan for _, _, plan in pending.values()], dtype="<u4")
-        keys[:, 60:64] = plans.view("u1").reshape(-1, 4)
-        self._rows[slots] = keys
-
-    def _reach(self, slot: int) -> None:
-        """Grow so that a slot has a row."""
-        while slot * _ROW.size >= len(self._buffer):
-            grown = bytearray(max(_ROW.size * 1024, 2 * len(self._buffer)))
-            grown[: len(self._buffer)] = self._buffer
-            grown[len(self._buffer) :] = _ROW.pack(b"", _FREE, 0) * ((len(grown) - len(self._buffer)) // _ROW.size)
-            self._buffer = grown
-            self._view()
-
-    def _view(self) -> None:
-        self._rows: Any = np.frombuffer(self._buffer, dtype="u1").reshape(-1, _ROW.size)
-        self._words: Any = np.frombuffer(self._buffer, dtype="<u8").reshape(-1, _WORDS)
-        self._ports: Any = np.frombuffer(self._buffer, dtype=">u2").reshape(-1, _ROW.size // 2)[:, 26:28]
-        self._families: Any = np.frombuffer(self._buffer, dtype="u1").reshape(-1, _ROW.size)[:, 56]
-        self._plans: Any = np.frombuffer(self._buffer, dtype="<u4").reshape(-1, _ROW.size // 4)[:, 15]
+        rows[:, 60:64] = plans.view("u1").reshape(-1, 4)
+        numbers, places = np.divmod(slots, CHUNK_ROWS)
+        for number in range(int(numbers.max()) + 1):
+            if number == len(self._chunks):
+                self._chunks.append(_Chunk())
+            chosen = numbers == number
+            self._chunks[number].rows[places[chosen]] = rows[chosen]
 
     def of_plan(self, plan: int) -> list[int]:
         """Return the slots of a plan's flows."""
         self._write()
-        found: list[int] = np.nonzero((self._plans == plan) & (self._families != _FREE))[0].tolist()
+        found: list[int] = []
+        for number, chunk in enumerate(self._chunks):
+            places = np.nonzero((chunk.plans == plan) & (chunk.families != _FREE))[0]
+            found += (places + number * CHUNK_ROWS).tolist()
         return found
 
     def matching(self, family: Family, condition: Condition, *, reply: bool) -> list[tuple[int, int]]:
@@ -114,14 +125,18 @@ class KeyRows:
             mask, value, src, dst = _as_first(family, mask, value), _as_first(family, value, value), dst, src
         words = np.frombuffer(_ROW.pack(mask.to_bytes(56, "big"), 0, 0), dtype="<u8")
         wanted = np.frombuffer(_ROW.pack((value & mask).to_bytes(56, "big"), 0, 0), dtype="<u8")
-        met = self._families == family
-        for position in np.nonzero(words)[0]:
-            met &= self._words[:, position] & words[position] == wanted[position]
-        for column, (low, high) in ((0, src), (1, dst)):
-            if (low, high) != FULL_RANGE:
-                met &= (self._ports[:, column] >= low) & (self._ports[:, column] <= high)
-        slots = np.nonzero(met)[0]
-        return list(zip(slots.tolist(), self._plans[slots].tolist(), strict=True))
+        found: list[tuple[int, int]] = []
+        for number, chunk in enumerate(self._chunks):
+            met = chunk.families == family
+            for position in np.nonzero(words)[0]:
+                met &= chunk.words[:, position] & words[position] == wanted[position]
+            for column, (low, high) in ((0, src), (1, dst)):
+                if (low, high) != FULL_RANGE:
+                    met &= (chunk.ports[:, column] >= low) & (chunk.ports[:, column] <= high)
+            places = np.nonzero(met)[0]
+            slots = (places + number * CHUNK_ROWS).tolist()
+            found += zip(slots, chunk.plans[places].tolist(), strict=True)
+        return found
 
 
 def _as_first(family: Family, bits: int, value: int) -> int:

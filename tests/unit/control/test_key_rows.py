@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ryu_apps.control.key_rows import KeyRows
+from ryu_apps.control.flow_table import key_of_header
+from ryu_apps.control.key_rows import CHUNK_ROWS, KEPT_BYTES, KeyRows
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.match import Condition, Match, parse_match
 from tests.unit.control import histories
@@ -72,9 +73,32 @@ def test_a_cleared_row_is_never_found(keys: list[FlowKey], data: st.DataObject) 
 
 
 def test_rows_grow_without_losing_any() -> None:
-    """Beyond its first room the table keeps what it had."""
-    keys = [tcp(sport=number) for number in range(3000)]
+    """Beyond its first room the table keeps what it had, and finds what stands on both sides of the border."""
+    keys = [tcp(sport=number) for number in range(CHUNK_ROWS + 100)]
     rows = filled(keys)
-    condition = parse_match({"ip_proto": "tcp", "l4_src": "1000-1009"}).conditions[0][1]
-    assert [slot for slot, _ in rows.matching(Family.IPV4, condition, reply=False)] == list(range(1000, 1010))
+    ports = f"{CHUNK_ROWS - 5}-{CHUNK_ROWS + 4}"
+    condition = parse_match({"ip_proto": "tcp", "l4_src": ports}).conditions[0][1]
+    expected = list(range(CHUNK_ROWS - 5, CHUNK_ROWS + 5))
+    assert [slot for slot, _ in rows.matching(Family.IPV4, condition, reply=False)] == expected
     assert [slot for slot, _ in rows.matching(Family.IPV4, condition, reply=True)] == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3 * CHUNK_ROWS), st.binary(min_size=KEPT_BYTES, max_size=KEPT_BYTES)), max_size=9)
+)
+def test_rows_from_headers_are_those_of_their_keys(met: list[tuple[int, bytes]]) -> None:
+    """Rows made many at once from headers equal rows made one by one from keys, in whatever chunk they stand."""
+    from_headers, from_keys = KeyRows(), KeyRows()
+    for slot, header in dict(met).items():
+        header = header[:12] + b"\x08\x00" + header[14:]
+        from_headers.put_header(slot, header, 0x1007, slot % 3)
+        from_keys.put(slot, key_of_header(header, 0x1007), slot % 3)
+    for plan in range(3):
+        assert from_headers.of_plan(plan) == from_keys.of_plan(plan)
+    for slot, header in dict(met).items():
+        value = int.from_bytes(header[26:34], "big") << 32
+        condition = Condition(0xFFFFFFFFFFFFFFFF << 32 | 0x1FFF << 128, value | 0x1007 << 128)
+        found = from_headers.matching(Family.IPV4, condition, reply=False)
+        assert slot in [place for place, _ in found] and found == from_keys.matching(
+            Family.IPV4, condition, reply=False
+        )

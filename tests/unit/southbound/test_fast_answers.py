@@ -14,7 +14,7 @@ from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Allow, Deny
 from ryu_apps.model.flow_key import Family, FlowKey, parse, reverse
 from ryu_apps.model.policy import Change, Snapshot
-from ryu_apps.model.rules import Direction
+from ryu_apps.model.rules import Direction, Scope
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import packet_in
 from ryu_apps.southbound.answers import encode
@@ -189,6 +189,17 @@ def test_what_is_known_or_unlike_goes_the_usual_way() -> None:
         both(sides, "vm1", OUT, frame, 0.1)
     both(sides, "vm2", OUT, syn(80, 40000, "vm2", "vm1"), 0.1)
     assert fast.fast_answers == 1 and fast.state() == plain.state()
+
+
+def test_entries_that_carry_dscp_carry_their_own() -> None:
+    """A rule on DSCP that only replies meet narrows their entries: a packet of another DSCP is of another kind."""
+    marked = group("fw", "back", IN, rule("marked", Deny(), ip_dscp="46"), scope=Scope(vport="vm1"))
+    fast, plain = sides = two_sides(snapshot(*WEB, marked))
+    for number, dscp in enumerate((0, 0, 46, 46, 10, 0)):
+        frame = bytearray(syn(40000 + number))
+        frame[15] = dscp << 2
+        both(sides, "vm1", OUT, bytes(frame), 0.0)
+    assert fast.fast_answers == 3 and fast.state() == plain.state()
 
 
 def test_a_change_of_policy_is_seen_by_the_next_packet() -> None:
