@@ -70,7 +70,10 @@ REFUSALS: Final = {
     Refusal.DHCP_SERVER: "an answer of a DHCP server",
     Refusal.REFLECTED: "the network brought back a frame that a vport of this host has sent",
     Refusal.UNKNOWN_VLAN: "the frame came by the uplink with a VLAN that no segment and no VF has",
-    Refusal.NOT_LOCAL: "the frame came by the uplink for a MAC that is not on this host",
+    Refusal.NOT_LOCAL: "the frame came by the uplink or a tunnel for a MAC that is not on this host",
+    Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
+    Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
+    Refusal.UNKNOWN_VNI: "the frame came by the tunnel port with a VNI that no segment has",
 }
 
 RED: Final = "red"

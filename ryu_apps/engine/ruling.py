@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
 
-from ryu_apps.model.action import Deny, Nat, Rewrite
+from ryu_apps.model.action import Action, Deny, Meter, Nat, Rewrite, Treating
 from ryu_apps.model.rules import Rule
 from ryu_apps.model.transposition import IDENTITY, Transposition
+from ryu_apps.model.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,6 +26,8 @@ class Ruling:
     edit: Transposition = IDENTITY
     translates: bool = False
     idle_timeout_s: int | None = None
+    treats: Treating | None = None
+    """What the rule does beside editing; None for nothing."""
     to_reply: Ruling | None = None
     """What a rule that translates says of a reply whose connection it did not translate; None for other sources."""
 
@@ -41,13 +44,19 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
         group=group,
         rule=rule.id,
         reason="rule",
-        allow=not isinstance(rule.action, Deny),
+        allow=not _drops(rule.action),
         edit=edit,
         idle_timeout_s=rule.idle_timeout_s,
+        treats=rule.action if isinstance(rule.action, Treating) else None,
     )
     if not isinstance(rule.action, Nat):
         return ruling
     return replace(ruling, translates=True, to_reply=replace(ruling, edit=IDENTITY))
+
+
+def _drops(action: Action) -> bool:
+    """Return whether no packet passes: nothing of a rate of 0 ever does, so its packets need no meter."""
+    return isinstance(action, Deny) or (isinstance(action, Meter) and not action.rate)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,21 +71,37 @@ class Verdict:
     edit: Transposition
     idle_timeout_s: int | None
     translates: bool
+    treatment: Treatment | None = None
 
     def same_effect(self, other: Verdict) -> bool:
         """Return whether the switch would treat packets alike under both."""
-        return (self.allow, self.edit, self.idle_timeout_s) == (other.allow, other.edit, other.idle_timeout_s)
+        return (self.allow, self.edit, self.idle_timeout_s, self.treatment) == (
+            other.allow,
+            other.edit,
+            other.idle_timeout_s,
+            other.treatment,
+        )
 
 
-def conclude(rulings: tuple[Ruling, ...]) -> Verdict:
-    """Return the verdict that follows from the layers' rulings, in the order of the walk."""
-    edit = IDENTITY
+def conclude(rulings: tuple[Ruling, ...], treat: Callable[[Ruling], Treatment]) -> Verdict:
+    """Return the verdict that follows from the layers' rulings, in the order of the walk.
+
+    treat says what a ruling that treats packets does at the vport in question.
+    """
+    edit, treatment = IDENTITY, Treatment()
     for ruling in rulings:
+        if ruling.treats is not None and ruling.allow:
+            treatment = treatment.then(treat(ruling).behind(edit))
         edit = edit.then(ruling.edit)
     timeouts = [ruling.idle_timeout_s for ruling in rulings if ruling.idle_timeout_s is not None]
     allow = all(ruling.allow for ruling in rulings)
     translates = any(ruling.translates for ruling in rulings)
-    return Verdict(rulings, allow, edit if allow else IDENTITY, min(timeouts, default=None), translates)
-
-
-NO_LAYERS: Final = conclude(())
+    kept = treatment if allow else treatment.refused()
+    return Verdict(
+        rulings,
+        allow,
+        edit if allow else IDENTITY,
+        min(timeouts, default=None),
+        translates,
+        None if kept == Treatment() else kept,
+    )

@@ -64,6 +64,9 @@ class Refusal(IntEnum):
     REFLECTED = 8
     UNKNOWN_VLAN = 9
     NOT_LOCAL = 10
+    BANDWIDTH = 11
+    NO_TUNNEL = 12
+    UNKNOWN_VNI = 13
 
     @property
     def slug(self) -> str:
