@@ -30,7 +30,7 @@ from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline import cookie, registers
 from ryu_apps.pipeline.base import base_entries
 from ryu_apps.pipeline.cached import compile_cached
-from ryu_apps.pipeline.cookie import CACHED, EntryClass, Punt, Refusal, unpack
+from ryu_apps.pipeline.cookie import CACHED, Counted, EntryClass, Punt, Refusal, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.show import show
 from ryu_apps.pipeline.tables import TABLES, Table
@@ -51,6 +51,15 @@ PUNTS: Final = {
     Punt.SINGLE: "multicast, broadcast or DHCP: each packet is decided on its own",
     Punt.NEIGHBOUR: "ARP or neighbour discovery, where a rule of the vport's view names it",
 }
+COUNTED: Final = {
+    Counted.NOTHING: "nothing that is asked for",
+    Counted.OUTBOUND_LOOKUP: "packets of the VM that the guard lets go on to its outbound cache",
+    Counted.OUTBOUND_PASS: "of these, neighbour messages that pass the cache by",
+    Counted.OUTBOUND_MISS: "of these, packets that went to the controller",
+    Counted.INBOUND_LOOKUP: "packets for the VM that are brought to its inbound cache",
+    Counted.INBOUND_PASS: "of these, neighbour messages that pass the cache by",
+    Counted.INBOUND_MISS: "of these, packets that went to the controller",
+}
 REFUSALS: Final = {
     Refusal.VLAN: "the VM sent a VLAN tag that is not its own to use",
     Refusal.MAC: "the source MAC is not the vport's",
@@ -61,7 +70,10 @@ REFUSALS: Final = {
     Refusal.DHCP_SERVER: "an answer of a DHCP server",
     Refusal.REFLECTED: "the network brought back a frame that a vport of this host has sent",
     Refusal.UNKNOWN_VLAN: "the frame came by the uplink with a VLAN that no segment and no VF has",
-    Refusal.NOT_LOCAL: "the frame came by the uplink for a MAC that is not on this host",
+    Refusal.NOT_LOCAL: "the frame came by the uplink or a tunnel for a MAC that is not on this host",
+    Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
+    Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
+    Refusal.UNKNOWN_VNI: "the frame came by the tunnel port with a VNI that no segment has",
 }
 
 RED: Final = "red"
@@ -240,6 +252,10 @@ def _cookie_section() -> Iterator[str]:
     yield "Why a packet is sent to the controller (`detail` of class punt):"
     yield ""
     yield from _meanings("punt", ((each.name.lower(), each, PUNTS[each]) for each in Punt))
+    yield "What the packets of a standing entry are to its vport (`detail` of class base);"
+    yield "look-ups less the others are the hits of the cache:"
+    yield ""
+    yield from _meanings("counted", ((each.name.lower(), each, COUNTED[each]) for each in Counted))
     yield "Why a packet is refused before policy is asked (`detail` of class guard, a name in `GET /v1/stats`):"
     yield ""
     yield from _meanings("refusal", ((each.slug, each, REFUSALS[each]) for each in Refusal))

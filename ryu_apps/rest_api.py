@@ -68,7 +68,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class RestApi(app_manager.RyuApp):
-    """Hands every request under /v1 to the REST application; other paths stay with other apps."""
+    """Hands every request under /v1, and for /metrics, to the REST application; other paths stay with other apps."""
 
     _CONTEXTS: ClassVar = {"wsgi": WSGIApplication, "vfswitch": SwitchContext}
 
@@ -99,11 +99,16 @@ def _report(error: Exception) -> str:
 
 
 class V1(ControllerBase):
-    """Every method on /v1 and below."""
+    """Every method on /v1 and below, and on /metrics."""
 
     @route("vfswitch", "/v1")
     def root(self, req: Any) -> _Answer:
         """Answer a request for the index."""
+        return self._handled(req.environ)
+
+    @route("vfswitch", "/metrics")
+    def metrics(self, req: Any) -> _Answer:
+        """Answer a scrape."""
         return self._handled(req.environ)
 
     @route("vfswitch", "/v1/{path:.*}")

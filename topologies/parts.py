@@ -45,6 +45,17 @@ class NicBridge(UserspaceBridge):
             self.vsctl("set", "controller", uuid, "inactivity_probe=5000")
 
 
+class TunnelNic(NicBridge):
+    """A NIC bridge with a VXLAN port that takes endpoint and network identifier from each packet."""
+
+    def start(self, controllers: list[Any]) -> None:
+        """Create the bridge with its tunnel port, and connect it."""
+        super().start(controllers)
+        tunnel = f"{self.name}-vx0"
+        self.vsctl("add-port", self.name, tunnel, "--", "set", "interface", tunnel, "type=vxlan",
+                   "options:remote_ip=flow", "options:key=flow")  # fmt: skip
+
+
 class TopOfRack(UserspaceBridge):
     """A plain learning switch that takes no orders from the controller; tags pass unchanged."""
 
@@ -116,3 +127,18 @@ def add_uplink(topo: Topo, bridge: str, port_no: int, peer: str, **peer_params: 
 def add_external_host(topo: Topo) -> str:
     """Return the name of the external host, a machine that no NIC bridge stands before."""
     return str(topo.addHost("ext", cls=EndHost, **address_params(EXTERNAL_HOST)))
+
+
+class Underlay(UserspaceBridge):
+    """A plain switch that holds a tunnel endpoint's address on its own port, as a host's physical bridge does."""
+
+    def __init__(self, name: str, address: str = "", **params: Any) -> None:
+        super().__init__(name, **params)
+        self.address = address
+
+    def start(self, controllers: list[Any]) -> None:
+        """Create the bridge without a controller, and give it its address."""
+        super().start([])
+        self.dpctl("add-flow", "priority=0,actions=NORMAL")
+        self.cmd(f"ip address add {self.address} dev {self.name}")
+        self.cmd(f"ip link set {self.name} up")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 JSON: Final = "application/json"
+TEXT: Final = "text/plain"
 # A group of 10,000 rules takes about 2 MiB.
 BODY_LIMIT_BYTES: Final = 8 << 20
 

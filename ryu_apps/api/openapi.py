@@ -123,7 +123,7 @@ def _reference(body: type[Body]) -> dict[str, str]:
 
 
 def _answer(text: str, route: Route) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object"}
+    schema: dict[str, Any] = {"type": "object" if route.media == JSON else "string"}
     if route.method in _WRITES:
         schema = {"type": "object", "properties": {"outcome": _reference(OutcomeBody)}, "required": ["outcome"]}
-    return {"description": text, "content": {JSON: {"schema": schema}}}
+    return {"description": text, "content": {route.media: {"schema": schema}}}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ryu_apps.api.access import Needs
-from ryu_apps.api.http import Request, Response
+from ryu_apps.api.http import JSON, Request, Response
 from ryu_apps.api.problems import MethodNotAllowed, NoSuchPath
 from ryu_apps.api.query import Parameter
 from ryu_apps.api.schemas import Body
@@ -49,6 +49,7 @@ class Route:
     needs: Needs = Needs.ADMIN
     query: tuple[Parameter, ...] = ()
     body: type[Body] | None = None
+    media: str = JSON
     answers: Mapping[int, str] = field(default_factory=lambda: {200: "What was asked for."})
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ryu_apps.api.access import Needs
 from ryu_apps.api.handlers import hosts, observe, resources
-from ryu_apps.api.http import Response, json_response
+from ryu_apps.api.http import TEXT, Response, json_response
 from ryu_apps.api.kinds import HOSTS, KINDS, Kind
 from ryu_apps.api.openapi import openapi_document
 from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, LIMIT, VPORT
@@ -16,6 +16,7 @@ from ryu_apps.api.router import Call, Route
 from ryu_apps.api.schemas import TraceBody
 
 PREFIX: Final = "/v1"
+METRICS: Final = "/metrics"
 _OUTCOME: Final = {202: "Kept; the switches named in outcome.waiting_for have not confirmed it yet."}
 
 
@@ -57,7 +58,7 @@ def _of_kind(kind: Kind) -> Iterator[Route]:
 def _index(call: Call) -> Response:
     """Answer with the paths that stand on their own."""
     paths = sorted({route.template for route in ROUTES if "{" not in route.template and route.template != PREFIX})
-    links = {path.removeprefix(f"{PREFIX}/").removesuffix(".json"): path for path in paths}
+    links = {path.removeprefix(PREFIX).lstrip("/").removesuffix(".json"): path for path in paths}
     return json_response(200, {"generation": call.service.snapshot().generation, "links": links})
 
 
@@ -99,5 +100,14 @@ ROUTES: Final = (
     ),
     Route(
         method="GET", template=f"{PREFIX}/stats", handler=observe.stats, needs=Needs.READ, summary="Show counters"
+    ),
+    Route(
+        method="GET",
+        template=METRICS,
+        handler=observe.metrics,
+        summary="Show counters to Prometheus",
+        needs=Needs.READ,
+        media=TEXT,
+        answers={200: "The text format, or OpenMetrics where the header Accept asks for it."},
     ),
 )

@@ -76,6 +76,9 @@ Dpid = Annotated[str, _checked(parse_dpid), WithJsonSchema({"type": "string", "p
 # OpenFlow tells 15 characters of a port's name (OpenFlow 1.4.0, section 7.2.1).
 PortName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,15}$")]
 Vlan = Annotated[int, Field(ge=1, le=4094)]
+Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
+# 24 bits (RFC 7348 section 4).
+Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
 Priority = Annotated[int, Field(ge=0, le=65535)]
 Verdict = Literal["allow", "deny"]
 Count = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
@@ -104,6 +107,7 @@ class HostBody(Body):
 
     dpid: Dpid
     uplink: PortName | None = None
+    tunnel: PortName | None = None
     limits: LimitsBody = LimitsBody()
 
 
@@ -112,10 +116,21 @@ class TenantBody(Body):
 
 
 class SegmentBody(Body):
-    """A layer-2 domain; vlan is its id in the network outside, 0 for untagged, null for each VF's own VLAN."""
+    """A layer-2 domain; vlan is its id in the network outside, 0 for untagged, null for each VF's own VLAN.
+
+    vni is its VXLAN network identifier.
+    """
 
     tenant: Id
     vlan: Annotated[int, Field(ge=0, le=4094)] | None = None
+    vni: Vni | None = None
+
+
+class BandwidthBody(Body):
+    """The most that may pass, in kbit/s of whole frames; null for no limit, 0 for nothing."""
+
+    outbound_kbps: Kbps | None = None
+    inbound_kbps: Kbps | None = None
 
 
 class VportBody(Body):
@@ -130,6 +145,7 @@ class VportBody(Body):
     vlan: Vlan
     segment: Id | None = None
     trunk: Annotated[list[Vlan], Field(max_length=4094)] = []
+    bandwidth: BandwidthBody = BandwidthBody()
 
 
 class RouteBody(Body):
@@ -246,12 +262,46 @@ class NatBody(Body):
     destination: NatSideBody | None = None
 
 
+class MeterBody(Body):
+    """Let no more pass than a rate, of kbit/s or of packets/s; burst in kbit or packets. A rate of 0 drops all."""
+
+    type: Literal["meter"]
+    kbps: Kbps | None = None
+    pps: Kbps | None = None
+    burst: Annotated[int, Field(ge=1, le=4_000_000_000)] | None = None
+
+
+class MirrorBody(Body):
+    """Send a copy, as the packet stands at this layer, to a vport's port."""
+
+    type: Literal["mirror"]
+    vport: Id
+
+
+class RouteActionBody(Body):
+    """Deliver to a vport whatever the destination MAC says."""
+
+    type: Literal["route"]
+    vport: Id
+
+
+class EncapsulateBody(Body):
+    """Send in VXLAN to a tunnel endpoint instead of delivering."""
+
+    type: Literal["encapsulate"]
+    remote_ip: Ip
+    vni: Vni
+
+
 class RuleBody(Body):
     """One condition with an action; of all rules of a group that match, the highest priority decides."""
 
     priority: Priority
     match: MatchBody
-    action: Annotated[AllowBody | DenyBody | RewriteBody | NatBody, Field(discriminator="type")]
+    action: Annotated[
+        AllowBody | DenyBody | RewriteBody | NatBody | MeterBody | MirrorBody | RouteActionBody | EncapsulateBody,
+        Field(discriminator="type"),
+    ]
     idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None
     offload: Literal["auto", "on", "off"] = "auto"
 

@@ -48,12 +48,20 @@ def _by_network(flows: FlowTable, before: Policy, after: Policy, change: Change)
         if isinstance(resource, Vport):
             names = resource.segments
             found |= {flow.id: flow for flow in flows.at_vport(resource.number)}
+            found |= {flow.id: flow for flow in _treated_by(flows, resource.number)}
         elif isinstance(resource, Segment):
             names = (resource.id,)
         elif isinstance(resource, Route):
             names = (resource.segment,)
         segments |= {policy.snapshot.segments[name].number for name in names if name in policy.snapshot.segments}
     return found | {flow.id: flow for flow in flows if flow.segment in segments}
+
+
+def _treated_by(flows: FlowTable, vport: int) -> Iterator[UnifiedFlow]:
+    """Yield the flows of which a vport gets copies, or that are sent to it by a rule."""
+    for plan in flows.plans():
+        if any(leg.verdict.treatment is not None and leg.verdict.treatment.names(vport) for leg in _legs(plan)):
+            yield from flows.of_plan(plan)
 
 
 def _by_group(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ryu_apps.control.affected import affected
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import SwitchChange, merged
+from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
@@ -18,6 +18,7 @@ from ryu_apps.pipeline.base import base_pieces
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import unpack
 from ryu_apps.pipeline.entry import EntryKey
+from ryu_apps.pipeline.meters import MeterConfig, host_meters
 from ryu_apps.pipeline.pieces import NO_PIECES, Pieces, differences
 
 # Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
@@ -134,13 +135,13 @@ def _same_leg(first: Leg, second: Leg) -> bool:
 
 
 def _alters_base(before: Policy, after: Policy, changes: Iterable[Change]) -> bool:
-    """Return whether standing entries can differ: by the network, or because rules name ARP or ND."""
+    """Return whether standing entries can differ: by the network, or because rules name ARP or ND, or meter."""
     for change in changes:
         if change.group_key is None:
             return True
         for policy in (before, after):
             classifier = policy.classifiers.get(change.group_key)
-            if classifier is not None and NEIGHBOUR & set(classifier.families):
+            if classifier is not None and (classifier.metered or NEIGHBOUR & set(classifier.families)):
                 return True
     return False
 
@@ -151,8 +152,9 @@ def _base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
     for dpid in sorted(dpids & set(core.datapaths)):
         old = base_of(core.policy, dpid, core.datapaths[dpid])
         removed, added = differences(old, base_of(policy, dpid, core.datapaths[dpid], known=old))
-        if removed or added:
-            yield SwitchChange(dpid=dpid, removed=removed, added=added)
+        meters = meter_change(meters_of(core.policy, dpid), meters_of(policy, dpid))
+        if removed or added or any(meters):
+            yield SwitchChange(dpid=dpid, removed=removed, added=added, meters=meters)
 
 
 def base_of(policy: Policy, dpid: int, ports: Mapping[str, int], known: Pieces = NO_PIECES) -> Pieces:
@@ -169,6 +171,12 @@ def base_of(policy: Policy, dpid: int, ports: Mapping[str, int], known: Pieces =
     made = NO_PIECES if host is None else base_pieces(policy, host, ports, known)
     policy.standing[dpid] = ports, made
     return made
+
+
+def meters_of(policy: Policy, dpid: int) -> dict[int, MeterConfig]:
+    """Return the meters that a datapath must have by number; none when no host has it."""
+    host = next((host for host in policy.snapshot.hosts.values() if host.dpid == dpid), None)
+    return {} if host is None else host_meters(policy, host.id)
 
 
 def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Revision]) -> Iterable[SwitchChange]:

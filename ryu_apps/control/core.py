@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from immutables import Map
@@ -19,7 +20,8 @@ from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
 from ryu_apps.control.offload import Offload, Whereabouts
-from ryu_apps.control.tally import Tally
+from ryu_apps.control.single import send_edited, send_on
+from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Leg, Plan, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
@@ -31,9 +33,8 @@ from ryu_apps.engine.walk import walk
 from ryu_apps.model.flow_key import FlowKey, Parsed, parse
 from ryu_apps.model.network import Segment, Vport, tag_of
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import edit_actions
+from ryu_apps.model.transposition import Transposition
 from ryu_apps.pipeline.cookie import EntryClass, Punt, is_reply, unpack
-from ryu_apps.pipeline.entry import SetField
 
 _IN_HOST_IDLE_S: Final = 60.0
 # Where a packet goes on that was decided here: behind the cache that it missed in.
@@ -143,11 +144,12 @@ class ControlCore:
                 self._learn(event, parsed, flow, installs, alone)
             effects += installs
             if through:
-                if verdict.allow:
+                # Its entry decides; of a denied packet that may be a copy for a mirror.
+                if verdict.allow or verdict.treatment is not None:
                     effects.append(_emit(event, event.table))
                 return effects
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
-        effects += self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
+        effects += self._pass_on(vport, verdict, send_on(event, direction, verdict, parsed.key))
         if steered and verdict.allow:
             self.tally.count("host-forwarded", vport.number)
         if in_nic and (alone or not self.holding.seen(leg, now_s)):
@@ -188,6 +190,8 @@ class ControlCore:
         if self.offload.left(event, now_s):
             return []
         cookie = unpack(event.cookie)
+        if cookie is not None:
+            self.tally.count(REMOVED.get(event.reason, REMOVED_OTHERWISE), cookie.vport)
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
             return []
@@ -278,6 +282,8 @@ class ControlCore:
         generation = self.policy.snapshot.generation
         flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)
         self.flows.add(flow, connection)
+        if not parent:
+            self.tally.count("begun", vport.number)
         return _Met(flow, True, effects)
 
     def _install(self, flow: UnifiedFlow, *, but: Held | None = None) -> list[Effect]:
@@ -287,14 +293,17 @@ class ControlCore:
             dpid = self.dpid_of(made.vport)
             if dpid is not None and (but is None or but != (flow.id, made.vport, made.direction)):
                 effects.append(Install(dpid, made))
+                self.tally.count("offloads", made.vport)
         return effects
 
     def _install_leg(self, leg: Held) -> list[Effect]:
         flow, dpid = self.flows.get(leg.flow_id), self.dpid_of(leg.vport)
         if flow is None or dpid is None:
             return []
-        entries = self.offload.entries(flow)
-        return [Install(dpid, made) for made in entries if leg == (flow.id, made.vport, made.direction)]
+        entries = [made for made in self.offload.entries(flow) if leg == (flow.id, made.vport, made.direction)]
+        for made in entries:
+            self.tally.count("offloads", made.vport)
+        return [Install(dpid, made) for made in entries]
 
     def _entry_of_class(self, flow: UnifiedFlow, wanted: EntryClass | None) -> CountEntry | None:
         for made in self.offload.entries(flow):
@@ -307,7 +316,7 @@ class ControlCore:
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
         verdict = walk(self.policy.view(vport, direction), parsed.key)
-        return self._pass_on(event, vport, direction, verdict, edit_actions(verdict.edit, parsed.key))
+        return self._pass_on(vport, verdict, send_on(event, direction, verdict, parsed.key))
 
     def _icmp_error(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Let an ICMP error through when it quotes a packet of an allowed connection; others are asked as usual."""
@@ -315,8 +324,8 @@ class ControlCore:
         for flow in self.flows.find(connection_id(event.segment, quoted)) if quoted else ():
             verdict = verdict_on_error(flow, vport.number, direction, parsed.key, quoted) if quoted else None
             if verdict is not None:
-                translated = rewrite_icmp_error(event.frame, parsed, verdict.edit)
-                return self._pass_on(event._replace(frame=translated), vport, direction, verdict)
+                translated = partial(rewrite_icmp_error, event.frame, parsed)
+                return self._pass_on(vport, verdict, send_edited(event, direction, verdict, translated))
         return self._single(event, vport, direction, parsed)
 
     def _fragment(
@@ -331,8 +340,8 @@ class ControlCore:
             verdict = self._fragments.later(vport.number, datagram, event, now_s)
             if verdict is None:
                 return []
-            edited = rewrite(event.frame, parsed, later_edit(verdict.edit))
-            return self._pass_on(event._replace(frame=edited), vport, direction, verdict)
+            later = partial(_rewrite_later, event.frame, parsed)
+            return self._pass_on(vport, verdict, send_edited(event, direction, verdict, later))
         flow, begun, effects = self._meet(segment, vport, direction, parsed.key, now_s)
         if flow is None:
             return []
@@ -340,20 +349,19 @@ class ControlCore:
             self._in_host[flow.id] = now_s
         verdict = _verdict_at(flow.plan, vport.number, direction)
         # Fragments take no room in the cache: the connection is known to the host alone until a whole packet comes.
-        edited = rewrite(event.frame, parsed, verdict.edit)
-        effects += self._pass_on(event._replace(frame=edited), vport, direction, verdict)
+        edited = partial(rewrite, event.frame, parsed)
+        effects += self._pass_on(vport, verdict, send_edited(event, direction, verdict, edited))
         for waiting in self._fragments.first(vport.number, datagram, verdict, now_s):
             effects += self.packet_in(waiting, now_s)
         return effects
 
     def _pass_on(
-        self, event: PacketIn, vport: Vport, direction: Direction, verdict: Verdict, edits: tuple[SetField, ...] = ()
+        self, vport: Vport, verdict: Verdict, sent: Iterable[Emit]
     ) -> list[Effect]:
-        """Send a packet on behind the cache that it missed in, if its verdict allows it."""
+        """Return a packet sent on behind the cache that it missed in, with its copies; a refused one is counted."""
         if not verdict.allow:
             self.tally.count("denied", vport.number)
-            return []
-        return [_emit(event, _BEHIND[direction], edits)]
+        return list(sent)
 
 
 def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:
@@ -363,5 +371,9 @@ def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:
     )
 
 
-def _emit(event: PacketIn, table: str, edits: tuple[SetField, ...] = ()) -> Emit:
-    return Emit(event.dpid, table, event.in_port, event.segment, event.sender, event.receiver, event.frame, edits)
+def _rewrite_later(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:
+    return rewrite(frame, parsed, later_edit(edit))
+
+
+def _emit(event: PacketIn, table: str) -> Emit:
+    return Emit(event.dpid, table, event.in_port, event.segment, event.sender, event.receiver, event.frame)

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
-from ryu_apps.engine.connection import Plan
+from ryu_apps.engine.connection import Leg, Plan
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
 from ryu_apps.model.rules import Offload
+from ryu_apps.model.treatment import Metered
+from ryu_apps.pipeline.meters import meters_within
 
 
 class Reason(Enum):
@@ -18,6 +20,7 @@ class Reason(Enum):
     AUTO = "auto"
     RULE = "rule"
     UNSUPPORTED = "action-unsupported"
+    NO_METER = "no-meter"
     FULL = "nic-full"
     HELD_BACK = "first-packets"
     FRAGMENTS = "fragments"
@@ -52,8 +55,19 @@ def course_of(policy: Policy, plans: Iterable[Plan]) -> Course:
                 return _OFF
             lacks = limits_at(policy, leg.vport).lacks(verdict.needs) or course.lacks
             demanded = course.demanded or verdict.offload is Offload.ON
-            course = Course(Reason.UNSUPPORTED if lacks else None, demanded, lacks)
+            kept = Reason.UNSUPPORTED if lacks else course.kept or _without_meter(policy, leg)
+            course = Course(kept, demanded, lacks)
     return course
+
+
+def _without_meter(policy: Policy, leg: Leg) -> Reason | None:
+    """Return the reason when a leg passes a meter for which its NIC has none left."""
+    most, treatment = limits_at(policy, leg.vport).meters, leg.verdict.treatment
+    if most is None or treatment is None:
+        return None
+    had = meters_within(policy, policy.vports[leg.vport].host, most)
+    wanted = (step.meter for step in treatment.steps if isinstance(step, Metered))
+    return None if had.issuperset(wanted) else Reason.NO_METER
 
 
 def limits_at(policy: Policy, vport: int) -> NicLimits:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.pipeline.cached import CachedEntry
-from ryu_apps.pipeline.entry import FlowEntry, SetField
+from ryu_apps.pipeline.entry import EntryAction, FlowEntry
+from ryu_apps.pipeline.meters import MeterConfig
 
 
 class Install(NamedTuple):
@@ -26,9 +27,9 @@ class Release(NamedTuple):
 
 
 class Emit(NamedTuple):
-    """Send a packet on from a table of the pipeline, with the registers set as given and the edits made.
+    """Send a packet on from a table of the pipeline, with the registers set as given and actions carried out.
 
-    The switch makes the edits, so that they come out as those of its entries do.
+    The switch carries them out, so that they come out as those of its entries do.
     """
 
     dpid: int
@@ -38,7 +39,7 @@ class Emit(NamedTuple):
     sender: int
     receiver: int
     frame: bytes
-    edits: tuple[SetField, ...] = ()
+    actions: tuple[EntryAction, ...] = ()
 
 
 class CountEntry(NamedTuple):
@@ -60,19 +61,50 @@ class CountCache(NamedTuple):
 Effect = Install | Release | Emit | CountEntry
 
 
+class MeterChange(NamedTuple):
+    """Meters that a switch must get, change, and lose (by number)."""
+
+    put: tuple[MeterConfig, ...] = ()
+    altered: tuple[MeterConfig, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+NO_METERS: Final = MeterChange()
+
+
+def meter_change(present: Mapping[int, MeterConfig | None], wanted: Mapping[int, MeterConfig]) -> MeterChange:
+    """Return what turns the meters of a switch into those that it must have."""
+    return MeterChange(
+        tuple(config for number, config in wanted.items() if number not in present),
+        tuple(config for number, config in wanted.items() if present.get(number, config) != config),
+        tuple(number for number in present if number not in wanted),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchChange:
-    """What one switch must change as one: entries removed (by table, priority and match) and entries added."""
+    """What one switch must change as one: entries removed (by table, priority and match) and entries added.
+
+    Its meters are changed one by one: OpenFlow has no place for them in a bundle.
+    """
 
     dpid: int
     removed: tuple[FlowEntry | CachedEntry | PresentEntry, ...] = ()
     added: tuple[FlowEntry | CachedEntry, ...] = ()
+    meters: MeterChange = NO_METERS
 
     def sliced(self, most: int) -> Iterator[SwitchChange]:
-        """Yield this change in pieces of at most so many entries each way; nothing for an empty one."""
+        """Yield this change in pieces of at most so many entries each way; nothing for an empty one.
+
+        Meters come before the first entries that name them, and go after the last.
+        """
+        if self.meters.put or self.meters.altered:
+            yield SwitchChange(dpid=self.dpid, meters=self.meters._replace(gone=()))
         for start in range(0, max(len(self.removed), len(self.added)), most):
             stop = start + most
             yield SwitchChange(dpid=self.dpid, removed=self.removed[start:stop], added=self.added[start:stop])
+        if self.meters.gone:
+            yield SwitchChange(dpid=self.dpid, meters=MeterChange(gone=self.meters.gone))
 
 
 def merged(changes: Iterable[SwitchChange]) -> SwitchChange:
@@ -82,4 +114,9 @@ def merged(changes: Iterable[SwitchChange]) -> SwitchChange:
         dpid=changes[0].dpid,
         removed=tuple(entry for change in changes for entry in change.removed),
         added=tuple(entry for change in changes for entry in change.added),
+        meters=MeterChange(
+            tuple(meter for change in changes for meter in change.meters.put),
+            tuple(meter for change in changes for meter in change.meters.altered),
+            tuple(meter for change in changes for meter in change.meters.gone),
+        ),
     )

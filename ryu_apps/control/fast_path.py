@@ -29,8 +29,8 @@ _ADDRESSES_AND_PORTS: Final = (1 << 96) - 1
 _DSCP: Final = 0x3F << 96
 _PROTO_AT: Final = 23
 _TRANSPORT_AT: Final = 34
-# How many kinds one VM can have us remember for one destination, and how many destinations.
-MOST_KINDS: Final = 4096
+# How many kinds are remembered of one place; then all of them are learned again. A VM chooses what packets it sends.
+MOST_KINDS: Final = 1024
 
 _from_bytes = int.from_bytes
 _FIELDS: Final = Struct("!16xH8xIIHH").unpack_from
@@ -61,7 +61,8 @@ class Answer:
     """What becomes of all first packets of one kind.
 
     legs are the entries to install at once; table is where the packet goes on from, None when it is dropped.
-    held is the leg whose entry is held back. encoded is what the shell that writes the answers keeps with it.
+    held is the leg whose entry is held back. counts stands for all that one such packet counts.
+    encoded is what the shell that writes the answers keeps with it.
     """
 
     kind: Kind
@@ -70,7 +71,7 @@ class Answer:
     held: Direction | None
     least_bytes: int
     connection_head: int
-    denied: Cell | None
+    counts: Cell
     encoded: Any = None
 
 
@@ -99,8 +100,8 @@ class Place:
     sender: int
     receiver: int
     vport: int
-    misses: Cell
     courses: dict[int, dict[bytes, tuple[int, dict[int, Answer]]]] = field(default_factory=dict)
+    kinds: int = 0
 
 
 _new_met = tuple.__new__
@@ -119,8 +120,15 @@ class FastPath:
     def forget(self) -> None:
         """Forget all kinds; places stay what they are."""
         for place in self._places.values():
-            place.courses.clear()
-        self._flows.forget_kinds()
+            self._clear(place)
+
+    def _clear(self, place: Place) -> None:
+        for courses in place.courses.values():
+            for _, answers in courses.values():
+                for answer in answers.values():
+                    self._flows.retire_kind(answer.kind)
+        place.courses.clear()
+        place.kinds = 0
 
     def place(self, event: PacketIn) -> Place | None:
         """Return the place of a packet that was met in a cache and had a kind; None before that."""
@@ -153,27 +161,18 @@ class FastPath:
         flow_id = flows.begin(kind, header, answer.connection_head | ends, now_s)
         if not flow_id:
             return None
-        place.misses[0] += 1
-        if answer.denied is not None:
-            answer.denied[0] += 1
+        answer.counts[0] += 1
         if answer.held is not None:
             self._holding.seen(Held(flow_id, place.vport, answer.held), now_s)
         return _new_met(Met, (answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
 
     def takes(self, event: PacketIn, parsed: Parsed) -> bool:
-        """Return whether packets like this one can have a kind here, and there is room for one more."""
+        """Return whether packets like this one can have a kind."""
         family, bits = parsed.key
         if family is not Family.IPV4 or parsed.l4_offset != _TRANSPORT_AT or parsed.fragment:
             return False
         proto = bits >> 104 & 0xFF
-        if proto not in PROTOS_WITH_PORTS or len(event.frame) < HEADER_BYTES:
-            return False
-        place = self._places.get(_where(event))
-        courses = place.courses.get(proto) if place else None
-        if not courses:
-            return True
-        course = courses.get(event.frame[:6])
-        return len(courses) < MOST_KINDS if course is None else len(course[1]) < MOST_KINDS
+        return proto in PROTOS_WITH_PORTS and len(event.frame) >= HEADER_BYTES
 
     def learn(
         self, event: PacketIn, parsed: Parsed, flow: UnifiedFlow, relevant: int, legs: tuple[Leg, ...],
@@ -187,19 +186,28 @@ class FastPath:
         vport = flow.plan.forward[0].vport
         place = self._places.get(_where(event))
         if place is None:
-            place = Place(*_where(event), vport, self._tally.cell("misses", vport))
+            place = Place(*_where(event), vport)
             self._places[_where(event)] = place
+        if place.kinds >= MOST_KINDS:
+            self._clear(place)
+        place.kinds += 1
         courses = place.courses.setdefault(proto, {})
         mask, answers = courses.setdefault(frame[:6], (header_mask(proto, relevant), {}))
-        denied = None if flow.plan.allow else self._tally.cell("denied", vport)
-        answers[_from_bytes(frame[:HEADER_BYTES], "big") & mask] = Answer(
+        counts = [("misses", vport), ("begun", vport), *(("offloads", leg.entry.vport) for leg in legs)]
+        if not flow.plan.allow:
+            counts.append(("denied", vport))
+        masked = _from_bytes(frame[:HEADER_BYTES], "big") & mask
+        before = answers.get(masked)
+        if before is not None:
+            self._flows.retire_kind(before.kind)
+        answers[masked] = Answer(
             kind=self._flows.kind(flow),
             legs=legs,
             table=table,
             held=held,
             least_bytes=_LEAST_BYTES.get(proto) or 20 + (frame[46] >> 4) * 4,
             connection_head=head_of(flow.segment, proto),
-            denied=denied,
+            counts=self._tally.joint(*counts),
         )
 
 

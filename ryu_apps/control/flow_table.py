@@ -71,6 +71,7 @@ class Kind:
     generation: int
     first_vport: int
     flows: int = 0
+    retired: bool = False
 
 
 # A flow of a kind: its id, the kind's number, the first KEPT_BYTES of its first packet, and when it began.
@@ -180,16 +181,18 @@ class FlowTable:
         self._begun[first] = self._begun.get(first, 0) + 1
 
     def kind(self, flow: UnifiedFlow) -> Kind:
-        """Return a new kind, of flows that are like this one in all but their headers; forget_kinds ends it."""
+        """Return a new kind, of flows that are like this one in all but their headers; retire_kind ends it."""
         number, self._next_kind = self._next_kind, self._next_kind + 1
         vlan_vid = FIELDS["vlan_vid"].get(flow.key)
         kind = Kind(number, flow.plan, flow.segment, vlan_vid, flow.generation, flow.plan.forward[0].vport)
         self._kinds[number] = kind
         return kind
 
-    def forget_kinds(self) -> None:
-        """Forget the kinds that no flow has; nothing more may be begun of any kind."""
-        self._kinds = {number: kind for number, kind in self._kinds.items() if kind.flows}
+    def retire_kind(self, kind: Kind) -> None:
+        """Note that nothing more will be begun of a kind; it is forgotten with its last flow."""
+        kind.retired = True
+        if not kind.flows:
+            del self._kinds[kind.number]
 
     def begin(self, kind: Kind, header: bytes, connection: int, now_s: float) -> int:
         """Return the id of a new flow, kept with the first packet's header; 0 when its connection is known already."""
@@ -228,7 +231,10 @@ class FlowTable:
         slot = self._slots.pop(flow.id)
         record = self._records[slot]
         if record is not None and not isinstance(record, UnifiedFlow):
-            self._kinds[record[1]].flows -= 1
+            kind = self._kinds[record[1]]
+            kind.flows -= 1
+            if kind.retired and not kind.flows:
+                del self._kinds[kind.number]
         self._records[slot] = None
         self._free.append(slot)
         self._rows.clear(slot)

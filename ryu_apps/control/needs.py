@@ -54,13 +54,14 @@ def missing_ports(
     for change in changes:
         match change.value:
             case Vport(host=host, port=port):
-                path, dpid = "port", after.hosts[host].dpid
-            case Host(uplink=str(port), dpid=dpid):
-                path = "uplink"
+                named, dpid = {"port": port}, after.hosts[host].dpid
+            case Host(uplink=uplink, tunnel=tunnel, dpid=dpid):
+                named = {path: name for path, name in (("uplink", uplink), ("tunnel", tunnel)) if name is not None}
             case _:
                 continue
-        if dpid in datapaths and port not in datapaths[dpid]:
-            faults.append(FieldError(path, f"the switch has no port {port!r}"))
-        elif dpid in datapaths and path == "port" and datapaths[dpid][port] > MOST_PORT_NO:
-            faults.append(FieldError(path, f"{port!r} is the switch's own port, which no VF is at"))
+        for path, name in named.items():
+            if dpid in datapaths and name not in datapaths[dpid]:
+                faults.append(FieldError(path, f"the switch has no port {name!r}"))
+            elif dpid in datapaths and path == "port" and datapaths[dpid][name] > MOST_PORT_NO:
+                faults.append(FieldError(path, f"{name!r} is the switch's own port, which no VF is at"))
     return faults

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ryu_apps.control.statistics import Statistics
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rights import Rights
 
@@ -49,5 +50,11 @@ class Service(Protocol):
     def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
         """Return what would become of a packet; nothing is sent and no state is made."""
 
-    def stats(self) -> Mapping[str, Any]:
-        """Return counters of the controller and of its vports."""
+    def statistics(self, *, max_age_s: float) -> Statistics:
+        """Return all counts; what the switches count was asked for at most so many seconds ago.
+
+        A switch that does not answer in time is named, and its counts are those of the time before.
+        """
+
+    def pause(self) -> None:
+        """Let others have their turn, in the middle of long work: misses wait meanwhile."""

@@ -10,18 +10,20 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.icmp_error import is_icmp_error
 from ryu_apps.control.variant import plan_of_packet, same_packets
-from ryu_apps.engine.connection import Leg, Plan, owner, plan_of
+from ryu_apps.engine.connection import Leg, Plan, destination, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import steps, walk
-from ryu_apps.model.address import MULTICAST_BIT
+from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
 from ryu_apps.model.flow_key import Family, FlowKey
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.packet import build_key
+from ryu_apps.model.rule_documents import action_type
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
+from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.cached import compile_cached
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.guard import refusal
@@ -54,7 +56,7 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
         "reply": [leg_document(core, leg, seen) for leg, seen in legs[len(plan.forward) :]],
         "edit": edit_document(_composed(plan), key),
         "packet_after": describe(after) if plan.allow else None,
-        "delivery": _delivery(core, segment, vport, direction, sent) if plan.allow else None,
+        "delivery": _delivery(core, segment, vport, legs[0][0], sent) if plan.allow else None,
         "established_flow": (parent or None) if known is None else known.id,
         "entries": [show(compile_cached(made)) for made in flow.entries()] if cached else [],
         "generation": generation,
@@ -138,6 +140,8 @@ def _action(ruling: Ruling) -> str:
         return "deny"
     if ruling.translates:
         return "nat"
+    if ruling.treats is not None:
+        return action_type(ruling.treats)
     return "rewrite" if ruling.edit.edits else "allow"
 
 
@@ -148,14 +152,35 @@ def edit_document(edit: Transposition, key: FlowKey) -> dict[str, str]:
 
 def leg_document(core: ControlCore, leg: Leg, key: FlowKey) -> dict[str, Any]:
     """Return one vport's verdict as a document: every layer in the order of the walk, with the packet it saw."""
-    vport = core.policy.vports.get(leg.vport)
     return {
-        "vport": vport.id if vport else str(leg.vport),
+        "vport": _vport_name(core, leg.vport),
         "direction": leg.direction.value,
         "allow": leg.verdict.allow,
         "layers": _layers(leg.verdict, key),
         "edit": edit_document(leg.verdict.edit, key),
+        "treatment": treatment_document(core, leg.verdict.treatment, key),
     }
+
+
+def treatment_document(core: ControlCore, treatment: Treatment | None, key: FlowKey) -> list[dict[str, Any]]:
+    """Return what befalls packets with this key beside the edit, in order, the exit last."""
+    made: list[dict[str, Any]] = []
+    for part in (*treatment.steps, treatment.exit) if treatment is not None else ():
+        match part:
+            case Metered(meter=meter):
+                made.append({"meter": meter})
+            case Copied(vport=number, edit=edit):
+                made.append({"mirror": _vport_name(core, number), "edit": edit_document(edit, key)})
+            case ToVport(vport=number):
+                made.append({"route": _vport_name(core, number)})
+            case ToTunnel(version=version, address=address, vni=vni):
+                made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
+    return made
+
+
+def _vport_name(core: ControlCore, number: int) -> str:
+    vport = core.policy.vports.get(number)
+    return vport.id if vport else str(number)
 
 
 def _layers(verdict: Verdict, key: FlowKey) -> list[dict[str, Any]]:
@@ -164,12 +189,16 @@ def _layers(verdict: Verdict, key: FlowKey) -> list[dict[str, Any]]:
     ]
 
 
-def _delivery(core: ControlCore, segment: Segment, vport: Vport, direction: Direction, sent: FlowKey) -> dict[str, Any]:
-    if direction is Direction.INBOUND:
+def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sent: FlowKey) -> dict[str, Any]:
+    if first.direction is Direction.INBOUND:
         return {"to": "vport", "vport": vport.id, "host": vport.host}
-    if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
-        return {"to": "segment", "segment": segment.id}
-    receiver = owner(core.policy, segment.id, sent)
+    treatment = first.verdict.treatment
+    match treatment.exit if treatment is not None else None:
+        case ToTunnel(version=version, address=address, vni=vni):
+            return {"to": "tunnel", "remote_ip": format_ip(version, address), "vni": vni}
+        case None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
+            return {"to": "segment", "segment": segment.id}
+    receiver = destination(core.policy, segment.id, first, sent)
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}

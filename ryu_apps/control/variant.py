@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ryu_apps.control.flow_table import UnifiedFlow
-from ryu_apps.engine.connection import Leg, Plan, connect, owner, plan_of
+from ryu_apps.engine.connection import Leg, Plan, connect, destination, plan_of
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.walk import walk_reply
 from ryu_apps.model.flow_key import Family, FlowKey
@@ -67,13 +67,15 @@ def _reply_legs(
 ) -> Iterator[Leg]:
     """Yield the legs of a reply with this key, at the vports of the way that it takes."""
     opened = {leg.vport: (leg.verdict, seen) for leg, seen in forward}
-    for number, leg in enumerate(way):
+    last: Leg | None = None
+    for leg in way:
         vport = policy.vports[leg.vport]
-        if number and owner(policy, segment.id, key) != vport:
+        if last is not None and destination(policy, segment.id, last, key) != vport:
             return  # A rule or a route sends the reply elsewhere.
         view = policy.view(vport, leg.direction)
         verdict = walk_reply(view, key, *opened[leg.vport])
-        yield Leg(leg.vport, leg.direction, verdict, view.uses_dscp)
+        last = Leg(leg.vport, leg.direction, verdict, view.uses_dscp)
+        yield last
         if not verdict.allow:
             return
         key = verdict.edit.apply(key)

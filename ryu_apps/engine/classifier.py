@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ryu_apps.engine.ruling import Ruling, ruling_of
+from ryu_apps.model.action import Meter
 from ryu_apps.model.flow_key import Family
 from ryu_apps.model.match import FULL_RANGE, Condition
 from ryu_apps.model.rules import Group, Rule
@@ -180,6 +181,8 @@ class GroupClassifier:
 
     families: Mapping[Family, FamilyClassifier]
     uses_dscp: bool
+    metered: frozenset[str] = frozenset()
+    """The ids of the rules that meter."""
 
     def relevant(self, family: Family) -> int:
         """Return the key bits of a family that any rule looks at."""
@@ -203,7 +206,8 @@ def classify(group: Group) -> GroupClassifier:
             conditions.setdefault(family, []).append((condition, _entry(rule, ruling, condition)))
     families = {family: _build(found) for family, found in conditions.items()}
     uses_dscp = any(rule.match.uses("ip_dscp") for rule in group.rules.values())
-    return GroupClassifier(MappingProxyType(families), uses_dscp)
+    metered = frozenset(rule.id for rule in group.rules.values() if isinstance(rule.action, Meter))
+    return GroupClassifier(MappingProxyType(families), uses_dscp, metered)
 
 
 def _entry(rule: Rule, ruling: Ruling, condition: Condition) -> Entry:
@@ -251,7 +255,9 @@ def reclassify(before: GroupClassifier, group: Group, old: Rule | None, new: Rul
     kept = {family: classifier for family, classifier in families.items() if classifier.shapes}
     # A dropped last use of DSCP only leaves entries narrower than they need be, until the group is put as a whole.
     uses_dscp = before.uses_dscp or bool(new and new.match.uses("ip_dscp"))
-    return GroupClassifier(MappingProxyType(kept), uses_dscp)
+    metered = before.metered - ({old.id} if old else set())
+    metered |= {new.id} if new and isinstance(new.action, Meter) else set()
+    return GroupClassifier(MappingProxyType(kept), uses_dscp, metered)
 
 
 def _changed(

@@ -13,6 +13,7 @@ from ryu_apps.engine.walk import walk, walk_reply
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
+from ryu_apps.model.treatment import ToTunnel, ToVport
 
 _ETH_DST_SHIFT: Final = {
     Family.LINK: 80,
@@ -42,12 +43,14 @@ class Plan:
     Flows of one kind share one plan object, which is compared by identity; keys are not part of it.
     allow: every leg of the first packet allows it.
     edits: some leg edits packets, so that their keys differ from leg to leg.
+    treats: some leg does more with packets than edit and pass or drop them.
     """
 
     forward: tuple[Leg, ...]
     reply: tuple[Leg, ...]
     allow: bool
     edits: bool
+    treats: bool
 
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""
@@ -76,7 +79,7 @@ def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, ke
     if plan is None:
         plan = connect_layers(policy, segment, vport, direction, key)
         views = (policy.view(policy.vports[leg.vport], leg.direction) for leg in plan.forward)
-        if not plan.edits and all(view.stateful for view in views):
+        if not plan.edits and not plan.treats and all(view.stateful for view in views):
             _remember(policy.reached, (course, bits & relevant), plan)
     return plan
 
@@ -111,14 +114,14 @@ def connect_layers(policy: Policy, segment: str, vport: Vport, direction: Direct
     forward: list[tuple[Leg, FlowKey]] = []
     last = _pass(policy, vport, direction, key, forward)
     if last is not None and direction is Direction.OUTBOUND:
-        receiver = owner(policy, segment, last)
+        receiver = destination(policy, segment, forward[0][0], last)
         if receiver is not None and receiver.number != vport.number:
             last = _pass(policy, receiver, Direction.INBOUND, last, forward)
     reply: list[Leg] = []
     if last is not None:
         back = reverse(last)
         for leg, seen in reversed(forward):
-            if reply and owner(policy, segment, back) != policy.vports[leg.vport]:
+            if reply and destination(policy, segment, reply[-1], back) != policy.vports[leg.vport]:
                 break  # A rule or a route sends the reply elsewhere.
             answered = _answer(policy, leg, seen, back)
             reply.append(answered)
@@ -136,7 +139,8 @@ def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) ->
         return known
     legs = (*forward, *reply)
     edits = any(leg.verdict.edit.edits for leg in legs)
-    plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits)
+    treats = any(leg.verdict.treatment is not None for leg in legs)
+    plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits, treats)
     # A translation back is the connection's own: such a plan is met once.
     if any(leg.verdict.translates for leg in forward):
         return plan
@@ -147,6 +151,22 @@ def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) ->
 def owner(policy: Policy, segment: str, key: FlowKey) -> Vport | None:
     """Return the vport that a unicast key's destination MAC belongs to, None when it is outside."""
     return policy.directory.owner(segment, key.bits >> _ETH_DST_SHIFT[key.family])
+
+
+def destination(policy: Policy, segment: str, sent: Leg, key: FlowKey) -> Vport | None:
+    """Return the vport that a unicast packet goes to behind its sender's leg, None when it is outside.
+
+    What leaves in a tunnel stays in its segment only under the segment's own VNI, and does not come back to this host.
+    """
+    treatment = sent.verdict.treatment
+    match treatment.exit if treatment is not None else None:
+        case ToVport(vport=number):
+            return policy.vports.get(number)
+        case ToTunnel(vni=vni):
+            receiver = owner(policy, segment, key) if policy.snapshot.segments[segment].vni == vni else None
+            here = policy.vports[sent.vport].host
+            return None if receiver is None or receiver.host == here else receiver
+    return owner(policy, segment, key)
 
 
 def _pass(

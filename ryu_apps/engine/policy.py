@@ -33,6 +33,8 @@ class Policy:
     # The bits that rules look at, by where a first packet is met and goes; and plans already reached, by these bits.
     relevant: dict[Any, int] = field(default_factory=dict)
     reached: dict[Any, Any] = field(default_factory=dict)
+    # The meters that the NIC of a host has, by host, where it has not enough.
+    metered: dict[str, frozenset[int]] = field(default_factory=dict)
 
     def view(self, vport: Vport, direction: Direction) -> View:
         """Return the view of a vport in a direction."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
 
-from ryu_apps.model.action import Deny, Nat, Rewrite
+from ryu_apps.model.action import Action, Deny, Meter, Nat, Rewrite, Treating
 from ryu_apps.model.rules import Offload, Rule
 from ryu_apps.model.transposition import IDENTITY, Transposition
+from ryu_apps.model.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,6 +26,8 @@ class Ruling:
     edit: Transposition = IDENTITY
     translates: bool = False
     idle_timeout_s: int | None = None
+    treats: Treating | None = None
+    """What the rule does beside editing; None for nothing."""
     needs: frozenset[str] = frozenset()
     """The names of actions that a NIC must support to carry it out."""
     offload: Offload = Offload.AUTO
@@ -44,15 +47,21 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
         group=group,
         rule=rule.id,
         reason="rule",
-        allow=not isinstance(rule.action, Deny),
+        allow=not _drops(rule.action),
         edit=edit,
         idle_timeout_s=rule.idle_timeout_s,
+        treats=rule.action if isinstance(rule.action, Treating) else None,
         needs=rule.needs,
         offload=rule.offload,
     )
     if not isinstance(rule.action, Nat):
         return ruling
     return replace(ruling, translates=True, to_reply=replace(ruling, edit=IDENTITY, needs=frozenset()))
+
+
+def _drops(action: Action) -> bool:
+    """Return whether no packet passes: nothing of a rate of 0 ever does, so its packets need no meter."""
+    return isinstance(action, Deny) or (isinstance(action, Meter) and not action.rate)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,35 +76,47 @@ class Verdict:
     edit: Transposition
     idle_timeout_s: int | None
     translates: bool
+    treatment: Treatment | None = None
     needs: frozenset[str] = frozenset()
-    """The actions that a NIC must support to handle such packets by itself."""
+    """The names of actions that a NIC must support to handle such packets by itself."""
     offload: Offload = Offload.AUTO
 
     def same_effect(self, other: Verdict) -> bool:
         """Return whether the switch would treat packets alike under both, and have the same say in whether it does."""
-        return (self.allow, self.edit, self.idle_timeout_s, self.needs, self.offload) == (
+        return (self.allow, self.edit, self.idle_timeout_s, self.treatment, self.needs, self.offload) == (
             other.allow,
             other.edit,
             other.idle_timeout_s,
+            other.treatment,
             other.needs,
             other.offload,
         )
 
 
-def conclude(rulings: tuple[Ruling, ...]) -> Verdict:
-    """Return the verdict that follows from the layers' rulings, in the order of the walk."""
-    edit = IDENTITY
+def conclude(rulings: tuple[Ruling, ...], treat: Callable[[Ruling], Treatment]) -> Verdict:
+    """Return the verdict that follows from the layers' rulings, in the order of the walk.
+
+    treat says what a ruling that treats packets does at the vport in question.
+    """
+    edit, treatment = IDENTITY, Treatment()
     for ruling in rulings:
+        if ruling.treats is not None and ruling.allow:
+            treatment = treatment.then(treat(ruling).behind(edit))
         edit = edit.then(ruling.edit)
     timeouts = [ruling.idle_timeout_s for ruling in rulings if ruling.idle_timeout_s is not None]
     allow = all(ruling.allow for ruling in rulings)
     translates = any(ruling.translates for ruling in rulings)
-    needs = frozenset[str]().union(*(ruling.needs for ruling in rulings)) if allow else frozenset()
+    kept = treatment if allow else treatment.refused()
+    # Of a denied packet only what befell it on its way counts: a copy.
+    done = rulings if allow else tuple(ruling for ruling in rulings if ruling.treats is not None and kept)
     wishes = {ruling.offload for ruling in rulings}
-    offload = next((wish for wish in (Offload.OFF, Offload.ON) if wish in wishes), Offload.AUTO)
     return Verdict(
-        rulings, allow, edit if allow else IDENTITY, min(timeouts, default=None), translates, needs, offload
+        rulings,
+        allow,
+        edit if allow else IDENTITY,
+        min(timeouts, default=None),
+        translates,
+        None if kept == Treatment() else kept,
+        frozenset[str]().union(*(ruling.needs for ruling in done)),
+        next((wish for wish in (Offload.OFF, Offload.ON) if wish in wishes), Offload.AUTO),
     )
-
-
-NO_LAYERS: Final = conclude(())

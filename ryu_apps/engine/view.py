@@ -8,6 +8,7 @@ from typing import Final
 
 from ryu_apps.engine.classifier import GroupClassifier
 from ryu_apps.engine.ruling import Ruling, Verdict, conclude
+from ryu_apps.engine.treating import Treat
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import Family
 from ryu_apps.model.network import Vport
@@ -60,6 +61,8 @@ class View:
     """The verdict on a reply where every layer keeps state and none translates."""
     relevant: tuple[int, ...]
     """By family, the key bits that any rule looks at: packets that agree in these have one verdict."""
+    treat: Treat
+    """What rules that do more than edit headers do at this vport."""
     # Verdicts already met, by their rulings: flows of one kind share one verdict object.
     verdicts: dict[tuple[Ruling, ...], Verdict] = field(default_factory=dict, compare=False)
     # Verdicts already reached, by family and relevant bits: most connections differ only in what no rule looks at.
@@ -71,7 +74,7 @@ class View:
         if found is None:
             if len(self.verdicts) >= MOST_REMEMBERED:
                 self.verdicts.clear()
-            found = self.verdicts[rulings] = conclude(rulings)
+            found = self.verdicts[rulings] = conclude(rulings, self.treat)
         return found
 
 
@@ -94,11 +97,13 @@ def compile_view(
     )
     compiled = tuple(_compile_layer(layer, direction, groups, classifiers) for layer in layers)
     used = [classifiers[group.layer, group.id] for group in groups]
+    treat = Treat(vport, snapshot.vports)
     return View(
         compiled,
         stateful=all(layer.stateful for layer in compiled),
-        established=conclude(tuple(layer.established for layer in compiled)),
+        established=conclude(tuple(layer.established for layer in compiled), treat),
         relevant=tuple(_relevant(family, used) for family in Family),
+        treat=treat,
         uses_dscp=any(classifier.uses_dscp for classifier in used),
         asks_arp=any(Family.ARP in classifier.families for classifier in used),
         asks_nd=any(Family.ND in classifier.families for classifier in used),

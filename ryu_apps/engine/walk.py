@@ -80,7 +80,7 @@ def walk_reply(view: View, key: FlowKey, forward: Verdict, forward_key: FlowKey)
             break
         key = answer.edit.apply(key)
     # A translation back holds the connection's own values, so its verdict is shared with no other.
-    return conclude(tuple(rulings)) if translated else view.verdict(tuple(rulings))
+    return conclude(tuple(rulings), view.treat) if translated else view.verdict(tuple(rulings))
 
 
 def _untranslate(edit: Transposition, seen: FlowKey) -> Transposition:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from enum import Enum
+from typing import ClassVar, Final
 
 from ryu_apps.model.transposition import Transposition
+
+
+class RateUnit(Enum):
+    """What a meter counts."""
+
+    KBPS = "kbps"
+    PPS = "pps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +49,69 @@ class Nat:
     edit: Transposition
 
 
-Action = Allow | Deny | Rewrite | Nat
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """Pass no more than a rate, in kbit/s or packets/s, and drop the rest; a rate of 0 drops all.
+
+    burst is what may come at once, in kbit or packets; it is counted per vport that the rule decides at.
+    """
+
+    name: ClassVar = "meter"
+
+    unit: RateUnit
+    rate: int
+    burst: int
+
+
+DEFAULT_BURST_S: Final = 0.1
+"""How much may come at once where nothing is said: so much of a second at the full rate."""
+
+LEAST_BURST: Final = {RateUnit.KBPS: 120, RateUnit.PPS: 10}
+"""And at least ten full Ethernet frames, in kbit, or ten packets."""
+
+
+def default_burst(unit: RateUnit, rate: int) -> int:
+    """Return the burst of a meter for which none is given."""
+    return max(int(rate * DEFAULT_BURST_S), LEAST_BURST[unit])
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Send a copy, as the packet stands here, to a vport's port and go on."""
+
+    name: ClassVar = "mirror"
+
+    vport: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reroute:
+    """Go on, and be delivered to a vport whatever the destination MAC says."""
+
+    name: ClassVar = "route"
+
+    vport: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encapsulate:
+    """Go on, and leave by the host's tunnel port in VXLAN (RFC 7348) instead of being delivered.
+
+    remote is (version, address) of the tunnel endpoint, vni the VXLAN network identifier.
+    """
+
+    name: ClassVar = "encapsulate"
+
+    remote: tuple[int, int]
+    vni: int
+
+
+Treating = Meter | Mirror | Reroute | Encapsulate
+"""Actions that do something with a packet beside editing its headers."""
+
+Action = Allow | Deny | Rewrite | Nat | Treating
+
+
+def named_vport(action: Action) -> str | None:
+    """Return the vport that an action names, None for an action without."""
+    return action.vport if isinstance(action, Mirror | Reroute) else None

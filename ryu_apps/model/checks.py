@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from ryu_apps.model.action_checks import action_faults, network_faults, users_of_vport
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
 from ryu_apps.model.network import Host, Route, Segment, Vport
-from ryu_apps.model.offload_checks import network_faults, rule_faults
+from ryu_apps.model.offload_checks import demand_faults, limit_faults
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Group
 
@@ -25,13 +26,17 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
     for change in changes:
         if change.value is None:
             _raise(Conflict, "it is in use", _users(after, change))
+        if change.value is None and change.kind == "vports":
+            _raise(Conflict, "it is in use", users_of_vport(after, str(change.key)))
     for change in changes:
         if change.value is not None:
             _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value))
             _raise(Conflict, "it takes what another owns", _clashes(after, change.value))
             _raise(Conflict, "it is in use", _orphans(before, after, change))
-    _raise(Invalid, "no NIC could do it", rule_faults(after, changes))
-    _raise(Conflict, "rules demand more of the NIC", network_faults(after, changes))
+            _raise(Invalid, "the action cannot be carried out", action_faults(after, change))
+    _raise(Conflict, "rules could not be carried out", network_faults(after, changes))
+    _raise(Invalid, "the NIC cannot do it", demand_faults(after, changes))
+    _raise(Conflict, "rules demand more of the NIC", limit_faults(after, changes))
     return after
 
 
@@ -88,6 +93,8 @@ def _vport_references(after: Snapshot, vport: Vport) -> Iterator[FieldError]:
         yield _missing("host", "host", vport.host)
     elif vport.port == after.hosts[vport.host].uplink:
         yield FieldError("port", f"{vport.port!r} is the uplink of host {vport.host!r}")
+    elif vport.port == after.hosts[vport.host].tunnel:
+        yield FieldError("port", f"{vport.port!r} is the tunnel of host {vport.host!r}")
     if vport.tenant not in after.tenants:
         yield _missing("tenant", "tenant", vport.tenant)
     for name in vport.segments:
@@ -113,6 +120,8 @@ def _clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
                     yield FieldError("number", f"segment {segment.id!r} has this number")
                 if segment.id != value.id and segment.vlan == value.vlan is not None:
                     yield FieldError("vlan", f"segment {segment.id!r} has this VLAN")
+                if segment.id != value.id and segment.vni == value.vni is not None:
+                    yield FieldError("vni", f"segment {segment.id!r} has this VNI")
             for vport in after.vports.values():
                 if vport.vlan == value.vlan:
                     yield FieldError("vlan", f"vport {vport.id!r} has this VLAN")
@@ -168,10 +177,11 @@ def _orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator[Fiel
     if before.get(change.kind, change.key) is None:
         return
     match change.value:
-        case Host(id=name, uplink=uplink):
+        case Host(id=name, uplink=uplink, tunnel=tunnel):
             for vport in after.vports.values():
-                if vport.host == name and vport.port == uplink:
-                    yield FieldError("uplink", f"vport {vport.id!r} is on this port")
+                if vport.host == name and vport.port in (uplink, tunnel):
+                    path = "uplink" if vport.port == uplink else "tunnel"
+                    yield FieldError(path, f"vport {vport.id!r} is on this port")
         case Segment(id=name, tenant=tenant, vlan=vlan):
             for vport in after.vports.values():
                 if name in vport.segments and vport.tenant != tenant:

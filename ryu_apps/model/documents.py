@@ -12,8 +12,9 @@ import re
 from collections.abc import Sequence
 
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
+from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
@@ -46,12 +47,18 @@ def to_document(resource: Resource) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
-            limits = _limits_document(resource.limits)
-            return {"dpid": f"{resource.dpid:016x}", "uplink": resource.uplink, "limits": limits}
+            return {
+                "dpid": f"{resource.dpid:016x}",
+                "uplink": resource.uplink,
+                "tunnel": resource.tunnel,
+                "limits": _limits_document(resource.limits),
+            }
         case Tenant():
             return {}
         case Segment():
-            return {"tenant": resource.tenant, "vlan": resource.vlan, "number": resource.number}
+            return {
+                "tenant": resource.tenant, "vlan": resource.vlan, "vni": resource.vni, "number": resource.number,
+            }  # fmt: skip
         case Vport():
             return _vport_document(resource)
         case Route():
@@ -89,7 +96,8 @@ def _from_named(kind: str, key: str, document: Document) -> Resource:
         case "tenants":
             return Tenant(id=key)
         case "segments":
-            return Segment(id=key, tenant=document["tenant"], vlan=document.get("vlan"), number=document["number"])
+            outside = {name: document.get(name) for name in ("vlan", "vni")}
+            return Segment(id=key, tenant=document["tenant"], number=document["number"], **outside)
         case "vports":
             return _parse_vport(key, document)
         case "routes":
@@ -104,7 +112,11 @@ def _parse_host(key: str, document: Document) -> Host:
     dpid = faults.attempt("dpid", parse_dpid, document["dpid"])
     if dpid is None:
         raise faults.refusal("the host cannot be accepted")
-    return Host(id=key, dpid=dpid, uplink=document.get("uplink"), limits=_parse_limits(document.get("limits") or {}))
+    uplink, tunnel = document.get("uplink"), document.get("tunnel")
+    if tunnel is not None and tunnel == uplink:
+        raise Invalid.at("tunnel", "is the uplink too")
+    limits = _parse_limits(document.get("limits") or {})
+    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits)
 
 
 def _limits_document(limits: NicLimits) -> Document:
@@ -135,6 +147,10 @@ def _vport_document(vport: Vport) -> Document:
         "mac": format_mac(vport.mac),
         "ips": [format_ip(version, value) for version, value in vport.ips],
         "vlan": vport.vlan,
+        "bandwidth": {
+            "outbound_kbps": vport.bandwidth.outbound_kbps,
+            "inbound_kbps": vport.bandwidth.inbound_kbps,
+        },
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -168,6 +184,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         ips=tuple(ips),
         vlan=document["vlan"],
         trunk=tuple(trunk),
+        bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
     )
 
 

@@ -11,11 +11,15 @@ from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A hypervisor whose NIC is one datapath; uplink names the port toward the network, None for none."""
+    """A hypervisor whose NIC is one datapath.
+
+    uplink names the port toward the network, tunnel the port that VXLAN goes in and out by; None for none.
+    """
 
     id: str
     dpid: int
     uplink: str | None
+    tunnel: str | None = None
     limits: NicLimits = UNLIMITED
 
 
@@ -32,12 +36,14 @@ class Segment:
 
     vlan is the id by which the network outside knows it (0: untagged); None: the outside sees each VF's own VLAN.
     number is what the pipeline's register carries, 1 to 65535.
+    vni is the VXLAN network identifier under which frames from tunnels belong to it, None for none.
     """
 
     id: str
     tenant: str
     vlan: int | None
     number: int
+    vni: int | None = None
 
 
 class VportKind(Enum):
@@ -48,12 +54,24 @@ class VportKind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """Most that may pass a vport, in kbit/s of whole frames: from the VM and to the VM; None for no limit, 0 for none.
+
+    What is not addressed to one station is not counted toward the VM.
+    """
+
+    outbound_kbps: int | None = None
+    inbound_kbps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vport:
     """Policy attachment point of one VF.
 
     vlan is the VF's own VLAN, unique among all VFs and segments; it is also its number in registers and cookies.
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
+    bandwidth limits what the VM sends and gets.
     """
 
     id: str
@@ -66,6 +84,7 @@ class Vport:
     ips: tuple[tuple[int, int], ...]
     vlan: int
     trunk: tuple[str, ...] = ()
+    bandwidth: Bandwidth = Bandwidth()
 
     @property
     def number(self) -> int:

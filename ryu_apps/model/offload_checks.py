@@ -14,7 +14,7 @@ from ryu_apps.model.rules import Group, Offload, Rule
 _BLAMED: Final = {Host: "limits.actions", Vport: "host"}
 
 
-def rule_faults(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldError]:
+def demand_faults(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldError]:
     """Yield the rules put with `offload` on whose action the NIC of a host that they apply to does not support."""
     for change in changes:
         group = after.groups.get(change.group_key) if change.group_key and change.value is not None else None
@@ -26,7 +26,7 @@ def rule_faults(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldErr
             yield FieldError("offload" if alone else f"rules[{rule.id}].offload", message)
 
 
-def network_faults(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldError]:
+def limit_faults(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldError]:
     """Yield what in changed hosts and vports would leave rules with `offload` on impossible."""
     blamed = {change.key: path for change in changes if (path := _BLAMED.get(type(change.value)))}
     concerned = [vport for vport in after.vports.values() if vport.id in blamed or vport.host in blamed]

@@ -8,8 +8,20 @@ from typing import Any
 
 from immutables import Map
 
-from ryu_apps.model.action import Action, Allow, Deny, Nat, Rewrite
-from ryu_apps.model.address import format_mac, parse_address, parse_unicast_mac
+from ryu_apps.model.action import (
+    Action,
+    Allow,
+    Deny,
+    Encapsulate,
+    Meter,
+    Mirror,
+    Nat,
+    RateUnit,
+    Reroute,
+    Rewrite,
+    default_burst,
+)
+from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.fields import FIELDS, parse_edit
@@ -112,6 +124,14 @@ def _parse_action(match: Match | None, path: str, form: Document) -> Action:
             return _parse_rewrite(form["set"], match, f"{path}.set")
         case "nat":
             return _parse_nat(form, match, path)
+        case "meter":
+            return _parse_meter(form, path)
+        case "mirror":
+            return Mirror(form["vport"])
+        case "route":
+            return Reroute(form["vport"])
+        case "encapsulate":
+            return _parse_encapsulate(form, path)
     raise Invalid.at(f"{path}.type", f"{form['type']!r} is not an action")
 
 
@@ -171,6 +191,23 @@ def _parse_nat(form: Document, match: Match | None, path: str) -> Nat:
     return Nat(edit=transposition(edits))
 
 
+def _parse_meter(form: Document, path: str) -> Meter:
+    given = [unit for unit in RateUnit if form.get(unit.value) is not None]
+    if len(given) != 1:
+        raise Invalid.at(path, "give either kbps or pps")
+    unit, rate = given[0], form[given[0].value]
+    burst = form.get("burst")
+    return Meter(unit=unit, rate=rate, burst=default_burst(unit, rate) if burst is None else burst)
+
+
+def _parse_encapsulate(form: Document, path: str) -> Encapsulate:
+    faults = Faults()
+    remote = faults.attempt(f"{path}.remote_ip", parse_address, form["remote_ip"])
+    if remote is None:
+        raise faults.refusal("the tunnel endpoint cannot be accepted")
+    return Encapsulate(remote=remote, vni=form["vni"])
+
+
 def _action_document(action: Action) -> Document:
     match action:
         case Allow():
@@ -183,6 +220,19 @@ def _action_document(action: Action) -> Document:
             edits = dict(edit.edits)
             sides = {side: _nat_side(edits, suffix) for side, suffix in _SIDES.items()}
             return {"type": "nat", **{side: form for side, form in sides.items() if form}}
+        case Meter(unit=unit, rate=rate, burst=burst):
+            return {"type": "meter", unit.value: rate, "burst": burst}
+        case Mirror(vport):
+            return {"type": "mirror", "vport": vport}
+        case Reroute(vport):
+            return {"type": "route", "vport": vport}
+        case Encapsulate(remote=remote, vni=vni):
+            return {"type": "encapsulate", "remote_ip": format_ip(*remote), "vni": vni}
+
+
+def action_type(action: Action) -> str:
+    """Return the word for an action in documents."""
+    return str(_action_document(action)["type"])
 
 
 def _nat_side(edits: Mapping[str, int], suffix: str) -> Document:

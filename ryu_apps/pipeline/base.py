@@ -14,7 +14,8 @@ from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import ND_TYPES
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
+from ryu_apps.pipeline.beside import meter_entries, mirror_entry, rule_meters
+from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import (
     MISS_PRIORITY,
     MOST_PORT_NO,
@@ -30,13 +31,17 @@ from ryu_apps.pipeline.entry import (
     entry,
 )
 from ryu_apps.pipeline.guard import guard
+from ryu_apps.pipeline.meters import bandwidth_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
-from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER
+from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.tables import TABLES, Miss
+from ryu_apps.pipeline.tunnel import tunnel_entries
 
 _PRESENT: Final = 0x1000
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
+# What asks the controller is counted on the way: the entries that ask are common to all vports.
+_ASK: Final[tuple[EntryAction, ...]] = (ToController(), Resubmit("missed"))
 
 
 class Place(Enum):
@@ -68,13 +73,17 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         # Values that have not changed are nearly always the same objects, which compare at once.
         made[make, key] = found if found is not None and found.values == values else Piece(values, tuple(make(*values)))
 
+    tunnel = ports.get(host.tunnel) if host.tunnel else None
+    outside = uplink is not None or tunnel is not None
     add(_fixed, None)
+    if outside:
+        add(_outside, None)
     here: dict[str, Vport] = {}
     for vport in snapshot.vports.values():
         segments = tuple([snapshot.segments[name] for name in vport.segments])
         if vport.host == host.id and vport.port in usable:
             here[vport.id] = vport
-            add(_local_vport, vport.number, vport, usable[vport.port], uplink, segments, _asks(policy, vport))
+            add(_local_vport, vport.number, vport, usable[vport.port], uplink, outside, segments, _asks(policy, vport))
         if uplink is not None and vport.segment is not None:
             add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number)
     for segment in snapshot.segments.values():
@@ -87,9 +96,13 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         for mac, owner in policy.directory.of_segment(segment.id):
             if owner is not None:
                 place = Place.HERE if owner.id in here else _place_away(owner, host)
-                add(_owner, (segment.number, mac), segment.number, mac, owner.number, place)
+                add(_owner, (segment.number, mac), segment.number, mac, owner, place)
     if uplink is not None:
         add(_from_uplink, uplink, uplink)
+    if host.tunnel is not None:
+        vnis = [(segment.number, segment.vni) for segment in snapshot.segments.values() if segment.vni is not None]
+        add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
+    add(meter_entries, None, rule_meters(policy, host))
     return made
 
 
@@ -110,21 +123,29 @@ def _fixed() -> Iterator[FlowEntry]:
 
 
 def _local_vport(
-    vport: Vport, port_no: int, uplink: int | None, segments: tuple[Segment, ...], asks: tuple[bool, bool, bool, bool]
+    vport: Vport,
+    port_no: int,
+    uplink: int | None,
+    outside: bool,
+    segments: tuple[Segment, ...],
+    asks: tuple[bool, bool, bool, bool],
 ) -> Iterator[FlowEntry]:
-    """Yield what a vport at a port of this host has."""
+    """Yield what a vport at a port of this host has; outside says whether frames come from elsewhere."""
     yield from _classify_vport(vport, port_no, segments)
     yield from guard(vport)
     yield from _neighbours(vport, asks)
+    yield from _counters(vport)
     yield from _egress_vport(vport, port_no, uplink, segments)
-    if uplink is not None:
+    yield from _deliver_via(vport, segments)
+    yield mirror_entry(vport, port_no)
+    if outside:
         yield from _reflected(vport, segments)
 
 
 def _misses() -> Iterator[FlowEntry]:
     for table in TABLES:
         if table.miss is Miss.CONTROLLER:
-            yield entry(table.name, MISS_PRIORITY, {}, ToController(), cookie=_punt(Punt.MISS))
+            yield entry(table.name, MISS_PRIORITY, {}, *_ASK, cookie=_punt(Punt.MISS))
         else:
             yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
 
@@ -138,12 +159,12 @@ def _punts() -> Iterator[FlowEntry]:
     for table in ("outbound", "inbound"):
         for eth_type in (0x0800, 0x86DD):
             match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_frag": (1, 1)}
-            yield entry(table, 300, match, ToController(), cookie=_punt(Punt.FRAGMENT))
-        yield entry(table, 200, {"eth_dst": _MULTICAST}, ToController(), cookie=_punt(Punt.SINGLE))
+            yield entry(table, 300, match, *_ASK, cookie=_punt(Punt.FRAGMENT))
+        yield entry(table, 200, {"eth_dst": _MULTICAST}, *_ASK, cookie=_punt(Punt.SINGLE))
         for eth_type, ports in ((0x0800, (67, 68)), (0x86DD, (546, 547))):
             for port in ports:
                 dhcp: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 17, "udp_dst": port}
-                yield entry(table, 200, dhcp, ToController(), cookie=_punt(Punt.SINGLE))
+                yield entry(table, 200, dhcp, *_ASK, cookie=_punt(Punt.SINGLE))
 
 
 def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:
@@ -153,15 +174,28 @@ def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[F
         {"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": kind} for kind in sorted(ND_TYPES)
     ]
     out_arp, out_nd, in_arp, in_nd = asks
-    for direction, register, goto, kinds in (
-        (Direction.OUTBOUND, SENDER, "deliver", ((arp, out_arp), (nd, out_nd))),
-        (Direction.INBOUND, RECEIVER, "egress", ((arp, in_arp), (nd, in_nd))),
+    for direction, register, goto, passed, kinds in (
+        (Direction.OUTBOUND, SENDER, "deliver", Counted.OUTBOUND_PASS, ((arp, out_arp), (nd, out_nd))),
+        (Direction.INBOUND, RECEIVER, "egress", Counted.INBOUND_PASS, ((arp, in_arp), (nd, in_nd))),
     ):
         for match, asked in ((match, asked) for matches, asked in kinds for match in matches):
-            actions = (ToController(),) if asked else ()
-            cookie = _punt(Punt.NEIGHBOUR) if asked else Cookie(EntryClass.BASE, vport=vport.number).pack()
+            actions = _ASK if asked else ()
+            cookie = _punt(Punt.NEIGHBOUR) if asked else _counting(vport, passed)
             match = {register: vport.number, **match}
             yield entry(direction.value, 250, match, *actions, goto=None if asked else goto, cookie=cookie)
+
+
+def _counting(vport: Vport, counted: Counted) -> int:
+    return Cookie(EntryClass.BASE, vport=vport.number, detail=counted).pack()
+
+
+def _counters(vport: Vport) -> Iterator[FlowEntry]:
+    """Yield what counts for a vport: packets that ask the controller, and those brought to its inbound cache."""
+    yield entry("missed", 100, {RECEIVER: vport.number}, cookie=_counting(vport, Counted.INBOUND_MISS))
+    sent: dict[str, MatchValue] = {RECEIVER: 0, SENDER: vport.number}
+    yield entry("missed", 100, sent, cookie=_counting(vport, Counted.OUTBOUND_MISS))
+    arrives = _counting(vport, Counted.INBOUND_LOOKUP)
+    yield entry("arrival", 100, {RECEIVER: vport.number}, goto="inbound", cookie=arrives)
 
 
 def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
@@ -173,9 +207,24 @@ def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -
             "vlan_vid": _PRESENT | segment.vlan if tagged and segment.vlan else 0,
         }
         actions: tuple[EntryAction, ...] = (SetField(SEGMENT, segment.number), SetField(SENDER, vport.number))
-        yield entry("classify", 100, match, *((PopVlan(),) if tagged else ()), *actions, goto="guard", cookie=cookie)
+        if shut(vport, Direction.OUTBOUND):
+            yield _shut_off(vport, "classify", 100, match)
+            continue
+        if tagged:
+            actions = (PopVlan(), *actions)
+        meter = bandwidth_meter(vport, Direction.OUTBOUND)
+        yield entry("classify", 100, match, *actions, goto="guard", cookie=cookie, meter=meter)
     refused = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.VLAN).pack()
     yield entry("classify", 90, {"in_port": port_no}, cookie=refused)
+
+
+def _shut_off(vport: Vport, table: str, priority: int, match: dict[str, MatchValue]) -> FlowEntry:
+    """Return what stands for an entry of a vport that has no bandwidth.
+
+    Its priority is its own, because an entry that replaces another takes over what that has counted.
+    """
+    cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.BANDWIDTH).pack()
+    return entry(table, priority - 1, match, cookie=cookie)
 
 
 def _tag(uplink: int, vlan: int, segment: int) -> Iterator[FlowEntry]:
@@ -186,9 +235,13 @@ def _tag(uplink: int, vlan: int, segment: int) -> Iterator[FlowEntry]:
 
 
 def _from_uplink(uplink: int) -> Iterator[FlowEntry]:
-    """Yield that the network's frames need a VLAN that is known, and pass the guard but for those brought back."""
+    """Yield that the network's frames need a VLAN that is known."""
     unknown = Cookie(EntryClass.GUARD, detail=Refusal.UNKNOWN_VLAN).pack()
     yield entry("classify", 90, {"in_port": uplink}, cookie=unknown)
+
+
+def _outside() -> Iterator[FlowEntry]:
+    """Yield that frames from the network pass the guard but for those brought back."""
     yield entry("guard", 90, {SENDER: 0}, goto="deliver", cookie=_BASE)
 
 
@@ -200,14 +253,14 @@ def _reflected(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntr
         yield entry("guard", 100, match, cookie=cookie)
 
 
-def _owner(segment: int, mac: int, owner: int, place: Place) -> Iterator[FlowEntry]:
+def _owner(segment: int, mac: int, owner: Vport, place: Place) -> Iterator[FlowEntry]:
     """Yield where frames for the MAC of a vport go."""
     match: dict[str, MatchValue] = {SEGMENT: segment, "eth_dst": mac}
     match place:
         case Place.HERE:
-            yield entry("deliver", 100, match, SetField(RECEIVER, owner), goto="inbound", cookie=_BASE)
+            yield _deliver_to(owner, 100, match, _BASE)
             # What a VM sends to itself is not asked about at its inbound cache: no port sends back what it received.
-            yield entry("deliver", 110, {**match, SENDER: owner}, cookie=_BASE)
+            yield entry("deliver", 110, {**match, SENDER: owner.number}, cookie=_BASE)
         case Place.ABSENT:
             yield entry("deliver", 100, match, cookie=_BASE)
         case Place.ELSEWHERE:
@@ -225,6 +278,23 @@ def _segment(segment: Segment, uplink: int | None) -> Iterator[FlowEntry]:
         yield _egress_segment(segment, uplink)
 
 
+def _deliver_to(vport: Vport, priority: int, match: dict[str, MatchValue], cookie: int) -> FlowEntry:
+    """Return the entry that gives packets to a vport on this host, within its bandwidth."""
+    if shut(vport, Direction.INBOUND):
+        return _shut_off(vport, "deliver", priority, match)
+    to, meter = SetField(RECEIVER, vport.number), bandwidth_meter(vport, Direction.INBOUND)
+    return entry("deliver", priority, match, to, goto="arrival", cookie=cookie, meter=meter)
+
+
+def _deliver_via(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
+    """Yield delivery of what a rule sends to a vport, in the segments that it is a member of; others are dropped."""
+    cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
+    for segment in segments:
+        match: dict[str, MatchValue] = {VIA: vport.number, SEGMENT: segment.number}
+        yield _deliver_to(vport, 130, match, cookie)
+    yield entry("deliver", 120, {VIA: vport.number}, cookie=cookie)
+
+
 def _exit_outside(segment: Segment) -> int:
     """Return how frames of a segment leave for the outside."""
     return EXIT_AS_VF if segment.vlan is None else EXIT_AS_SEGMENT
@@ -234,7 +304,7 @@ def _flood(segment: Segment, members: tuple[int, ...], uplink: int | None) -> It
     """Yield delivery to all members of a segment; what came by the uplink does not go back there."""
     actions: list[EntryAction] = []
     for number in members:
-        actions += [SetField(RECEIVER, number), Resubmit("inbound")]
+        actions += [SetField(RECEIVER, number), Resubmit("arrival")]
     match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": _MULTICAST}
     yield entry("deliver", 96, {**match, SENDER: 0}, *actions, cookie=_BASE)
     if uplink is not None:

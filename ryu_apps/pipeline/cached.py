@@ -8,9 +8,12 @@ from ryu_apps.engine.connection import Leg
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
 from ryu_apps.model.rules import Direction
-from ryu_apps.model.transposition import Transposition
-from ryu_apps.pipeline.entry import ContractBroken, FlowEntry, MatchValue, SetField, entry
+from ryu_apps.model.transposition import IDENTITY, Transposition
+from ryu_apps.model.treatment import Treatment
+from ryu_apps.pipeline.editing import PORT_FIELDS
+from ryu_apps.pipeline.entry import ContractBroken, FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
+from ryu_apps.pipeline.treated import next_table, treated_actions
 
 CACHED_PRIORITY: Final = 100
 
@@ -22,7 +25,8 @@ _PROTO_SHIFT: Final = FIELDS["ip_proto"].shifts
 DENY_IDLE_TIMEOUT_S: Final = 10
 DENY_HARD_TIMEOUT_S: Final = 60
 
-PORT_FIELDS: Final = {6: ("tcp_src", "tcp_dst"), 17: ("udp_src", "udp_dst"), 132: ("sctp_src", "sctp_dst")}
+
+_new = tuple.__new__
 
 
 class CachedEntry(NamedTuple):
@@ -38,6 +42,7 @@ class CachedEntry(NamedTuple):
     edit: Transposition
     idle_timeout_s: int
     hard_timeout_s: int
+    treatment: Treatment | None = None
 
 
 def cached(leg: Leg, key: FlowKey, segment: int, cookie: int) -> CachedEntry:
@@ -47,7 +52,11 @@ def cached(leg: Leg, key: FlowKey, segment: int, cookie: int) -> CachedEntry:
         idle, hard = verdict.idle_timeout_s or idle_timeout_s(key), 0
     else:
         idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
-    return CachedEntry(cookie, direction, segment, vport, key, exact_dscp, verdict.allow, verdict.edit, idle, hard)
+    allow, edit, treatment = verdict.allow, verdict.edit, verdict.treatment
+    # Four of these are made for each miss.
+    return _new(
+        CachedEntry, (cookie, direction, segment, vport, key, exact_dscp, allow, edit, idle, hard, treatment)
+    )
 
 
 def idle_timeout_s(key: FlowKey) -> int:
@@ -59,20 +68,20 @@ def idle_timeout_s(key: FlowKey) -> int:
 
 
 def compile_cached(made: CachedEntry) -> FlowEntry:
-    """Return the flow entry: every field of the key exact, the composed edit, and on to the next table."""
+    """Return the flow entry: every field of the key exact, the composed edit and treatment, on to the next table."""
     outbound = made.direction is Direction.OUTBOUND
     match: dict[str, MatchValue] = {
         SEGMENT: made.segment,
         SENDER if outbound else RECEIVER: made.vport,
         **match_of(made.key, exact_dscp=made.exact_dscp),
     }
-    actions = edit_actions(made.edit, made.key) if made.allow else ()
-    goto = ("deliver" if outbound else "egress") if made.allow else None
+    edit, treatment = made.edit if made.allow else IDENTITY, made.treatment or Treatment()
+    goto = next_table(treatment.exit, outbound=outbound) if made.allow else None
     return entry(
         made.direction.value,
         CACHED_PRIORITY,
         match,
-        *actions,
+        *treated_actions(treatment, edit, made.key),
         goto=goto,
         cookie=made.cookie,
         idle_timeout_s=made.idle_timeout_s,
@@ -100,15 +109,3 @@ def match_of(key: FlowKey, *, exact_dscp: bool) -> dict[str, MatchValue]:
         source, destination = PORT_FIELDS[proto]
         match[source], match[destination] = FIELDS["l4_src"].get(key), FIELDS["l4_dst"].get(key)
     return match
-
-
-def edit_actions(edit: Transposition, key: FlowKey) -> tuple[SetField, ...]:
-    """Return the composed edit as set-field actions for packets with this key."""
-    return tuple(SetField(_wire_name(name, key), value) for name, value in edit.on(key))
-
-
-def _wire_name(name: str, key: FlowKey) -> str:
-    if name not in ("l4_src", "l4_dst"):
-        return name
-    source, destination = PORT_FIELDS[FIELDS["ip_proto"].get(key)]
-    return source if name == "l4_src" else destination

@@ -7,7 +7,8 @@ mark    8    0xF5 on every entry of ours; anything else is foreign
 class   4    what the entry is for
 gen     12   generation of the policy that it was made under, modulo 4096
 vport   12   number of the vport, 0 for none
-detail  28   flow id of a cached entry; reason of a guard entry; kind of a punt
+detail  28   flow id of a cached entry; reason of a guard entry; kind of a punt;
+             what a base entry counts of its vport
 ======= ==== =====================================================================
 """
 
@@ -23,6 +24,7 @@ VPORT_MASK: Final = 0xFFF << 28
 DETAIL_MASK: Final = (1 << 28) - 1
 GENERATIONS: Final = 1 << 12
 FLOW_IDS: Final = 1 << 28
+VPORTS: Final = 1 << 12
 
 
 class EntryClass(IntEnum):
@@ -62,12 +64,34 @@ class Refusal(IntEnum):
     REFLECTED = 8
     UNKNOWN_VLAN = 9
     NOT_LOCAL = 10
+    BANDWIDTH = 11
+    NO_TUNNEL = 12
+    UNKNOWN_VNI = 13
 
     @property
     def slug(self) -> str:
         """The reason's name in statistics."""
         return self.name.lower().replace("_", "-")
 
+
+class Counted(IntEnum):
+    """What the packets of a standing entry are to its vport: the figures that hits and misses are made from.
+
+    LOOKUP: they ask the cache. PASS: they are let past it, as ARP is. MISS: no cached entry knew them, or none may.
+    The rest of the look-ups are the cache's hits.
+    """
+
+    NOTHING = 0
+    OUTBOUND_LOOKUP = 1
+    OUTBOUND_PASS = 2
+    OUTBOUND_MISS = 3
+    INBOUND_LOOKUP = 4
+    INBOUND_PASS = 5
+    INBOUND_MISS = 6
+
+
+STANDING_MASK: Final = MARK_MASK | 4 << 52
+"""With the mark alone as value: all entries of ours but the cached ones, whose classes alone have this bit."""
 
 CACHED: Final = frozenset({EntryClass.FORWARD, EntryClass.REPLY, EntryClass.EXTRA})
 

@@ -61,7 +61,10 @@ MOST_PORT_NO: Final = 0xFFFFFF00
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowEntry:
-    """One flow entry; no actions and no next table means drop. Timeouts in seconds, 0 for none."""
+    """One flow entry; no actions and no next table means drop. Timeouts in seconds, 0 for none.
+
+    meter is the number of the meter that packets pass before anything else, 0 for none.
+    """
 
     table: str
     priority: int
@@ -71,6 +74,7 @@ class FlowEntry:
     cookie: int = 0
     idle_timeout_s: int = 0
     hard_timeout_s: int = 0
+    meter: int = 0
 
     @property
     def key(self) -> EntryKey:
@@ -91,6 +95,7 @@ def entry(
     cookie: int = 0,
     idle_timeout_s: int = 0,
     hard_timeout_s: int = 0,
+    meter: int = 0,
 ) -> FlowEntry:
     """Return a flow entry; ContractBroken when its table does not allow it."""
     made = FlowEntry(
@@ -102,6 +107,7 @@ def entry(
         cookie=cookie,
         idle_timeout_s=idle_timeout_s,
         hard_timeout_s=hard_timeout_s,
+        meter=meter,
     )
     check_contract(made)
     return made
@@ -112,6 +118,8 @@ def check_contract(made: FlowEntry) -> None:
     table = BY_NAME[made.table]
     strange = {name for name, _ in made.match} - table.matches
     written = {_written(action) for action in made.actions} - {None}
+    if made.meter:
+        written.add("meter")
     next_tables = {action.table for action in made.actions if isinstance(action, Resubmit)}
     if made.goto is not None:
         next_tables.add(made.goto)

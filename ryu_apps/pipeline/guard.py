@@ -14,7 +14,7 @@ from ryu_apps.model.address import link_local
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.network import Vport
-from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal, unpack
+from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Refusal, unpack
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.registers import SENDER
 
@@ -82,7 +82,9 @@ def _guard(vport: Vport) -> Iterator[FlowEntry]:
 def _allow(
     vport: Vport, priority: int, match: dict[str, MatchValue], goto: str = "outbound", table: str = "guard"
 ) -> FlowEntry:
-    cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
+    # A packet that another table of the guard looks at too is counted there, when it goes on to the cache.
+    counted = Counted.OUTBOUND_LOOKUP if goto == "outbound" else Counted.NOTHING
+    cookie = Cookie(EntryClass.BASE, vport=vport.number, detail=counted).pack()
     return entry(table, priority, match, goto=goto, cookie=cookie)
 
 

@@ -14,10 +14,22 @@ RECEIVER: Final = "reg2"
 """Number of the receiving vport, 0 when it leaves by the uplink."""
 
 EXIT: Final = "reg3"
-"""How the packet leaves when it has no receiver: one of the two constants below."""
+"""How the packet leaves when it has no receiver: one of the three constants below."""
 
 EXIT_AS_VF: Final = 1
 """By the uplink, with the VLAN of the sending VF."""
 
 EXIT_AS_SEGMENT: Final = 2
 """By the uplink, with the VLAN by which the outside knows the segment."""
+
+EXIT_BY_TUNNEL: Final = 3
+"""By the tunnel port, to the endpoint and with the VNI in the tunnel's metadata."""
+
+METER: Final = "reg4"
+"""Number of the meter to pass, for table `meter`."""
+
+VIA: Final = "reg5"
+"""Number of the vport that a rule sends the packet to, 0 for delivery by MAC."""
+
+COPY: Final = "reg6"
+"""Number of the vport that a copy goes to, for table `mirror`."""

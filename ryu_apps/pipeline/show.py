@@ -22,14 +22,18 @@ _NAMES: Final = {
     "eth_dst": "dl_dst", "eth_src": "dl_src", "vlan_vid": "vlan_tci", "eth_type": "dl_type",
     "ip_proto": "nw_proto", "ipv4_src": "nw_src", "ipv4_dst": "nw_dst",
     "icmpv4_type": "icmp_type", "icmpv4_code": "icmp_code",
+    "tunnel_id": "tun_id",
     "ipv6_nd_target": "nd_target", "ipv6_nd_sll": "nd_sll", "ipv6_nd_tll": "nd_tll",
 }  # fmt: skip
 # A set_field takes OpenFlow's names, but Open vSwitch calls IPv4 addresses otherwise (ovs-fields(7)).
-_SET_NAMES: Final = {"ipv4_src": "ip_src", "ipv4_dst": "ip_dst"}
+_SET_NAMES: Final = {
+    "ipv4_src": "ip_src", "ipv4_dst": "ip_dst",
+    "tunnel_id": "tun_id", "tun_ipv4_dst": "tun_dst",
+}  # fmt: skip
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
-_IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa"})
-_IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target"})
-_HEX: Final = frozenset({"eth_type", "vlan_vid", "reg0", "reg1", "reg2", "reg3"})
+_IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "tun_ipv4_dst"})
+_IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target", "tun_ipv6_dst"})
+_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(7)), "tunnel_id"})
 
 
 def show(entry: FlowEntry) -> str:
@@ -42,7 +46,8 @@ def show(entry: FlowEntry) -> str:
     if entry.hard_timeout_s:
         parts.append(f"hard_timeout={entry.hard_timeout_s}")
     parts += [_match(name, value) for name, value in sorted(entry.match, key=_prerequisites_first)]
-    actions = [_action(action) for action in entry.actions]
+    actions = [f"meter:{entry.meter}"] if entry.meter else []
+    actions += [_action(action) for action in entry.actions]
     if entry.goto:
         actions.append(f"goto_table:{NUMBER[entry.goto]}")
     return ",".join(parts) + " actions=" + (",".join(actions) or "drop")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ryu_apps.pipeline.registers import EXIT, RECEIVER, SEGMENT, SENDER
+from ryu_apps.pipeline.registers import COPY, EXIT, METER, RECEIVER, SEGMENT, SENDER, VIA
 
 
 class Miss(Enum):
@@ -37,14 +37,15 @@ _PORTS = frozenset({f"{proto}_{side}" for proto in ("tcp", "udp", "sctp") for si
 _ICMP = frozenset({"icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code"})
 _TUPLE = _MACS | _ADDRESSES | _PORTS | _ICMP | {"vlan_vid", "eth_type", "ip_proto", "ip_dscp", "ip_frag"}
 _EDITS = _MACS | _ADDRESSES | _PORTS | {"ip_dscp"}
+_TUNNEL = frozenset({"tunnel_id", "tun_ipv4_dst", "tun_ipv6_dst"})
 _GUARDED = frozenset({"arp_sha", "arp_spa", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"})
 
 TABLES: Final = (
     Table(
         name="classify",
-        purpose="in_port and VLAN tag → segment and sending vport; the tag is taken off",
-        matches=frozenset({"in_port", "vlan_vid"}),
-        writes=frozenset({SEGMENT, SENDER, "vlan"}),
+        purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
+        matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
+        writes=frozenset({SEGMENT, SENDER, "vlan", "meter"}),
         next=frozenset({"guard"}),
         miss=Miss.DROP,
     ),
@@ -68,24 +69,32 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
-        writes=_EDITS,
-        next=frozenset({"deliver"}),
+        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT},
+        next=frozenset({"deliver", "egress", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
     Table(
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
-        matches=frozenset({SEGMENT, SENDER, "eth_dst"}),
-        writes=frozenset({RECEIVER, EXIT}),
-        next=frozenset({"inbound", "egress"}),
+        matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}),
+        writes=frozenset({RECEIVER, EXIT, "meter"}),
+        next=frozenset({"arrival", "egress"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="arrival",
+        purpose="counts, per vport, the packets that are brought to its inbound cache",
+        matches=frozenset({RECEIVER}),
+        writes=frozenset(),
+        next=frozenset({"inbound"}),
         miss=Miss.DROP,
     ),
     Table(
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS,
-        next=frozenset({"egress"}),
+        writes=_EDITS | {METER, COPY},
+        next=frozenset({"egress", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
     Table(
@@ -93,6 +102,30 @@ TABLES: Final = (
         purpose="tag for the wire or the trunk, and output",
         matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT}),
         writes=frozenset({"vlan", "output"}),
+        next=frozenset(),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="missed",
+        purpose="counts, per vport and cache, the packets that went to the controller",
+        matches=frozenset({SENDER, RECEIVER}),
+        writes=frozenset(),
+        next=frozenset(),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="meter",
+        purpose="beside the way, by resubmit: the meter of a rule, which drops what is too much",
+        matches=frozenset({METER}),
+        writes=frozenset({"meter"}),
+        next=frozenset(),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="mirror",
+        purpose="beside the way, by resubmit: a copy out of a vport's port",
+        matches=frozenset({COPY}),
+        writes=frozenset({"output"}),
         next=frozenset(),
         miss=Miss.DROP,
     ),

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ryu.lib import hub
 
 from ryu_apps.control.adoption import Found, adopt_flows
-from ryu_apps.control.change import base_of
+from ryu_apps.control.change import SLICE_ENTRIES, base_of, meters_of
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cached import CachedEntry
@@ -117,9 +118,12 @@ class BringUp:
         present = link.dump_flows()
         self._core.offload.recount(dpid, present, self._clock())
         result = compare(dpid, present, self.wanted(dpid))
-        for change in result.changes:
+        meters = meter_change(link.dump_meters(), meters_of(self._core.policy, dpid))
+        for change in merged([SwitchChange(dpid=dpid, meters=meters), *result.changes]).sliced(SLICE_ENTRIES):
             link.commit(change)
+            self._core.tally.installed(change.added)
         changed = sum(len(change.added) + len(change.removed) for change in result.changes)
+        changed += sum(len(part) for part in meters)
         adopted = self.agreements.get(dpid, Agreement("")).adopted
         self.agreements[dpid] = Agreement("ready", result.kept, changed, adopted, len(result.foreign))
         LOG.info("datapath %016x ready: %d entries kept, %d changed, %d foreign, %d connections taken over",

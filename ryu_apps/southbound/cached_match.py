@@ -18,7 +18,8 @@ from ryu_apps.model.flow_key import (
     FlowKey,
 )
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import PORT_FIELDS, match_of
+from ryu_apps.pipeline.cached import match_of
+from ryu_apps.pipeline.editing import PORT_FIELDS
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from ryu_apps.southbound.layout import layout, match_format
 from ryu_apps.southbound.wire import OXM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
@@ -26,6 +27,7 @@ from ryu_apps.southbound.wire import (
     FIELD_ORDER,
     GOTO_TABLE,
     MATCH_OXM,
+    METER,
     NO_BUFFER,
     OXM,
     SEND_FLOW_REM,
@@ -41,6 +43,7 @@ _FLOW_MOD: Final = Struct("!BBHIQQBBHHHIIIHHHH")
 _MATCH_AT: Final = 48
 _GOTO: Final = Struct("!HHB3x")
 _INSTRUCTION: Final = Struct("!HH4x")
+_METER: Final = Struct("!HHI")
 
 # Actions (OpenFlow 1.4.0, section 7.2.5): output with port and max_len; push and pop VLAN.
 _OUTPUT: Final = Struct("!HHIH6x")
@@ -90,10 +93,17 @@ def _field(name: str, value: MatchValue) -> bytes:
 
 
 def encode_instructions(entry: FlowEntry) -> bytes:
-    """Return the instructions: the actions at once, then the next table (OpenFlow 1.4.0, section 7.2.4)."""
-    actions = b"".join(map(_action, entry.actions))
-    made = _INSTRUCTION.pack(APPLY_ACTIONS, _INSTRUCTION.size + len(actions)) + actions if actions else b""
+    """Return the instructions: meter, the actions at once, then the next table (OpenFlow 1.4.0, section 7.2.4)."""
+    made = _METER.pack(METER, 8, entry.meter) if entry.meter else b""
+    actions = encode_actions(entry.actions)
+    if actions:
+        made += _INSTRUCTION.pack(APPLY_ACTIONS, _INSTRUCTION.size + len(actions)) + actions
     return made if entry.goto is None else made + _GOTO.pack(GOTO_TABLE, 8, NUMBER[entry.goto])
+
+
+def encode_actions(actions: Iterable[EntryAction]) -> bytes:
+    """Return actions as they stand in an instruction or a packet-out."""
+    return b"".join(map(_action, actions))
 
 
 def _action(action: EntryAction) -> bytes:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import eventlet
+
 from ryu_apps.southbound.outbox import Outbox
 from ryu_apps.southbound.requests import Waiter
 from ryu_apps.southbound.wire import HEADER, VERSION, Type
@@ -43,6 +45,8 @@ class Gate:
             batch.awaited += 1
             other.outbox.write(HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, xid))
         self.advance()
+        if self._batches:
+            eventlet.spawn_after(2 * PATIENCE_S, self.advance)
 
     def advance(self) -> None:
         """Write the batches that wait no more."""

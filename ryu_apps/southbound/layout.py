@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ryu_apps.model.flow_key import ETH_IPV4, ETH_IPV6, PROTO_ICMP, PROTO_ICMPV6, Family
-from ryu_apps.pipeline.cached import PORT_FIELDS
+from ryu_apps.pipeline.editing import PORT_FIELDS
 from ryu_apps.southbound.wire import oxm
 
 _UNTAGGED: Final = oxm("vlan_vid") + b"\0\0"

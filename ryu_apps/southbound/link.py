@@ -15,11 +15,12 @@ from ryu.controller.controller import Datapath
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from ryu.lib.dpid import dpid_to_str
 
-from ryu_apps.control.effects import SwitchChange
+from ryu_apps.control.effects import MeterChange, SwitchChange
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.model.errors import SwitchAway, SwitchRefused
+from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.tables import NUMBER
-from ryu_apps.southbound import bundle, flow_dump, hello, ports
+from ryu_apps.southbound import bundle, flow_dump, hello, meters, ports
 from ryu_apps.southbound.gate import Gate
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.outbox import WOULD_BLOCK, Outbox
@@ -104,8 +105,13 @@ class Link(Datapath):
             exchange.wait(xid)
 
     def commit(self, change: SwitchChange, timeout_s: float = 10.0) -> None:
-        """Return when the switch has made a change as one; after SwitchRefused it has made nothing of it."""
+        """Return when the switch has made a change as one; after SwitchRefused it has made nothing of its entries.
+
+        Meters have no part in bundles: new ones come before the entries, old ones go after them.
+        """
+        meters.commit(self, change.meters._replace(gone=()), timeout_s)
         bundle.commit(self, change, timeout_s)
+        meters.commit(self, MeterChange(gone=change.meters.gone), timeout_s)
 
     def dump_flows(
         self, *, table: str | None = None, cookie: int = 0, cookie_mask: int = 0, timeout_s: float = 30.0
@@ -116,6 +122,13 @@ class Link(Datapath):
             [lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask)], flow_dump.decode, timeout_s
         )
         return [entry for part in parts for entry in part]
+
+    def dump_meters(self, timeout_s: float = 5.0) -> dict[int, MeterConfig | None]:
+        """Return the meters that the switch has, by number; None for one that is not of our making."""
+        found: dict[int, MeterConfig | None] = {}
+        for part in self._multipart([meters.request], meters.decode, timeout_s):
+            found |= part
+        return found
 
     def dump_cookies(self, cookies: Sequence[int], timeout_s: float = 30.0) -> list[PresentEntry]:
         """Return the entries that have one of these cookies.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +13,7 @@ import ryu.base.app_manager  # noqa: F401  (must come first: Ryu's modules impor
 from ryu.controller import controller
 
 from ryu_apps.control.effects import Effect
+from ryu_apps.control.histogram import Histogram
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.handler import Handler, Refusal
 from ryu_apps.southbound.limits import Limits
@@ -29,6 +30,8 @@ class Links:
         self.clock = clock
         self.limits = limits
         self.counters: Counter[str] = Counter()
+        self.latencies: defaultdict[int, Histogram] = defaultdict(Histogram)
+        """By datapath, the time from reading a miss off the socket until its answer is handed to the outbox."""
         self.loops: set[object] = set()
         """The green threads that are receive loops."""
         self._by_dpid: dict[int, Link] = {}

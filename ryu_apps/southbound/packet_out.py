@@ -9,9 +9,10 @@ from ryu_apps.control.effects import Emit
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import wire
+from ryu_apps.southbound.codec import encode_actions
 
 # Packet-out (OpenFlow 1.4.0, section 7.3.7): header, buffer_id, in_port, actions_len, three set-fields.
-# The edits, the resubmit and the frame follow.
+# More actions, the resubmit and the frame follow.
 _PACKET_OUT: Final = Struct("!I4xIIH6x8sI12sI12sI4x").pack
 _PACKET_OUT_HEAD: Final = wire.VERSION << 24 | wire.Type.PACKET_OUT << 16
 _ACTIONS_BYTES: Final = 4 * 16
@@ -24,12 +25,12 @@ _RESUBMIT: Final = {table: wire.resubmit(table) for table in NUMBER}
 
 
 def packet_out(emit: Emit) -> bytes:
-    """Return the packet-out that sends a frame on from a table, with its registers set and its edits made."""
-    _, table, in_port, segment, sender, receiver, frame, edits = emit
+    """Return the packet-out that sends a frame on from a table, with its registers set and its actions carried out."""
+    _, table, in_port, segment, sender, receiver, frame, actions = emit
     then = _RESUBMIT[table]
     actions_bytes = _ACTIONS_BYTES
-    if edits:
-        then = b"".join([wire.set_field(edit.field, edit.value) for edit in edits]) + then
+    if actions:
+        then = encode_actions(actions) + then
         actions_bytes += len(then) - len(_RESUBMIT[table])
     return (
         _PACKET_OUT(

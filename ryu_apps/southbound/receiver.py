@@ -39,13 +39,15 @@ class Receiver:
         self._fast = FastAnswers(link.links.handler.fast_path)
         self._own: list[bytes] = []
         self._others: dict[int, list[bytes]] = {}
+        self._misses = 0
+        self._read_s = 0.0
 
     def take(self, data: bytes) -> bytes:
         """Handle all whole messages and return the bytes left over; Malformed when the peer breaks OpenFlow."""
         link, unpack, clock = self._link, HEADER.unpack_from, self._link.clock
         answer, own, others = self._fast.answer, self._own, self._others
         at, end, count = 0, len(data), 0
-        now_s = clock()
+        now_s = self._read_s = clock()
         turn_ends_s = now_s + link.limits.turn_s
         while end - at >= HEADER_BYTES and not link.is_closed:
             version, kind, length, xid = unpack(data, at)
@@ -63,7 +65,7 @@ class Receiver:
                 self._links.fault(f"answering a packet-in of datapath {link.name}")
                 answered = True
             if answered:
-                pass
+                self._misses += 1
             elif kind in _INLINE:
                 self._event(kind, xid, data, at, length, now_s)
             else:
@@ -95,6 +97,7 @@ class Receiver:
             if missed is None:
                 self._to_ryu(kind, xid, data[at : at + length])
             else:
+                self._misses += 1
                 self._decide(self._links.handler.packet_in, missed, now_s)
                 self._fast.note(data, at, missed)
         else:
@@ -129,6 +132,9 @@ class Receiver:
             link.outbox.write(b"".join(own))
         own.clear()
         others.clear()
+        if self._misses:
+            self._links.latencies[link.id].observe(link.clock() - self._read_s, self._misses)
+            self._misses = 0
 
     def _message(self, kind: int, xid: int, message: bytes) -> None:
         """Take an answer to a request of ours inline, the hello with care, and anything else to Ryu."""

@@ -1,4 +1,4 @@
-"""Live state as documents: hosts, unified flows with their counters, and statistics."""
+"""Live state as documents: hosts, and unified flows with their counters."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.trace import leg_document
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
-from ryu_apps.pipeline.cookie import CLASS_MASK, MARK_MASK, Cookie, EntryClass, Refusal, unpack
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.bringup import Agreement
 from ryu_apps.southbound.links import Links
-
-REASONS = frozenset(Refusal)
 
 
 def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agreement]) -> list[dict[str, Any]]:
@@ -123,39 +120,3 @@ def _offload_document(place: Whereabouts) -> dict[str, str]:
     """Return who handles packets and why; of a whole flow the NIC only when it handles all of them."""
     said = {"effective": "nic" if place.nic else "host", "reason": place.reason.value}
     return said if place.lacks is None else {**said, "lacks": place.lacks}
-
-
-def stats_report(core: ControlCore, links: Links) -> dict[str, Any]:
-    """Return the controller's counts, and per vport its counts and what the switch refused, by reason."""
-    refused: dict[int, dict[str, int]] = defaultdict(dict)
-    general: dict[str, int] = {}
-    guard = Cookie(EntryClass.GUARD).pack()
-    unanswered = []
-    for link in links.all():
-        if link.id not in core.datapaths:
-            continue
-        try:
-            present = link.dump_flows(cookie=guard, cookie_mask=MARK_MASK | CLASS_MASK)
-        except VfswitchError:
-            unanswered.append(f"{link.id:016x}")
-            continue
-        for entry in present:
-            cookie = unpack(entry.cookie)
-            if cookie is not None and cookie.detail in REASONS:
-                reasons = refused[cookie.vport] if cookie.vport else general
-                slug = Refusal(cookie.detail).slug
-                reasons[slug] = reasons.get(slug, 0) + entry.packets
-    vports = {
-        vport.id: {**core.tally.of_vport(vport.number), "refused": refused.get(vport.number, {})}
-        for vport in core.policy.snapshot.vports.values()
-    }
-    return {
-        "flows": len(core.flows),
-        "held_back": len(core.holding),
-        "generation": core.policy.snapshot.generation,
-        "counts": dict(core.tally.total),
-        "refused": general,
-        "connections": dict(links.counters),
-        "unanswered": unanswered,
-        "vports": vports,
-    }

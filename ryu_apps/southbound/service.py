@@ -18,6 +18,7 @@ from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.service import Outcome
+from ryu_apps.control.statistics import Statistics
 from ryu_apps.control.trace import trace
 from ryu_apps.model.checks import check
 from ryu_apps.model.errors import FieldError, Invalid, SwitchAway, VfswitchError
@@ -29,10 +30,11 @@ from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.show import show
 from ryu_apps.southbound import nic_watch
 from ryu_apps.southbound.bringup import BringUp
+from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links, install
-from ryu_apps.southbound.reports import flow_reports, host_reports, stats_report
+from ryu_apps.southbound.reports import flow_reports, host_reports
 
 LOG = logging.getLogger("vfswitch")
 
@@ -60,6 +62,7 @@ class SwitchService:
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
         self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
+        self._counting = Counting(core, self._links, clock)
         hub.spawn(self._tick)
         hub.spawn(nic_watch.watch, core, self._links, clock)
 
@@ -144,6 +147,7 @@ class SwitchService:
             hub.sleep(5)
             try:
                 self._links.apply(self._core.tick(self._clock()))
+                self._counting.sample()
             except Exception:
                 self._links.fault("ageing")
 
@@ -161,8 +165,8 @@ class SwitchService:
             before = self.snapshot()
             check_rights(rights, before, changes)
             self._keep_owed()
-            if not dry_run and all(before.get(change.kind, change.key) == change.value for change in changes):
-                away = self._waited_for(needed_hosts(before, before, changes), wait)
+            if all(before.get(change.kind, change.key) == change.value for change in changes):
+                away = () if dry_run else self._waited_for(needed_hosts(before, before, changes), wait)
                 return Outcome(state="stored" if away else "unchanged", generation=before.generation, waiting_for=away)
             after = check(before, changes)
             faults = missing_ports(after, changes, self._core.datapaths)
@@ -174,6 +178,8 @@ class SwitchService:
             away = self._waited_for(needed_hosts(before, after, changes), wait)
             self._keeper.keep(changes, before)
             self._install(plan)
+            if any(change.kind == "vports" for change in changes):
+                self._counting.settle()
             # A host may be registered before its switch connects; the answer says that it waits.
             absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
             waiting = tuple(sorted({*away, *absent}))
@@ -229,6 +235,7 @@ class SwitchService:
         if link is None:
             raise SwitchAway(f"datapath {change.dpid:016x} went away; the change was undone")
         link.commit(change)
+        self._core.tally.installed(change.added)
 
     def _undo(self, plan: PolicyChange) -> None:
         inverse = [
@@ -293,9 +300,13 @@ class SwitchService:
         """Return what would become of a packet."""
         return trace(self._core, vport, Direction(direction), packet)
 
-    def stats(self) -> Mapping[str, Any]:
-        """Return counters of the controller and of its vports."""
-        return stats_report(self._core, self._links)
+    def statistics(self, *, max_age_s: float) -> Statistics:
+        """Return all counts; the switches were asked for theirs at most so many seconds ago."""
+        return self._counting.statistics(max_age_s)
+
+    def pause(self) -> None:
+        """Let misses be decided in between."""
+        hub.sleep(0)
 
 
 def _outcome(

@@ -13,7 +13,8 @@ from ryu_apps.model.fields import SETTABLE
 from ryu_apps.model.flow_key import KEY_BYTES, Family, FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition, transposition
-from ryu_apps.pipeline.cached import CACHED_PRIORITY, CachedEntry, compile_cached, edit_actions
+from ryu_apps.pipeline.cached import CACHED_PRIORITY, CachedEntry, compile_cached
+from ryu_apps.pipeline.editing import edit_actions
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import wire
@@ -48,7 +49,9 @@ def delete_strict(made: CachedEntry) -> bytes:
 
 
 def _flow_mod(made: CachedEntry, command: int) -> bytes:
-    cookie, direction, segment, vport, (family, bits), exact_dscp, allow, edit, idle_s, hard_s = made
+    cookie, direction, segment, vport, (family, bits), exact_dscp, allow, edit, idle_s, hard_s, treatment = made
+    if treatment is not None and command == wire.ADD:
+        return flow_mod(compile_cached(made), command)  # Rare, and of too many shapes.
     if family is _IPV4:
         proto_dscp = bits >> 96 & (0xFF3F if exact_dscp else 0xFF00)
     elif family is _IPV6:

@@ -40,6 +40,7 @@ class Type(IntEnum):
     BARRIER_REPLY = 21
     ROLE_REPLY = 25
     GET_ASYNC_REPLY = 27
+    METER_MOD = 29
     ROLE_STATUS = 30
     TABLE_STATUS = 31
     REQUESTFORWARD = 32
@@ -59,6 +60,7 @@ MATCH_OXM: Final = 1
 
 GOTO_TABLE: Final = 1
 APPLY_ACTIONS: Final = 4
+METER: Final = 6
 """Instruction types (OpenFlow 1.4.0, section 7.2.4)."""
 
 SET_FIELD: Final = 25
@@ -74,7 +76,7 @@ def resubmit(table: str) -> bytes:
 
 
 # The header of an OXM field: class, field and "has mask" bit, payload length (OpenFlow 1.4.0, section 7.2.3.2).
-# ip_frag and the registers are Nicira's (Open vSwitch, meta-flow.h).
+# ip_frag and the registers and tunnel addresses are Nicira's (Open vSwitch, meta-flow.h).
 OXM: Final = {
     "in_port": 0x80000004,
     "eth_dst": 0x80000606,
@@ -109,19 +111,25 @@ OXM: Final = {
     "reg1": 0x00010204,
     "reg2": 0x00010404,
     "reg3": 0x00010604,
+    "reg4": 0x00010804,
+    "reg5": 0x00010A04,
+    "reg6": 0x00010C04,
+    "tunnel_id": 0x80004C08,
+    "tun_ipv4_dst": 0x00014004,
+    "tun_ipv6_dst": 0x0001DC10,
     "ip_frag": 0x00013401,
 }
 
 # Open vSwitch writes the fields of a match in this order; sent in the same one, entries read back byte for byte.
 # It also has every field after its prerequisites, as OpenFlow 1.4.0, section 7.2.3.6 asks for.
 FIELD_ORDER: Final = (
-    "in_port", "eth_src", "eth_dst", "eth_type", "vlan_vid",
+    "in_port", "tunnel_id", "eth_src", "eth_dst", "eth_type", "vlan_vid",
     "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_frag", "ip_dscp", "ip_proto",
     "tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst",
     "icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code",
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
-    "reg0", "reg1", "reg2", "reg3",
+    "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6",
 )  # fmt: skip
 
 TABLE_NAMES: Final = tuple(table.name for table in TABLES)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ryu_apps.api.http import Response, json_response
 from ryu_apps.api.kinds import VPORTS
+from ryu_apps.api.metrics import exposition
 from ryu_apps.api.paging import page_body
 from ryu_apps.api.router import Call
 from ryu_apps.api.schemas import TraceBody
 from ryu_apps.api.validate import faults_of
+from ryu_apps.control.statistics_document import statistics_document
 from ryu_apps.model.errors import FieldError, Invalid
+
+SCRAPE_AGE_S: Final = 1.0
+"""How old the switches' counts may be in a scrape, so that many readers ask them no more than one does."""
 
 
 def list_flows(call: Call) -> Response:
@@ -34,5 +41,12 @@ def trace(call: Call) -> Response:
 
 
 def stats(call: Call) -> Response:
-    """Answer with the counters."""
-    return json_response(200, call.service.stats())
+    """Answer with all counts, the switches' as they are now."""
+    return json_response(200, statistics_document(call.service.statistics(max_age_s=0.0)))
+
+
+def metrics(call: Call) -> Response:
+    """Answer with all counts in the text format of Prometheus, or OpenMetrics where the reader prefers it."""
+    told = call.service.statistics(max_age_s=SCRAPE_AGE_S)
+    body, media = exposition(told, call.headers.get("accept", ""), call.service.pause)
+    return Response(status=200, headers=(("Content-Type", media),), body=body)

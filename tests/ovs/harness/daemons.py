@@ -61,6 +61,12 @@ class Daemons:
             "set", "Open_vSwitch", ".", f"external_ids:starts={self._starts}",
         )  # fmt: skip
 
+    @property
+    def switch_pid(self) -> int:
+        """The process id of the running ovs-vswitchd."""
+        assert self._switch is not None
+        return self._switch.pid
+
     def stop_switch(self) -> None:
         """End ovs-vswitchd and keep the database, as in a crash of the switch."""
         if self._switch is not None:

@@ -13,6 +13,7 @@ from typing import Final
 HELLO: Final = 0
 PACKET_IN: Final = 10
 FLOW_MOD: Final = 14
+MULTIPART_REQUEST: Final = 18
 BUNDLE_ADD: Final = 34
 
 _HEADER: Final = struct.Struct("!BBHI")

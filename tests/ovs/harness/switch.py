@@ -137,3 +137,17 @@ class OpenVSwitch:
         self._captures[name] = capture
         command = ["--", "add-port", bridge, name, "--", "set", "interface", name, "type=dummy"]
         return [*command, f"ofport_request={port_no}", f"options:tx_pcap={capture}"]
+
+    def add_underlay(self, bridge: str, address: str, port: str, peer: tuple[str, str]) -> None:
+        """Make a plain bridge that holds an endpoint's address, with a dummy port toward its peer (address, MAC)."""
+        self.vsctl("add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=dummy", "fail_mode=standalone",
+                   *self._add_port_command(bridge, port, 1))  # fmt: skip
+        network = address.rpartition(".")[0] + ".0/24"
+        self.appctl("netdev-dummy/ip4addr", bridge, f"{address}/24")
+        self.appctl("ovs/route/add", network, bridge)
+        self.appctl("tnl/neigh/set", bridge, *peer)
+
+    def add_tunnel(self, bridge: str, name: str, port_no: int) -> None:
+        """Add a VXLAN port that takes the endpoint and the identifier from each packet."""
+        self.vsctl("add-port", bridge, name, "--", "set", "interface", name, "type=vxlan", f"ofport_request={port_no}",
+                   "options:remote_ip=flow", "options:key=flow")  # fmt: skip

@@ -29,10 +29,14 @@ def test_what_get_shows_may_be_put_back(network: Client, item: str) -> None:
 def test_forms(network: Client) -> None:
     """GET shows ids, defaults, a segment's number, a trunk's VLANs, and what is known of a host."""
     assert network.get("/v1/hosts/h1") == {
-        "id": "h1", "dpid": "0000000000000001", "uplink": "h1-uplink", "limits": UNLIMITED, "live": {"connected": True}
+        "id": "h1", "dpid": "0000000000000001", "uplink": "h1-uplink", "tunnel": None, "limits": UNLIMITED,
+        "live": {"connected": True},
     }
-    assert network.get("/v1/segments/red") == {"id": "red", "tenant": "red", "vlan": None, "number": 1}
-    assert network.get("/v1/vports/vm1") == {"id": "vm1", **VPORT, "kind": "vf", "segment": "red"}
+    assert network.get("/v1/segments/red") == {"id": "red", "tenant": "red", "vlan": None, "vni": None, "number": 1}
+    assert network.get("/v1/vports/vm1") == {
+        "id": "vm1", **VPORT, "kind": "vf", "segment": "red",
+        "bandwidth": {"outbound_kbps": None, "inbound_kbps": None},
+    }  # fmt: skip
     assert network.get("/v1/vports/vm2")["trunk"] == [200]
     assert network.get("/v1/layers/fw")["default"] == {"outbound": "allow", "inbound": "deny"}
     rule = {"id": "http", **RULE, "idle_timeout_s": None, "offload": "auto"}
@@ -72,7 +76,7 @@ def test_new_tenant_gets_its_segment(client: Client) -> None:
     """A new tenant comes with a segment of its id, numbered on, and both go together."""
     client.put("/v1/tenants/red", {})
     client.put("/v1/tenants/blue", {})
-    assert client.get("/v1/segments/blue") == {"id": "blue", "tenant": "blue", "vlan": None, "number": 2}
+    assert client.get("/v1/segments/blue") == {"id": "blue", "tenant": "blue", "vlan": None, "vni": None, "number": 2}
     assert client.ask("DELETE", "/v1/tenants/red")[0] == 200
     assert [item["id"] for item in client.get("/v1/segments")["items"]] == ["blue"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from immutables import Map
 
-from ryu_apps.model.action import Action, Allow, Deny, Nat, Rewrite
+from ryu_apps.model.action import Action, Allow, Deny, Encapsulate, Meter, Mirror, Nat, RateUnit, Reroute, Rewrite
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.flow_key import FlowKey
@@ -73,7 +73,7 @@ def matches(draw: st.DrawFn) -> Match:
         return parse_match({})
 
 
-def _actions() -> st.SearchStrategy[Action]:
+def _actions(direction: Direction) -> st.SearchStrategy[Action]:
     values = {
         "ipv4_src": st.sampled_from([0x0A000001, 0x0A000063]),
         "ipv4_dst": st.sampled_from([0x0A000002, 0x0A000063]),
@@ -84,21 +84,26 @@ def _actions() -> st.SearchStrategy[Action]:
     }
     edits = st.fixed_dictionaries({}, optional=values).filter(bool)
     translations = edits.map(lambda edit: {name: value for name, value in edit.items() if name != "ip_dscp"})
+    vports = st.sampled_from(["vm1", "vm2", "vm3"])
+    leading = [vports.map(Reroute), st.just(Encapsulate(remote=(4, 0xAC100002), vni=7))]
     return st.one_of(
         st.just(Allow()),
         st.just(Deny()),
+        vports.map(Mirror),
+        st.sampled_from([0, 100]).map(lambda rate: Meter(unit=RateUnit.PPS, rate=rate, burst=9)),
+        *(leading if direction is OUT else []),
         edits.map(lambda edit: Rewrite(transposition(edit))),
         translations.filter(bool).map(lambda edit: Nat(edit=transposition(edit))),
     )
 
 
 @st.composite
-def _rules(draw: st.DrawFn, name: str) -> Rule:
+def _rules(draw: st.DrawFn, name: str, direction: Direction) -> Rule:
     return Rule(
         id=name,
         priority=draw(st.integers(0, 2)),
         match=draw(matches()),
-        action=draw(_actions()),
+        action=draw(_actions(direction)),
         idle_timeout_s=draw(st.sampled_from([None, None, 5])),
     )
 
@@ -115,13 +120,14 @@ def _layers(name: str) -> st.SearchStrategy[Layer]:
 def _groups(draw: st.DrawFn, layer: str, name: str) -> Group:
     scopes = [Scope(), Scope(), Scope(tenant="red"), Scope(tenant="blue"), Scope(vport="vm1"), Scope(vport="vm2")]
     rules = draw(st.lists(st.sampled_from(RULES), unique=True))
+    direction = draw(st.sampled_from(Direction))
     return Group(
         id=name,
         layer=layer,
-        direction=draw(st.sampled_from(Direction)),
+        direction=direction,
         scope=draw(st.sampled_from(scopes)),
         priority=draw(st.integers(0, 1)),
-        rules=Map({rule: draw(_rules(rule)) for rule in rules}),
+        rules=Map({rule: draw(_rules(rule, direction)) for rule in rules}),
     )
 
 
@@ -158,7 +164,7 @@ def _change(draw: st.DrawFn, snapshot: Snapshot) -> Change | None:
     match draw(st.sampled_from(["rule", "rule", "rule", "no rule", "group", "no group", "layer", "route", "vport"])):
         case "rule" if group in snapshot.groups:
             name = draw(st.sampled_from(RULES))
-            return Change(kind="rules", key=(*group, name), value=draw(_rules(name)))
+            return Change(kind="rules", key=(*group, name), value=draw(_rules(name, snapshot.groups[group].direction)))
         case "no rule" if group in snapshot.groups and snapshot.groups[group].rules:
             name = draw(st.sampled_from(sorted(snapshot.groups[group].rules)))
             return Change(kind="rules", key=(*group, name), value=None)

@@ -17,18 +17,19 @@ from ryu_apps.control.variant import same_packets
 from ryu_apps.engine.connection import owner
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.engine.rewrite import rewrite
+from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import Family, FlowKey, Parsed, parse
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Punt
-from ryu_apps.pipeline.entry import EntryKey, SetField
+from ryu_apps.pipeline.entry import EntryAction, EntryKey, Resubmit, SetField
+from ryu_apps.pipeline.registers import COPY, METER, VIA
 from ryu_apps.pipeline.tables import NUMBER
 from tests.unit.frames import frame_of
 
 PORTS = {1: {"h1-vf1": 1, "h1-vf2": 2, "h1-uplink": 9}, 2: {"h2-vf3": 1, "h2-uplink": 9}}
-_TABLE = {Direction.OUTBOUND: "outbound", Direction.INBOUND: "inbound"}
 _SEGMENT = 1
 
 
@@ -99,7 +100,7 @@ class World:
             if isinstance(effect, Install | Release):
                 self._put(effect.dpid, effect.entry, gone=isinstance(effect, Release))
             elif isinstance(effect, Emit):
-                self._emit(effect)
+                self._go(effect.dpid, effect.table, effect.frame, effect.actions, effect.sender, effect.receiver)
 
     def _put(self, dpid: int, made: CachedEntry, *, gone: bool) -> None:
         nic = self.nics.setdefault((dpid, made.direction), {})
@@ -116,46 +117,55 @@ class World:
         """Let a packet come to a cache of the NIC that a vport is on."""
         dpid = self.core.policy.dpids[number]
         parsed = _parsed(frame)
+        receiver = number if direction is Direction.INBOUND else 0
         for made in self.nics.get((dpid, direction), {}).values():
             if made.vport == number and same_packets(made.key, parsed.key, made.exact_dscp):
                 self.packets[dpid, made.cookie] += 1
-                if made.allow:
-                    self._behind(dpid, direction, rewrite(frame, parsed, made.edit), sender, number)
+                entry = compile_cached(made)
+                self._go(dpid, entry.goto, frame, entry.actions, sender, receiver)
                 return
         self.misses += 1
-        registers = (sender, number if direction is Direction.INBOUND else 0)
-        event = PacketIn(dpid, _TABLE[direction], Punt.MISS, 1, _SEGMENT, *registers, frame)
+        event = PacketIn(dpid, direction.value, Punt.MISS, 1, _SEGMENT, sender, receiver, frame)
         self.do(self.core.packet_in(event, self.now_s))
 
-    def _emit(self, sent: Emit) -> None:
-        frame = sent.frame
-        if sent.edits:
-            edits = {_field(edit): edit.value for edit in sent.edits}
-            frame = rewrite(frame, _parsed(frame), transposition(edits))
-        if sent.table in ("outbound", "inbound"):
-            direction = Direction(sent.table)
-            number = sent.sender if direction is Direction.OUTBOUND else sent.receiver
-            self._meet(number, direction, frame, sent.sender)
-        else:
-            direction = Direction.OUTBOUND if sent.table == "deliver" else Direction.INBOUND
-            self._behind(sent.dpid, direction, frame, sent.sender, sent.receiver)
+    def _go(
+        self, dpid: int, table: str | None, frame: bytes, actions: Iterable[EntryAction], sender: int, receiver: int
+    ) -> None:
+        """Carry out actions on a packet, and let it go on from a table; None drops it."""
+        registers: dict[str, int] = {}
+        for action in actions:
+            match action:
+                case Resubmit(table="meter"):
+                    self.arrived.append((f"meter {registers[METER]}", b""))
+                case Resubmit(table="mirror"):
+                    self.arrived.append((f"copy for {registers[COPY]}", frame))
+                case SetField(field=field, value=value) if _field(field) in FIELDS:
+                    frame = rewrite(frame, _parsed(frame), transposition({_field(field): value}))
+                case SetField(field=field, value=value):
+                    registers[field] = value
+        match table:
+            case "outbound" | "inbound":
+                self._meet(sender if table == "outbound" else receiver, Direction(table), frame, sender)
+            case "mirror":
+                self.arrived.append((f"copy for {registers[COPY]}", frame))
+            case "deliver":
+                self._deliver(dpid, frame, sender, registers.get(VIA, 0))
+            case "egress":
+                self.arrived.append((f"out of {receiver} {sorted(registers.items())}", frame))
 
-    def _behind(self, dpid: int, direction: Direction, frame: bytes, sender: int, receiver: int) -> None:
-        """Let a packet go on behind a cache: out of a port, or to the cache of its receiver."""
-        if direction is Direction.INBOUND:
-            self.arrived.append((str(receiver), frame))
-            return
-        target = owner(self.core.policy, "red", _parsed(frame).key)
+    def _deliver(self, dpid: int, frame: bytes, sender: int, via: int) -> None:
+        policy = self.core.policy
+        target = policy.vports.get(via) if via else owner(policy, "red", _parsed(frame).key)
         if target is None:
             self.arrived.append((f"uplink {dpid}", frame))
         elif target.number != sender:
-            elsewhere = self.core.policy.dpids[target.number] != dpid
+            elsewhere = policy.dpids[target.number] != dpid
             self._meet(target.number, Direction.INBOUND, frame, sender=0 if elsewhere else sender)
 
 
-def _field(edit: SetField) -> str:
-    side = edit.field.partition("_")
-    return f"l4_{side[2]}" if side[0] in ("tcp", "udp", "sctp") else edit.field
+def _field(name: str) -> str:
+    proto, _, side = name.partition("_")
+    return f"l4_{side}" if proto in ("tcp", "udp", "sctp") else name
 
 
 def _frame(key: FlowKey) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryu_apps.control.affected import affected
-from ryu_apps.control.change import adopt, base_of, bundles, plan_change, revise_flows
+from ryu_apps.control.change import adopt, base_of, bundles, meters_of, plan_change, revise_flows
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import Effect, Install, Release, SwitchChange
 from ryu_apps.control.events import PacketIn, PresentEntry
@@ -25,6 +25,7 @@ from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Punt
 from ryu_apps.pipeline.entry import EntryKey, FlowEntry
+from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.pieces import entries_of
 from tests.unit.control.histories import ENDS, first_changes, keys, next_changes
 from tests.unit.frames import frame_of
@@ -71,7 +72,7 @@ def said(leg: Leg) -> tuple[object, ...]:
     """Return what a leg says and who said it."""
     sources = tuple((r.layer, r.group, r.rule, r.reason, r.allow, r.edit) for r in leg.verdict.rulings)
     verdict = leg.verdict
-    return leg.vport, leg.direction, verdict.allow, verdict.edit, verdict.idle_timeout_s, sources
+    return leg.vport, leg.direction, verdict.allow, verdict.edit, verdict.treatment, verdict.idle_timeout_s, sources
 
 
 def agree(plan: Plan, other: Plan | None) -> bool:
@@ -120,7 +121,8 @@ def test_a_flow_that_is_not_found_to_be_affected_keeps_its_verdict(
     assert disagreements(core, left, after) == []
 
 
-Switches = dict[int, dict[EntryKey, FlowEntry]]
+Switches = dict[int, dict[EntryKey | int, FlowEntry | MeterConfig]]
+"""What each switch has: its entries by their keys, and its meters by their numbers."""
 
 
 def compiled(made: FlowEntry | CachedEntry | PresentEntry) -> FlowEntry:
@@ -134,6 +136,7 @@ def wanted(core: ControlCore) -> Switches:
     switches: Switches = {}
     for dpid, ports in PORTS.items():
         switches[dpid] = {made.key: made for made in entries_of(base_of(core.policy, dpid, ports))}
+        switches[dpid] |= meters_of(core.policy, dpid)
     for flow in core.flows:
         for made in flow.entries():
             dpid = core.dpid_of(made.vport)
@@ -144,13 +147,18 @@ def wanted(core: ControlCore) -> Switches:
 
 
 def carry_out(switches: Switches, changes: Iterable[SwitchChange]) -> None:
-    """Do to imagined switches what a bundle does: removals, then additions."""
+    """Do to imagined switches what a change does: new meters, removals, additions, meters that go."""
     for change in changes:
+        for meter in (*change.meters.put, *change.meters.altered):
+            assert (meter.number in switches[change.dpid]) is (meter in change.meters.altered)
+            switches[change.dpid][meter.number] = meter
         for made in change.removed:
             switches[change.dpid].pop(compiled(made).key, None)
         for made in change.added:
             entry = compiled(made)
             switches[change.dpid][entry.key] = entry
+        for number in change.meters.gone:
+            del switches[change.dpid][number]
 
 
 def change(core: ControlCore, changes: list[Change]) -> list[SwitchChange]:

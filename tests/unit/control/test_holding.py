@@ -86,7 +86,7 @@ def test_a_held_packet_is_edited_by_the_switch() -> None:
     core = make_core(layer("mark", 1), group("mark", "out", OUT, rule("m", Rewrite(edit=edit))))
     effect = core.packet_in(met(udp_frame()), 0.0)[-1]
     assert isinstance(effect, Emit) and effect.frame == udp_frame()
-    assert set(effect.edits) == {SetField("ip_dscp", 46), SetField("udp_src", 99)}
+    assert set(effect.actions) == {SetField("ip_dscp", 46), SetField("udp_src", 99)}
 
 
 def test_what_is_held_back_goes_with_its_flow() -> None:

@@ -12,7 +12,7 @@ from ryu_apps.control.expiry import EVICTION, IDLE_TIMEOUT
 from ryu_apps.model.action import Allow, Deny, Rewrite
 from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.network import Host
-from ryu_apps.model.nic_limits import NicLimits
+from ryu_apps.model.nic_limits import ACTION_NAMES, NicLimits
 from ryu_apps.model.policy import Change
 from ryu_apps.model.rules import Direction, Offload, Rule
 from ryu_apps.model.transposition import transposition
@@ -35,7 +35,8 @@ limits = st.builds(
     NicLimits,
     outbound_entries=capacities,
     inbound_entries=capacities,
-    actions=st.none() | st.frozensets(st.sampled_from(["rewrite", "nat"])),
+    actions=st.none() | st.frozensets(st.sampled_from(ACTION_NAMES)),
+    meters=st.none() | st.integers(0, 2),
 )
 
 

@@ -20,6 +20,8 @@ ipv4s = st.integers(1, 0xDFFFFFFF).map(lambda value: str(ipaddress.IPv4Address(v
 ipv6s = st.integers(1, (0xFF << 120) - 1).map(lambda value: str(ipaddress.IPv6Address(value)))
 vlans = st.integers(1, 4094)
 ports = st.from_regex(r"[a-z][a-z0-9-]{0,14}", fullmatch=True)
+vnis = st.integers(1, 0xFFFFFF)
+rates = st.integers(0, 4_000_000_000)
 priorities = st.integers(0, 65535)
 
 
@@ -30,16 +32,26 @@ def hosts() -> st.SearchStrategy[Document]:
     limits = st.fixed_dictionaries(
         {}, optional={"outbound_entries": count, "inbound_entries": count, "actions": supported, "meters": count}
     )
-    return st.fixed_dictionaries(
-        {"dpid": st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"), "uplink": st.none() | ports},
+    documents = st.fixed_dictionaries(
+        {
+            "dpid": st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}"),
+            "uplink": st.none() | ports,
+            "tunnel": st.none() | ports,
+        },
         optional={"limits": limits},
     )
+    return documents.filter(lambda host: host["tunnel"] is None or host["tunnel"] != host["uplink"])
 
 
 def segments() -> st.SearchStrategy[Document]:
     """Draw a segment's document."""
     return st.fixed_dictionaries(
-        {"tenant": ids, "vlan": st.none() | st.integers(0, 4094), "number": st.integers(1, 65535)}
+        {
+            "tenant": ids,
+            "vlan": st.none() | st.integers(0, 4094),
+            "vni": st.none() | vnis,
+            "number": st.integers(1, 65535),
+        }
     )
 
 
@@ -54,6 +66,7 @@ def vports(draw: st.DrawFn) -> Document:
         "mac": draw(macs),
         "ips": draw(st.lists(ipv4s | ipv6s, max_size=3, unique=True)),
         "vlan": draw(vlans),
+        "bandwidth": {name: draw(st.none() | rates) for name in ("outbound_kbps", "inbound_kbps")},
     }
     if document["kind"] == "trunk":
         return {**document, "trunk": draw(st.lists(ids, min_size=1, max_size=3, unique=True))}
@@ -123,7 +136,7 @@ def _side(addresses: st.SearchStrategy[str]) -> st.SearchStrategy[Document]:
 
 
 def actions() -> st.SearchStrategy[Document]:
-    """Draw an action of a rule that matches every packet."""
+    """Draw an action of a rule that matches every packet; none that refers to another resource."""
     values = {"eth_src": macs, "eth_dst": macs, "ip_dscp": st.integers(0, 63).map(str)}
     values |= {"ipv4_src": ipv4s, "ipv4_dst": ipv4s, "ipv6_src": ipv6s, "ipv6_dst": ipv6s}
     values |= {name: st.integers(0, 65535).map(str) for name in ("l4_src", "l4_dst")}
@@ -133,11 +146,23 @@ def actions() -> st.SearchStrategy[Document]:
         st.fixed_dictionaries({"type": st.just("nat")}, optional={"source": _side(ips), "destination": _side(ips)})
         for ips in (ipv4s, ipv6s)
     ]
+    meters = st.fixed_dictionaries({"type": st.just("meter"), "burst": st.integers(1, 4_000_000_000)})
     return st.one_of(
         st.just({"type": "allow"}),
         st.just({"type": "deny"}),
+        st.tuples(meters, st.sampled_from(["kbps", "pps"]), rates).map(lambda drawn: {**drawn[0], drawn[1]: drawn[2]}),
         rewrites.map(lambda edit: {"type": "rewrite", "set": edit}),
         st.one_of(nats).filter(lambda nat: len(nat) > 1),
+    )
+
+
+def bound_rules() -> st.SearchStrategy[Document]:
+    """Draw a rule's document whose action names another resource or needs a tunnel."""
+    naming = st.fixed_dictionaries({"type": st.sampled_from(["mirror", "route"]), "vport": ids})
+    tunnels = st.fixed_dictionaries({"type": st.just("encapsulate"), "remote_ip": ipv4s | ipv6s, "vni": vnis})
+    timeout = st.none() | st.integers(1, 65535)
+    return st.fixed_dictionaries(
+        {"priority": priorities, "match": matches(), "action": naming | tunnels, "idle_timeout_s": timeout}
     )
 
 
@@ -148,7 +173,7 @@ def rules(draw: st.DrawFn) -> Document:
     edited: Document = {"ip_proto": "tcp"} if action["type"] == "nat" else {}
     return {
         "priority": draw(priorities),
-        "match": draw(matches()) if action["type"] in ("allow", "deny") else edited,
+        "match": edited if action["type"] in ("rewrite", "nat") else draw(matches()),
         "action": action,
         "idle_timeout_s": draw(st.none() | st.integers(1, 65535)),
         "offload": draw(st.sampled_from(["auto", "on", "off"])),

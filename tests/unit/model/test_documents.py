@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ryu_apps.model.documents import from_document, parse_id, to_document
 from ryu_apps.model.errors import Invalid
-from tests.unit.model.strategies import DOCUMENTS
+from tests.unit.model.strategies import DOCUMENTS, bound_rules
 
 KEYS: dict[str, Any] = {"groups": ("layer", "name"), "rules": ("layer", "group", "name")}
 
@@ -25,6 +25,14 @@ def test_round_trip(kind: str, data: st.DataObject) -> None:
     document = to_document(resource)
     assert from_document(kind, key, json.loads(json.dumps(document))) == resource
     assert to_document(from_document(kind, key, document)) == document
+
+
+@given(data=st.data())
+def test_round_trip_of_rules_that_refer_to_others(data: st.DataObject) -> None:
+    """Actions that name a vport or a tunnel endpoint are read and written as the same."""
+    document = data.draw(bound_rules())
+    resource = from_document("rules", KEYS["rules"], document)
+    assert from_document("rules", KEYS["rules"], json.loads(json.dumps(to_document(resource)))) == resource
 
 
 def _faults(kind: str, document: dict[str, Any]) -> set[str]:
@@ -57,7 +65,9 @@ def test_vport_faults(alteration: dict[str, Any], paths: set[str]) -> None:
 
 def test_vport_defaults() -> None:
     """A vport that says no more than it must is a VF in its tenant's own segment, with any address."""
-    assert to_document(from_document("vports", "name", VPORT)) == {**VPORT, "kind": "vf", "ips": [], "segment": "t"}
+    unlimited = {"outbound_kbps": None, "inbound_kbps": None}
+    defaults = {"kind": "vf", "ips": [], "segment": "t", "bandwidth": unlimited}
+    assert to_document(from_document("vports", "name", VPORT)) == {**VPORT, **defaults}
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,17 @@ from ryu_apps.engine.ruling import Ruling, conclude
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, PROTOS_WITH_PORTS, Family
 from ryu_apps.model.rules import Direction
+from ryu_apps.model.treatment import Treatment
 from ryu_apps.pipeline.cached import (
     CACHED_PRIORITY,
     DENY_HARD_TIMEOUT_S,
     DENY_IDLE_TIMEOUT_S,
-    PORT_FIELDS,
     CachedEntry,
     cached,
     compile_cached,
     idle_timeout_s,
 )
+from ryu_apps.pipeline.editing import PORT_FIELDS
 from ryu_apps.pipeline.entry import SetField, check_contract
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from tests.unit.southbound.entries import cached_entries
@@ -96,10 +97,14 @@ def test_a_verdict_becomes_one_entry_of_its_direction(made: CachedEntry) -> None
 _PORTED = ("tcp_", "udp_", "sctp_")
 
 
+def _nothing(_: Ruling) -> Treatment:
+    return Treatment()
+
+
 @given(cached_entries(), st.sampled_from([None, 7]), st.booleans())
 def test_timeouts_are_the_rules_or_the_protocols(made: CachedEntry, timeout_s: int | None, allow: bool) -> None:
     """M10, M18: a rule's idle timeout stands before the protocol's, and refusals live briefly."""
-    verdict = conclude((Ruling(layer="a", reason="rule", allow=allow, idle_timeout_s=timeout_s),))
+    verdict = conclude((Ruling(layer="a", reason="rule", allow=allow, idle_timeout_s=timeout_s),), _nothing)
     entry = cached(Leg(made.vport, made.direction, verdict, False), made.key, made.segment, made.cookie)
     if allow:
         assert (entry.idle_timeout_s, entry.hard_timeout_s) == (timeout_s or idle_timeout_s(made.key), 0)

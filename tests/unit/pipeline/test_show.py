@@ -20,7 +20,7 @@ from ryu_apps.pipeline.show import show
 from tests.unit.pipeline.networks import Network, networks
 from tests.unit.pipeline.test_base import entries_of
 from tests.unit.policies import tcp
-from tests.unit.southbound.entries import cached_entries
+from tests.unit.southbound.entries import cached_entries, treated_entries
 
 OFCTL = shutil.which("ovs-ofctl", path="/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin")
 needs_ofctl = pytest.mark.skipif(OFCTL is None, reason="ovs-ofctl is not installed")
@@ -47,12 +47,12 @@ def test_standing_entries_are_read_by_ovs_ofctl(tmp_path: Path, network: Network
         assert len(lines) == len(entries)
         for line, entry in zip(lines, entries, strict=True):
             assert f"cookie:0x{entry.cookie:x}" in line
-            assert ("actions=drop" in line) is (entry.goto is None and not entry.actions)
+            assert ("actions=drop" in line) is (entry.goto is None and not entry.actions and not entry.meter)
 
 
 @needs_ofctl
 @in_one_folder
-@given(st.lists(cached_entries(), min_size=1, max_size=20))
+@given(st.lists(cached_entries() | treated_entries(), min_size=1, max_size=20))
 def test_exact_entries_are_read_by_ovs_ofctl(tmp_path: Path, made: list[CachedEntry]) -> None:
     """Exact entries of any family and edit are accepted as they are shown; none loses a field on the way."""
     entries = [compile_cached(one) for one in made]

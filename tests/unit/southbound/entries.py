@@ -8,6 +8,7 @@ from ryu_apps.model.fields import FIELDS, SETTABLE
 from ryu_apps.model.flow_key import ND_TYPES, PROTO_ICMP, PROTO_ICMPV6, PROTOS_WITH_PORTS, Family, FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition, transposition
+from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import CACHED, Cookie
 
@@ -43,6 +44,28 @@ def edits(draw: st.DrawFn) -> Transposition:
     """Return an edit of any settable fields, also of such as a packet may not have."""
     names = draw(st.lists(st.sampled_from(SETTABLE), unique=True))
     return transposition({name: draw(st.integers(0, FIELDS[name].full)) for name in names})
+
+
+@st.composite
+def treatments(draw: st.DrawFn, exits: bool = True) -> Treatment:
+    """Return a treatment of up to three steps, with an exit or without."""
+    number = st.integers(1, 4094)
+    steps = st.one_of(
+        st.integers(1, 0x7FFFFFFF).map(Metered),
+        st.tuples(number, edits()).map(lambda drawn: Copied(*drawn)),
+    )
+    tunnel = st.builds(ToTunnel, st.just(4), st.integers(1, (1 << 32) - 1), st.integers(1, 0xFFFFFF))
+    tunnel6 = st.builds(ToTunnel, st.just(6), st.integers(1, (1 << 128) - 1), st.integers(1, 0xFFFFFF))
+    exit_ = draw(st.none() | number.map(ToVport) | tunnel | tunnel6) if exits else None
+    return Treatment(steps=tuple(draw(st.lists(steps, max_size=3))), exit=exit_)
+
+
+@st.composite
+def treated_entries(draw: st.DrawFn) -> CachedEntry:
+    """Return a cached entry that treats packets; only what a VM sends has an exit."""
+    made = draw(cached_entries())
+    outbound = made.direction is Direction.OUTBOUND
+    return made._replace(treatment=draw(treatments(exits=outbound and made.allow)))
 
 
 @st.composite

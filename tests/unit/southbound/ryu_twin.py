@@ -29,7 +29,7 @@ from ryu_apps.southbound.wire import ADD, FIELD_ORDER, VERSION
 _PLACE: Final = {name: place for place, name in enumerate(FIELD_ORDER)}
 _TEXT: Final = {
     **dict.fromkeys(("eth_dst", "eth_src", "arp_sha", "arp_tha", "ipv6_nd_sll", "ipv6_nd_tll"), format_mac),
-    **dict.fromkeys(("ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa"), format_ipv4),
+    **dict.fromkeys(("ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa", "tun_ipv4_dst"), format_ipv4),
     **dict.fromkeys(("ipv6_src", "ipv6_dst", "ipv6_nd_target"), format_ipv6),
 }
 _MAX_LEN_ALL: Final = ofp.OFPCML_NO_BUFFER
@@ -68,7 +68,7 @@ def match_of(fields: Matches) -> Any:
 
 def instructions_of(entry: FlowEntry) -> list[Any]:
     """Return Ryu's instructions: the actions at once, then the next table."""
-    made: list[Any] = []
+    made: list[Any] = [parser.OFPInstructionMeter(entry.meter)] if entry.meter else []
     if entry.actions:
         actions = [each for action in entry.actions for each in _actions(action)]
         made.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, actions))

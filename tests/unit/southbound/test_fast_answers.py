@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.fast_path import MOST_KINDS
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Allow, Deny
@@ -69,7 +70,7 @@ class Side:
             len(self.core.holding),
             rows,
             begun,
-            {name: count for name, count in self.core.tally.total.items() if count},
+            self.core.tally.by_vport(),
         )
 
 
@@ -241,3 +242,19 @@ def test_the_quota_of_a_vport_holds_on_the_fast_path() -> None:
     for sport in range(6):
         side.answer(1, miss(core, "vm1", OUT, syn(sport)), 0.0)
     assert len(core.flows) == 3 and core.tally.of_vport(101)["flow-limit"] == 3
+
+
+def test_a_vm_cannot_fill_memory_with_kinds() -> None:
+    """However many kinds of packets a VM sends, so many are remembered at most, and flows outlive what is forgotten."""
+    many = group("fw", "ports", OUT, rule("pair", Allow(), 5, ip_proto="tcp", l4_src="7", l4_dst="9"))
+    fast, plain = sides = two_sides(snapshot(*WEB, many))
+    for number in range(MOST_KINDS + 50):
+        both(sides, "vm1", OUT, syn(1 + number), 0.0)
+    kinds = fast.core.flows._kinds
+    assert len(kinds) <= MOST_KINDS
+    assert fast.state() == plain.state()
+    for side in sides:
+        for flow in tuple(side.core.flows):
+            side.core.remove_flow(flow)
+        side.core.policy = compile_policy(side.core.policy.snapshot)
+    assert not kinds and fast.state() == plain.state()

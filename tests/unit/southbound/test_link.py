@@ -103,6 +103,15 @@ def test_entries_for_another_datapath_leave_before_the_packet(loop: Loop) -> Non
     assert not link_of(loop, 1).gate
 
 
+def test_a_switch_that_does_not_answer_keeps_no_packet_waiting_for_long(loop: Loop) -> None:
+    """A packet for another switch goes when that has not confirmed in time, without anything else happening."""
+    near, _ = loop.up(1)
+    loop.up(2)
+    loop.recorder.answer = lambda event: [Install(2, ENTRY), Emit(1, "outbound", 3, 1, 7, 0, event.frame)]
+    near.send(MISS)
+    assert near.next()[1] == Type.PACKET_OUT
+
+
 def link_of(loop: Loop, dpid: int) -> Link:
     """Return the connection of a datapath."""
     link = loop.links.get(dpid)

@@ -24,7 +24,7 @@ from ryu_apps.southbound import codec, templates
 from ryu_apps.southbound.packet_out import packet_out
 from ryu_apps.southbound.wire import ADD, DELETE_STRICT
 from tests.unit.southbound import ryu_twin
-from tests.unit.southbound.entries import cached_entries
+from tests.unit.southbound.entries import cached_entries, treated_entries
 
 DATAPATH = ProtocolDesc(5)
 
@@ -33,6 +33,14 @@ DATAPATH = ProtocolDesc(5)
 def test_an_added_entry_has_the_bytes_of_its_plain_twin_and_of_ryu(made: CachedEntry) -> None:
     """The template, the general codec and Ryu's serializer agree byte for byte on an addition."""
     assert templates.add(made) == codec.flow_mod(compile_cached(made)) == ryu_twin.flow_mod_bytes(compile_cached(made))
+
+
+@given(treated_entries())
+def test_an_entry_that_treats_packets_has_the_bytes_of_ryu(made: CachedEntry) -> None:
+    """Meters, copies and exits are added with Ryu's bytes, and removed like any other entry."""
+    plain = compile_cached(made)
+    assert templates.add(made) == codec.flow_mod(plain) == ryu_twin.flow_mod_bytes(plain)
+    assert templates.delete_strict(made) == codec.flow_mod(plain, DELETE_STRICT)
 
 
 @given(cached_entries())
@@ -78,6 +86,9 @@ def _plain(**changes: object) -> FlowEntry:
     [
         _plain(),
         _plain(goto="deliver"),
+        _plain(meter=0x7FFFFFFF),
+        _plain(meter=5, actions=(SetField("reg0", 2),), goto="guard"),
+        _plain(match=(("in_port", 3), ("tunnel_id", 5000))),
         _plain(match=(("in_port", 0xFFFFFFFE), ("vlan_vid", 0x1005))),
         _plain(match=(("eth_dst", (1 << 40, 1 << 40)),)),
         _plain(match=(("eth_type", 0x0800), ("ip_frag", (1, 1)))),
@@ -105,13 +116,30 @@ def test_every_kind_of_entry_has_the_bytes_of_ryu(entry: FlowEntry, command: int
 )
 def test_a_packet_out_has_the_bytes_of_ryu(edits: tuple[SetField, ...]) -> None:
     """A packet-out sets the registers, makes the edits, looks the frame up in the table, and has Ryu's bytes."""
-    emit = Emit(1, "inbound", in_port=9, segment=70000, sender=4, receiver=5, frame=b"\2" * 61, edits=edits)
+    emit = Emit(1, "inbound", in_port=9, segment=70000, sender=4, receiver=5, frame=b"\2" * 61, actions=edits)
     registers = {"reg0": emit.segment, "reg1": emit.sender, "reg2": emit.receiver}
     values = [*registers.items(), *((edit.field, edit.value) for edit in edits)]
     actions = [parser.OFPActionSetField(**{name: value}) for name, value in values]
     actions.append(parser.NXActionResubmitTable(table_id=NUMBER["inbound"]))
     message = parser.OFPPacketOut(
         DATAPATH, buffer_id=ofp.OFP_NO_BUFFER, in_port=emit.in_port, actions=actions, data=emit.frame
+    )
+    message.set_xid(0)
+    message.serialize()
+    assert packet_out(emit) == bytes(message.buf)
+
+
+def test_a_packet_out_with_more_has_the_bytes_of_ryu() -> None:
+    """What is done to a lone packet beside its registers stands between them and the look-up."""
+    extra = (SetField("reg4", 7), Resubmit("meter"), SetField("tunnel_id", 5000), SetField("tun_ipv4_dst", 0xAC100002))
+    emit = Emit(1, "egress", 9, 1, 4, 0, b"\2" * 61, extra)
+    entry = FlowEntry(
+        table="outbound", priority=1, match=(),
+        actions=(SetField("reg0", 1), SetField("reg1", 4), SetField("reg2", 0), *extra, Resubmit("egress")),
+    )  # fmt: skip
+    (instruction,) = ryu_twin.instructions_of(entry)
+    message = parser.OFPPacketOut(
+        DATAPATH, buffer_id=ofp.OFP_NO_BUFFER, in_port=9, actions=instruction.actions, data=emit.frame
     )
     message.set_xid(0)
     message.serialize()

@@ -1,0 +1,163 @@
+"""What the switches' standing entries have counted, kept so that no figure falls when an entry or a vport goes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from ryu_apps.control.events import PresentEntry
+from ryu_apps.control.tally import Tally
+from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Refusal, unpack
+
+NAMED_VPORTS: Final = 1000
+"""How many vports are told apart where each costs its reader memory for ever: a handful of full cards of 256 VFs."""
+
+_LOOKUP: Final = {Counted.OUTBOUND_LOOKUP: Direction.OUTBOUND, Counted.INBOUND_LOOKUP: Direction.INBOUND}
+_PASS: Final = {Direction.OUTBOUND: Counted.OUTBOUND_PASS, Direction.INBOUND: Counted.INBOUND_PASS}
+_MISS: Final = {Direction.OUTBOUND: Counted.OUTBOUND_MISS, Direction.INBOUND: Counted.INBOUND_MISS}
+_REFUSALS: Final = frozenset(Refusal)
+
+_EntryId = tuple[int, int, bytes]
+_Of = tuple[EntryClass, int]
+
+
+class CacheCount(NamedTuple):
+    """Packets that asked one cache: answered by its entries, not answered, and let past it."""
+
+    hits: int = 0
+    misses: int = 0
+    passes: int = 0
+
+
+class SwitchCount(NamedTuple):
+    """What a switch counted of a vport: its two caches by direction, and its refusals by reason."""
+
+    caches: Mapping[Direction, CacheCount]
+    refused: Mapping[str, int]
+
+
+class _Vport:
+    """Packets of one vport on one datapath, by what their entry is for, and the hits told so far."""
+
+    __slots__ = ("counted", "hits")
+
+    def __init__(self) -> None:
+        self.counted: Counter[_Of] = Counter()
+        self.hits: Counter[Direction] = Counter()
+
+    def settle_hits(self) -> None:
+        """Bring the hits up to date: look-ups less misses and less what passed.
+
+        The switch hands its counts over one by one, so that a difference may fall for a moment; hits do not.
+        """
+        for lookup, direction in _LOOKUP.items():
+            base = EntryClass.BASE
+            asked = self.counted[base, lookup]
+            found = asked - self.counted[base, _MISS[direction]] - self.counted[base, _PASS[direction]]
+            self.hits[direction] = max(self.hits[direction], found)
+
+    def take_over(self, other: _Vport) -> None:
+        """Add what another has counted."""
+        self.counted.update(other.counted)
+        self.hits.update(other.hits)
+
+    def count(self) -> SwitchCount:
+        """Return the figures."""
+        base = EntryClass.BASE
+        caches = {
+            direction: CacheCount(
+                self.hits[direction], self.counted[base, _MISS[direction]], self.counted[base, _PASS[direction]]
+            )
+            for direction in Direction
+        }
+        refused = {
+            Refusal(detail).slug: packets
+            for (entry_class, detail), packets in sorted(self.counted.items())
+            if entry_class is EntryClass.GUARD
+        }
+        return SwitchCount(caches, refused)
+
+
+class Ledger:
+    """Adds up what datapaths report, and lets vports that go leave their counts behind.
+
+    Entries of connections are not asked for: they come and go, and there are too many to read.
+    Hits follow from standing entries: those before each cache, and those that count what the cache did not answer.
+    """
+
+    def __init__(self, tally: Tally, named_most: int = NAMED_VPORTS) -> None:
+        self._tally = tally
+        self._named_most = named_most
+        self._seen: dict[int, dict[_EntryId, int]] = {}
+        self._vports: defaultdict[int, dict[int, _Vport]] = defaultdict(dict)
+        self._gone: defaultdict[int, _Vport] = defaultdict(_Vport)
+        self._owners: dict[int, tuple[str, int]] = {}
+        self._named: set[int] = set()
+
+    def take(self, dpid: int, present: Iterable[PresentEntry]) -> None:
+        """Add what the standing entries of a datapath have counted since they were last seen.
+
+        An entry with fewer packets than before was made anew and counts from nothing. What an entry counted after it
+        was last seen and before it went is lost.
+        """
+        before, now = self._seen.get(dpid, {}), {}
+        vports = self._vports[dpid]
+        for entry in present:
+            if not entry.packets:
+                continue
+            known = entry.table, entry.priority, entry.match
+            now[known] = entry.packets
+            seen = before.get(known, 0)
+            more = entry.packets - seen if entry.packets >= seen else entry.packets
+            cookie = unpack(entry.cookie) if more else None
+            if cookie is not None and _counts(cookie):
+                vport = vports.get(cookie.vport)
+                if vport is None:
+                    vport = vports[cookie.vport] = _Vport()
+                vport.counted[cookie.entry_class, cookie.detail] += more
+        self._seen[dpid] = now
+        for vport in vports.values():
+            vport.settle_hits()
+
+    def settle(self, owners: Mapping[int, tuple[str, int]]) -> None:
+        """Take note of which vport has which number on which datapath; what is another's now starts from nothing."""
+        for number, owner in self._owners.items():
+            if owners.get(number) != owner:
+                self._close(number, owner[1])
+        for number in self._tally.by_vport().keys() - owners.keys() - {0}:
+            self._tally.close(number, 0)
+        for dpid, vports in self._vports.items():
+            for number in [number for number in vports if number and owners.get(number, ("", 0))[1] != dpid]:
+                self._gone[dpid].take_over(vports.pop(number))
+        # Who has a name keeps it, and who has none gets none later: its counts are among the others' already.
+        for number in sorted(owners.keys() - self._owners.keys()):
+            if len(self._named) < self._named_most:
+                self._named.add(number)
+        self._owners = dict(owners)
+
+    def _close(self, number: int, dpid: int) -> None:
+        self._named.discard(number)
+        self._tally.close(number, dpid)
+        left = self._vports[dpid].pop(number, None)
+        if left is not None:
+            self._gone[dpid].take_over(left)
+
+    def is_named(self, number: int) -> bool:
+        """Return whether a vport is told apart where only so many are."""
+        return number in self._named
+
+    def of_vport(self, dpid: int, number: int) -> SwitchCount:
+        """Return what a datapath counted of a vport; number 0 is for packets whose vport was not known yet."""
+        return self._vports[dpid].get(number, _Vport()).count()
+
+    def of_gone(self, dpid: int) -> SwitchCount:
+        """Return what a datapath counted of vports that it had once."""
+        return self._gone[dpid].count()
+
+
+def _counts(cookie: Cookie) -> bool:
+    if cookie.entry_class is EntryClass.GUARD:
+        return cookie.detail in _REFUSALS
+    return cookie.entry_class is EntryClass.BASE and cookie.detail != Counted.NOTHING

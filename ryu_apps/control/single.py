@@ -1,0 +1,63 @@
+"""A packet that the controller sends on itself, treated as its entry would treat it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ryu_apps.control.effects import Emit
+from ryu_apps.control.events import PacketIn
+from ryu_apps.engine.ruling import Verdict
+from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.rules import Direction
+from ryu_apps.model.transposition import Transposition
+from ryu_apps.model.treatment import Copied, Metered, Treatment
+from ryu_apps.pipeline.editing import edit_actions
+from ryu_apps.pipeline.entry import EntryAction, Resubmit, SetField
+from ryu_apps.pipeline.registers import COPY
+from ryu_apps.pipeline.treated import exit_actions, meter_actions, next_table, treated_actions
+
+_NOTHING = Treatment()
+_TO_MIRROR = Resubmit("mirror")
+
+
+def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKey) -> Iterator[Emit]:
+    """Yield a packet with this key as it goes on behind the cache that it missed in; of a denied one its copies.
+
+    The switch carries out the actions of the packet's entry.
+    """
+    treatment = verdict.treatment
+    if treatment is None:
+        if verdict.allow:
+            table = "deliver" if direction is Direction.OUTBOUND else "egress"
+            yield _emit(event, table, event.frame, edit_actions(verdict.edit, key))
+        return
+    actions = tuple(treated_actions(treatment, verdict.edit, key))
+    if verdict.allow:
+        yield _emit(event, next_table(treatment.exit, outbound=direction is Direction.OUTBOUND), event.frame, actions)
+    elif _TO_MIRROR in actions:
+        last = len(actions) - 1 - actions[::-1].index(_TO_MIRROR)
+        yield _emit(event, "mirror", event.frame, actions[:last])
+
+
+def send_edited(
+    event: PacketIn, direction: Direction, verdict: Verdict, edited: Callable[[Transposition], bytes]
+) -> Iterator[Emit]:
+    """Yield the same for a packet that is edited here; edited returns its frame after an edit.
+
+    The packet passes its meters; a copy does not, not even those of layers before the mirror, so as not to count twice.
+    """
+    treatment = verdict.treatment or _NOTHING
+    meters: list[EntryAction] = []
+    for step in treatment.steps:
+        match step:
+            case Copied(vport=vport, edit=edit):
+                yield _emit(event, "mirror", edited(edit), (SetField(COPY, vport),))
+            case Metered(meter=meter):
+                meters += meter_actions(meter)
+    if verdict.allow:
+        table = next_table(treatment.exit, outbound=direction is Direction.OUTBOUND)
+        yield _emit(event, table, edited(verdict.edit), (*meters, *exit_actions(treatment.exit)))
+
+
+def _emit(event: PacketIn, table: str, frame: bytes, actions: tuple[EntryAction, ...]) -> Emit:
+    return Emit(event.dpid, table, event.in_port, event.segment, event.sender, event.receiver, frame, actions)

@@ -1,0 +1,103 @@
+"""What must hold between a rule's action and the vports that the rule is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ryu_apps.model.action import Encapsulate, Mirror, Reroute, named_vport
+from ryu_apps.model.errors import FieldError
+from ryu_apps.model.network import Host, Segment, Vport
+from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.rules import Direction, Group, Rule
+
+
+class Bound(NamedTuple):
+    """A rule whose action asks something of the vports that it is for, with its group."""
+
+    group: Group
+    rule: Rule
+
+    @property
+    def name(self) -> str:
+        """The rule's full name."""
+        return f"rule {self.group.layer}/{self.group.id}/{self.rule.id}"
+
+
+def bound_rules(groups: Iterable[Group]) -> Iterator[Bound]:
+    """Yield the rules that copy, route or encapsulate."""
+    for group in groups:
+        for rule in group.rules.values():
+            if isinstance(rule.action, Mirror | Reroute | Encapsulate):
+                yield Bound(group, rule)
+
+
+def action_faults(after: Snapshot, change: Change) -> Iterator[FieldError]:
+    """Yield what is wrong with the actions of a group or rule that was put."""
+    group = after.groups.get(change.group_key) if change.group_key else None
+    if group is None:
+        return
+    if isinstance(change.value, Rule):
+        rules = [change.value] if isinstance(change.value.action, Mirror | Reroute | Encapsulate) else []
+        bound, path = [Bound(group, rule) for rule in rules], "action"
+    else:
+        bound, path = list(bound_rules([group])), ""
+    for each in bound:
+        here = path or f"rules[{each.rule.id}].action"
+        yield from _rule_faults(after, each, here)
+
+
+def _rule_faults(after: Snapshot, bound: Bound, path: str) -> Iterator[FieldError]:
+    action, group = bound.rule.action, bound.group
+    if isinstance(action, Reroute | Encapsulate) and group.direction is not Direction.OUTBOUND:
+        yield FieldError(path, "only packets from a VM can be sent elsewhere: put it into an outbound group")
+    target = named_vport(action)
+    if target is not None and target not in after.vports:
+        yield FieldError(f"{path}.vport", f"there is no vport {target!r}")
+        return
+    field = "remote_ip" if target is None else "vport"
+    for vport in after.vports.values():
+        reason = _refuses(after, bound, vport)
+        if reason is not None:
+            yield FieldError(f"{path}.{field}", reason)
+            return
+
+
+def network_faults(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldError]:
+    """Yield what changed hosts, segments and vports would leave inconsistent in rules."""
+    fields = {Host: "tunnel", Segment: "tenant", Vport: "host"}
+    for change in changes:
+        field = fields.get(type(change.value))
+        if field is None:
+            continue
+        for bound in bound_rules(after.groups.values()):
+            for vport in after.vports.values():
+                reason = _refuses(after, bound, vport)
+                if reason is not None:
+                    yield FieldError(field, f"{bound.name}: {reason}")
+                    return
+        return  # All were looked at.
+
+
+def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> str | None:
+    """Return why a rule cannot do its work for a vport, None when it can or is not for that vport."""
+    scope, action = bound.group.scope, bound.rule.action
+    if scope.vport not in (None, vport.id) or scope.tenant not in (None, vport.tenant):
+        return None
+    if isinstance(action, Encapsulate):
+        return None if after.hosts[vport.host].tunnel else f"host {vport.host!r} of vport {vport.id!r} has no tunnel"
+    target = after.vports.get(named_vport(action) or "")
+    if target is None or target.id == vport.id:
+        return None
+    if target.host != vport.host:
+        return f"vport {target.id!r} is on host {target.host!r}, and vport {vport.id!r} of the group on {vport.host!r}"
+    if isinstance(action, Reroute) and not set(vport.segments) & set(target.segments):
+        return f"vport {target.id!r} is in no segment of vport {vport.id!r}, which the group is for"
+    return None
+
+
+def users_of_vport(after: Snapshot, name: str) -> Iterator[FieldError]:
+    """Yield the rules that name a vport."""
+    for bound in bound_rules(after.groups.values()):
+        if named_vport(bound.rule.action) == name:
+            yield FieldError("id", f"{bound.name} names it")

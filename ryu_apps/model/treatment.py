@@ -1,0 +1,76 @@
+"""The treatment: what all layers together do with a packet beside the edit of its headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ryu_apps.model.transposition import Transposition
+
+
+class Metered(NamedTuple):
+    """The packet passes a meter, which may drop it."""
+
+    meter: int
+
+
+class Copied(NamedTuple):
+    """A copy goes to a vport (by number), as the packet stands after this edit of what came in."""
+
+    vport: int
+    edit: Transposition
+
+
+class ToVport(NamedTuple):
+    """Delivery to a vport (by number), whatever the destination MAC says."""
+
+    vport: int
+
+
+class ToTunnel(NamedTuple):
+    """Out by the tunnel port, to an endpoint given by IP version and address, with a VXLAN network identifier."""
+
+    version: int
+    address: int
+    vni: int
+
+
+Step = Metered | Copied
+Exit = ToVport | ToTunnel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What befalls a packet on its way, in order, and how it goes on; exit None is delivery by MAC.
+
+    A packet that is denied has been through the steps of the layers before, and has no exit.
+    """
+
+    steps: tuple[Step, ...] = ()
+    exit: Exit | None = None
+
+    def behind(self, edit: Transposition) -> Treatment:
+        """Return the treatment of a packet that was edited before it came to this one."""
+        if not edit.edits:
+            return self
+        return Treatment(steps=tuple(_behind(step, edit) for step in self.steps), exit=self.exit)
+
+    def then(self, later: Treatment) -> Treatment:
+        """Return the one treatment that equals this one followed by the later one; the last exit holds.
+
+        Law: treating and editing layer by layer equals `a.then(b.behind(edit of a))` and the composed edit.
+        """
+        return Treatment(steps=self.steps + later.steps, exit=later.exit or self.exit)
+
+    def names(self, vport: int) -> bool:
+        """Return whether a vport gets a copy or the packet itself."""
+        copied = any(isinstance(step, Copied) and step.vport == vport for step in self.steps)
+        return copied or self.exit == ToVport(vport)
+
+    def refused(self) -> Treatment | None:
+        """Return what is left of it for a packet that a later layer denies, None for nothing."""
+        return Treatment(steps=self.steps) if self.steps else None
+
+
+def _behind(step: Step, edit: Transposition) -> Step:
+    return step._replace(edit=edit.then(step.edit)) if isinstance(step, Copied) else step

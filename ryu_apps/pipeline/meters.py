@@ -1,0 +1,79 @@
+"""The meters that a host's switch must have: one for each rule and vport, and two for a vport with a bandwidth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ryu_apps.engine.meter_id import meter_id
+from ryu_apps.engine.policy import Policy
+from ryu_apps.engine.view import applies
+from ryu_apps.model.action import Meter, RateUnit, default_burst
+from ryu_apps.model.errors import Conflict, FieldError
+from ryu_apps.model.network import Vport
+from ryu_apps.model.rules import Direction
+
+
+class MeterConfig(NamedTuple):
+    """A meter with one band that drops; burst in kbit or packets."""
+
+    number: int
+    unit: RateUnit
+    rate: int
+    burst: int
+
+
+def bandwidth_meter(vport: Vport, direction: Direction) -> int:
+    """Return the number of the meter that all of a vport's packets of one direction pass, 0 for none."""
+    return meter_id(vport.id, direction.value) if _bandwidth_kbps(vport, direction) else 0
+
+
+def shut(vport: Vport, direction: Direction) -> bool:
+    """Return whether a vport's bandwidth of a direction is 0, so that nothing passes."""
+    return _bandwidth_kbps(vport, direction) == 0
+
+
+def _bandwidth_kbps(vport: Vport, direction: Direction) -> int | None:
+    bandwidth = vport.bandwidth
+    return bandwidth.outbound_kbps if direction is Direction.OUTBOUND else bandwidth.inbound_kbps
+
+
+def host_meters(policy: Policy, host: str) -> dict[int, MeterConfig]:
+    """Return the meters of a host by number; Conflict when two would have one number."""
+    found: dict[int, MeterConfig] = {}
+    for names, config in _named(policy, host):
+        if config.number in found:
+            raise Conflict(
+                "two meters of one switch have the same number",
+                [FieldError("id", f"the meter of {'/'.join(names)} meets another; give the rule another id")],
+            )
+        found[config.number] = config
+    return found
+
+
+def meters_within(policy: Policy, host: str, most: int) -> frozenset[int]:
+    """Return the numbers of the meters that find room in a NIC with so many: those of bandwidths before rules'."""
+    known = policy.metered.get(host)
+    if known is None:
+        known = policy.metered[host] = frozenset(list(host_meters(policy, host))[:most])
+    return known
+
+
+def _named(policy: Policy, host: str) -> Iterator[tuple[tuple[str, ...], MeterConfig]]:
+    snapshot = policy.snapshot
+    local = [vport for vport in snapshot.vports.values() if vport.host == host]
+    for vport in local:
+        for direction in Direction:
+            kbps = _bandwidth_kbps(vport, direction)
+            if kbps:
+                number, burst = bandwidth_meter(vport, direction), default_burst(RateUnit.KBPS, kbps)
+                yield (vport.id, direction.value), MeterConfig(number, RateUnit.KBPS, kbps, burst)
+    for key, classifier in policy.classifiers.items():
+        group = snapshot.groups[key]
+        rules = [group.rules[name] for name in classifier.metered]
+        for vport in local if rules else ():
+            for rule in rules if applies(group, vport, group.direction) else ():
+                if isinstance(rule.action, Meter) and rule.action.rate:
+                    names = (vport.id, *key, rule.id)
+                    meter = rule.action
+                    yield names, MeterConfig(meter_id(*names), meter.unit, meter.rate, meter.burst)

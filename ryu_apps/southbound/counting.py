@@ -1,0 +1,90 @@
+"""Asking all switches for what their standing entries have counted, and all counts as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import eventlet
+from eventlet.semaphore import Semaphore
+
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.ledger import Ledger
+from ryu_apps.control.pace import Pace
+from ryu_apps.control.statistics import Statistics, general_figures, host_statistics, owners
+from ryu_apps.model.errors import VfswitchError
+from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
+from ryu_apps.southbound.link import Link
+from ryu_apps.southbound.links import Links
+
+ANSWER_S: Final = 5.0
+"""How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
+
+_MARKED: Final = MARK << 56
+
+
+class Counting:
+    """Keeps the ledger fresh: one round of asking at a time, and all who wait for the same one share it."""
+
+    def __init__(self, core: ControlCore, links: Links, clock: Callable[[], float]) -> None:
+        self._core = core
+        self._links = links
+        self._clock = clock
+        self._ledger = Ledger(core.tally)
+        self._pace = Pace()
+        self._turn = Semaphore(1)
+        self._begun_s: float | None = None
+        self._unanswered: tuple[int, ...] = ()
+
+    def statistics(self, max_age_s: float) -> Statistics:
+        """Return all counts; those of the switches from a round that began at most so many seconds ago."""
+        wanted_s = self._clock() - max_age_s
+        with self._turn:
+            if self._begun_s is None or self._begun_s < wanted_s:
+                self._ask()
+        self.settle()
+        return self._now()
+
+    def settle(self) -> None:
+        """Take note of which vport has which number now: after each change of vports."""
+        self._ledger.settle(owners(self._core))
+
+    def sample(self) -> None:
+        """Take a sample of the connections begun; called at even times."""
+        self._pace.sample(self._clock(), self._core.tally.total["begun"])
+
+    def _ask(self) -> None:
+        begun_s = self._clock()
+        asked = [link for link in self._links.all() if link.id in self._core.datapaths]
+        answers = [eventlet.spawn(self._told, link) for link in asked]
+        self._unanswered = tuple(link.id for link, told in zip(asked, answers, strict=True) if not told.wait())
+        self._begun_s = begun_s
+
+    def _told(self, link: Link) -> bool:
+        """Return whether a switch told its counts in time; one that does not even read is given up on too."""
+        try:
+            with eventlet.Timeout(ANSWER_S):
+                present = link.dump_flows(cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
+        except (VfswitchError, eventlet.Timeout):
+            return False
+        self._ledger.take(link.id, present)
+        return True
+
+    def _now(self) -> Statistics:
+        core, ledger, links = self._core, self._ledger, self._links
+        hosts, counts = [], core.tally.by_vport()
+        for _, host in sorted(core.policy.snapshot.hosts.items()):
+            answered, latency = host.dpid not in self._unanswered, links.latencies[host.dpid].now()
+            hosts.append(host_statistics(core, ledger, host, counts, answered=answered, miss_latency=latency))
+            eventlet.sleep(0)
+        return Statistics(
+            flows=len(core.flows),
+            held_back=len(core.holding),
+            generation=core.policy.snapshot.generation,
+            begun_per_s=self._pace.per_s(self._clock(), core.tally.total["begun"]),
+            hosts=tuple(hosts),
+            named=frozenset(name for number, (name, _) in owners(core).items() if ledger.is_named(number)),
+            general=general_figures(core),
+            faults=dict(links.counters),
+            unanswered=self._unanswered,
+        )

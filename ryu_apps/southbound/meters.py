@@ -1,0 +1,100 @@
+"""Meters on the wire: changes, and what a switch says that it has (OpenFlow 1.4.0, sections 7.3.4.4 and 7.3.5.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from ryu_apps.control.effects import MeterChange
+from ryu_apps.model.action import RateUnit
+from ryu_apps.model.errors import SwitchRefused
+from ryu_apps.pipeline.meters import MeterConfig
+from ryu_apps.southbound.malformed import Malformed
+from ryu_apps.southbound.requests import Exchange
+from ryu_apps.southbound.wire import HEADER, VERSION, Type
+from ryu_apps.southbound.words import refusal
+
+if TYPE_CHECKING:
+    from ryu_apps.southbound.link import Link
+
+ADD, MODIFY, DELETE = range(3)
+"""Meter-mod commands."""
+
+_BURST: Final = 1 << 2
+_UNITS: Final = {RateUnit.KBPS: 1 << 0, RateUnit.PPS: 1 << 1}
+_FLAGS: Final = {flag | _BURST: unit for unit, flag in _UNITS.items()}
+_DROP: Final = 1
+
+_METER_MOD: Final = Struct("!BBHIHHI")
+_BAND: Final = Struct("!HHII4x")
+_REQUEST: Final = Struct("!BBHIHH4xI4x")
+_CONFIG: Final = Struct("!HHI")
+_MULTIPART_CONFIG: Final = 10
+_ALL: Final = 0xFFFFFFFF
+
+
+def meter_mod(command: int, meter: MeterConfig, xid: int = 0) -> bytes:
+    """Return the message that adds or alters a meter with one band that drops."""
+    band = _BAND.pack(_DROP, _BAND.size, meter.rate, meter.burst)
+    length = _METER_MOD.size + len(band)
+    flags = _UNITS[meter.unit] | _BURST
+    return _METER_MOD.pack(VERSION, Type.METER_MOD, length, xid, command, flags, meter.number) + band
+
+
+def meter_delete(number: int, xid: int = 0) -> bytes:
+    """Return the message that removes a meter; Open vSwitch removes the entries that name it too."""
+    return _METER_MOD.pack(VERSION, Type.METER_MOD, _METER_MOD.size, xid, DELETE, 0, number)
+
+
+def request(xid: int) -> bytes:
+    """Return the request for the configuration of all meters."""
+    return _REQUEST.pack(VERSION, Type.MULTIPART_REQUEST, _REQUEST.size, xid, _MULTIPART_CONFIG, 0, _ALL)
+
+
+def decode(body: bytes) -> dict[int, MeterConfig | None]:
+    """Return the meters of one reply by number, None for one that is not of our making; Malformed as lengths demand."""
+    found: dict[int, MeterConfig | None] = {}
+    at, end = 0, len(body)
+    while at < end:
+        if end - at < _CONFIG.size:
+            raise Malformed("short meter configuration")
+        length, flags, number = _CONFIG.unpack_from(body, at)
+        if length < _CONFIG.size or at + length > end:
+            raise Malformed("meter configuration")
+        found[number] = _read(flags, number, body[at + _CONFIG.size : at + length])
+        at += length
+    return found
+
+
+def _read(flags: int, number: int, bands: bytes) -> MeterConfig | None:
+    unit = _FLAGS.get(flags)
+    if unit is None or len(bands) != _BAND.size:
+        return None
+    kind, length, rate, burst = _BAND.unpack(bands)
+    return MeterConfig(number, unit, rate, burst) if (kind, length) == (_DROP, _BAND.size) else None
+
+
+def commit(link: Link, change: MeterChange, timeout_s: float) -> None:
+    """Return when a switch has changed its meters; SwitchRefused names the first that it would not take.
+
+    What came before a refusal is done: who asked brings the switch to agree again.
+    """
+    if not any(change):
+        return
+    with Exchange(link, timeout_s) as exchange:
+        barrier = exchange.expect(Type.BARRIER_REPLY)
+        messages = [*_messages(change, barrier), HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, barrier)]
+        exchange.send(b"".join(messages))
+        exchange.wait(barrier)
+        if exchange.errors:
+            raise SwitchRefused(f"datapath {link.name} refused a meter: {refusal(exchange.errors[0]).text}")
+
+
+def _messages(change: MeterChange, xid: int) -> Iterator[bytes]:
+    for meter in change.put:
+        yield meter_mod(ADD, meter, xid)
+    for meter in change.altered:
+        yield meter_mod(MODIFY, meter, xid)
+    for number in change.gone:
+        yield meter_delete(number, xid)

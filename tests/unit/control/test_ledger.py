@@ -1,0 +1,153 @@
+"""The ledger: switches' counts added up so that nothing falls, whatever becomes of entries, vports and switches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ryu_apps.control.events import PresentEntry
+from ryu_apps.control.ledger import CacheCount, Ledger
+from ryu_apps.control.tally import Tally
+from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
+
+DPID, OTHER_DPID = 1, 2
+VM1, VM2 = 101, 102
+OWNERS = {VM1: ("vm1", DPID), VM2: ("vm2", DPID)}
+
+
+def entry(cookie: Cookie, packets: int, name: str = "") -> PresentEntry:
+    """Return a standing entry; entries with other names are others."""
+    match = f"{cookie.entry_class}/{cookie.vport}/{cookie.detail}/{name}".encode()
+    return PresentEntry(1, 100, cookie.pack(), match, b"", 0, 0, packets, 0)
+
+
+def counting(counted: Counted, packets: int, vport: int = VM1, name: str = "") -> PresentEntry:
+    """Return an entry that counts for a vport."""
+    return entry(Cookie(EntryClass.BASE, vport=vport, detail=counted), packets, name)
+
+
+def refusing(reason: Refusal, packets: int, vport: int = VM1) -> PresentEntry:
+    """Return an entry that refuses."""
+    return entry(Cookie(EntryClass.GUARD, vport=vport, detail=reason), packets)
+
+
+def ledger_of(*rounds: Iterable[PresentEntry]) -> Ledger:
+    """Return a ledger that has taken these reports of one datapath."""
+    ledger = Ledger(Tally())
+    ledger.settle(OWNERS)
+    for present in rounds:
+        ledger.take(DPID, present)
+    return ledger
+
+
+def outbound(ledger: Ledger, vport: int = VM1) -> CacheCount:
+    """Return what is told of a vport's outbound cache."""
+    return ledger.of_vport(DPID, vport).caches[Direction.OUTBOUND]
+
+
+def test_hits_are_the_look_ups_that_neither_missed_nor_passed() -> None:
+    """M28: look-ups less misses less neighbour messages are hits, per vport and cache."""
+    ledger = ledger_of([
+        counting(Counted.OUTBOUND_LOOKUP, 100, name="a"), counting(Counted.OUTBOUND_LOOKUP, 20, name="b"),
+        counting(Counted.OUTBOUND_PASS, 7), counting(Counted.OUTBOUND_MISS, 3),
+        counting(Counted.INBOUND_LOOKUP, 50), counting(Counted.INBOUND_MISS, 1),
+        counting(Counted.OUTBOUND_LOOKUP, 5, VM2), counting(Counted.OUTBOUND_MISS, 5, VM2),
+    ])  # fmt: skip
+    assert ledger.of_vport(DPID, VM1).caches == {
+        Direction.OUTBOUND: CacheCount(hits=110, misses=3, passes=7),
+        Direction.INBOUND: CacheCount(hits=49, misses=1, passes=0),
+    }
+    assert outbound(ledger, VM2) == CacheCount(hits=0, misses=5)
+
+
+def test_entries_that_are_gone_or_made_anew_leave_their_counts() -> None:
+    """M28: no figure falls when an entry goes, comes back from nothing, or changes what it is for."""
+    first = [counting(Counted.OUTBOUND_LOOKUP, 100), refusing(Refusal.IP, 4)]
+    gone: list[PresentEntry] = []
+    anew = [counting(Counted.OUTBOUND_LOOKUP, 30), refusing(Refusal.IP, 1)]
+    for reports, hits, refused in (([first], 100, 4), ([first, gone], 100, 4), ([first, gone, anew], 130, 5),
+                                   ([first, anew], 130, 5), ([first, first], 100, 4)):  # fmt: skip
+        ledger = ledger_of(*reports)
+        assert (outbound(ledger).hits, ledger.of_vport(DPID, VM1).refused) == (hits, {"ip": refused})
+
+
+def test_what_an_entry_counted_for_the_controller_is_no_pass() -> None:
+    """M28: an entry that Open vSwitch replaces keeps its count; only what it counts from then on is of its new kind."""
+    asks = entry(Cookie(EntryClass.PUNT, detail=Punt.NEIGHBOUR), 40)
+    passes = counting(Counted.OUTBOUND_PASS, 45)._replace(match=asks.match)
+    assert outbound(ledger_of([asks], [passes])).passes == 5
+
+
+def test_hits_do_not_fall_while_the_switch_hands_its_counts_over() -> None:
+    """M28: a miss that is told before its look-up takes no hit away."""
+    lookup, missed = counting(Counted.OUTBOUND_LOOKUP, 100), counting(Counted.OUTBOUND_MISS, 10)
+    ledger = ledger_of([lookup, missed], [lookup, missed._replace(packets=15)])
+    assert outbound(ledger) == CacheCount(hits=90, misses=15)
+    ledger.take(DPID, [lookup._replace(packets=110), missed._replace(packets=15)])
+    assert outbound(ledger) == CacheCount(hits=95, misses=15)
+
+
+def test_a_vport_that_goes_leaves_its_counts_and_its_number_starts_again() -> None:
+    """M28: counts of a deleted vport are the host's still, and not those of a vport that gets its number."""
+    tally = Tally()
+    ledger = Ledger(tally)
+    ledger.settle(OWNERS)
+    ledger.take(DPID, [counting(Counted.OUTBOUND_LOOKUP, 100), refusing(Refusal.MAC, 3)])
+    for name in ("misses", "misses", "denied"):
+        tally.count(name, VM1)
+
+    ledger.settle({VM1: ("heir", DPID), VM2: ("vm2", DPID)})
+
+    assert outbound(ledger) == CacheCount() and not tally.of_vport(VM1)
+    assert ledger.of_gone(DPID).caches[Direction.OUTBOUND].hits == 100
+    assert ledger.of_gone(DPID).refused == {"mac": 3}
+    assert tally.of_gone(DPID) == {"misses": 2, "denied": 1}
+    assert (tally.total["misses"], tally.total["denied"]) == (2, 1)
+
+
+def test_a_vport_that_moves_counts_anew_where_it_is() -> None:
+    """M28: what a vport did on one host stays there when it moves to another."""
+    ledger = ledger_of([counting(Counted.OUTBOUND_LOOKUP, 100)])
+    ledger.settle({**OWNERS, VM1: ("vm1", OTHER_DPID)})
+    ledger.take(OTHER_DPID, [counting(Counted.OUTBOUND_LOOKUP, 5)])
+    assert ledger.of_gone(DPID).caches[Direction.OUTBOUND].hits == 100
+    assert ledger.of_vport(OTHER_DPID, VM1).caches[Direction.OUTBOUND].hits == 5
+
+
+def test_who_has_a_name_keeps_it_and_who_has_none_gets_none() -> None:
+    """M28: only so many vports are told apart; a free place goes to a new vport, whose counts begin at 0."""
+    ledger = Ledger(Tally(), named_most=2)
+    owners = {number: (f"vm{number}", DPID) for number in (1, 2, 3)}
+    ledger.settle(owners)
+    assert [ledger.is_named(number) for number in (1, 2, 3)] == [True, True, False]
+    del owners[1]
+    ledger.settle(owners)
+    assert [ledger.is_named(number) for number in (1, 2, 3)] == [False, True, False]
+    ledger.settle({**owners, 1: ("vm1", DPID), 4: ("vm4", DPID)})
+    assert [ledger.is_named(number) for number in (1, 2, 3, 4)] == [True, True, False, False]
+
+
+_kinds = st.sampled_from([Counted.OUTBOUND_LOOKUP, Counted.OUTBOUND_PASS, Counted.OUTBOUND_MISS])
+_reports = st.dictionaries(st.tuples(_kinds, st.sampled_from([VM1, VM2]), st.sampled_from("ab")), st.integers(0, 50))
+_owned = st.dictionaries(st.sampled_from([VM1, VM2]), st.sampled_from([("x", DPID), ("y", DPID), ("x", OTHER_DPID)]))
+
+
+@given(st.lists(st.tuples(_reports, _owned), max_size=12))
+def test_the_figures_of_a_host_never_fall(history: list[tuple[dict[tuple[Counted, int, str], int], object]]) -> None:
+    """M28: over any history of reports and of vports that come, go and move, no sum of a host falls."""
+    tally = Tally()
+    ledger = Ledger(tally)
+    before: Counter[str] = Counter()
+    for report, owned in history:
+        ledger.settle(owned)  # type: ignore[arg-type]
+        ledger.take(DPID, [counting(kind, packets, vport, name) for (kind, vport, name), packets in report.items()])
+        tally.count("begun", VM1)
+        found: Counter[str] = Counter(begun=tally.total["begun"])
+        for told in (ledger.of_gone(DPID), ledger.of_vport(DPID, VM1), ledger.of_vport(DPID, VM2)):
+            found.update(told.caches[Direction.OUTBOUND]._asdict())
+        assert all(found[name] >= count for name, count in before.items())
+        before = found
