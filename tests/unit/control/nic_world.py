@@ -131,18 +131,24 @@ class World:
     def _go(
         self, dpid: int, table: str | None, frame: bytes, actions: Iterable[EntryAction], sender: int, receiver: int
     ) -> None:
-        """Carry out actions on a packet, and let it go on from a table; None drops it."""
+        """Carry out actions on a packet, and let it go on from a table; None drops it.
+
+        A packet that is dropped by policy need not have been through the meters before.
+        """
         registers: dict[str, int] = {}
+        meters: list[tuple[str, bytes]] = []
         for action in actions:
             match action:
                 case Resubmit(table="meter"):
-                    self.arrived.append((f"meter {registers[METER]}", b""))
+                    meters.append((f"meter {registers[METER]}", b""))
                 case Resubmit(table="mirror"):
-                    self.arrived.append((f"copy for {registers[COPY]}", frame))
+                    self.arrived += [*meters, (f"copy for {registers[COPY]}", frame)]
+                    meters.clear()
                 case SetField(field=field, value=value) if _field(field) in FIELDS:
                     frame = rewrite(frame, _parsed(frame), transposition({_field(field): value}))
                 case SetField(field=field, value=value):
                     registers[field] = value
+        self.arrived += meters if table is not None else []
         match table:
             case "outbound" | "inbound":
                 self._meet(sender if table == "outbound" else receiver, Direction(table), frame, sender)
