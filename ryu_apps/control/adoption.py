@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.course import limits_at
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.engine.connection import connect
+from ryu_apps.engine.policy import Policy
 from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.network import tag_of
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
@@ -35,17 +37,45 @@ def adopt_flows(core: ControlCore, found: Iterable[Found], now_s: float) -> int:
     it follows from today's policy. Ids in use and connections already known are left: their old entries are stale.
     """
     by_flow: dict[int, list[Found]] = defaultdict(list)
+    replies: dict[int, Found] = {}
     for entry in found:
         cookie = unpack(entry.cookie)
         if cookie is not None and cookie.entry_class is EntryClass.FORWARD:
             by_flow[cookie.detail].append(entry)
+        elif cookie is not None and cookie.entry_class is EntryClass.REPLY:
+            replies[cookie.detail] = entry
+    for flow_id in replies.keys() - by_flow.keys():
+        reply = replies[flow_id]
+        turned = _beginning(core.policy, reply, reverse(reply.key))
+        by_flow[flow_id] = [] if turned is None else [turned]
     adopted = 0
     for flow_id, entries in by_flow.items():
-        flow = _flow(core, flow_id, min(entries, key=_outbound_first), now_s)
+        first = min(entries, key=_outbound_first, default=None)
+        if first is not None and first.direction is Direction.INBOUND:
+            first = _beginning(core.policy, first, first.key) or first
+        flow = None if first is None else _flow(core, flow_id, first, now_s)
         if flow is not None:
             core.flows.add(flow)
             adopted += 1
     return adopted
+
+
+def _beginning(policy: Policy, entry: Found, key: FlowKey) -> Found | None:
+    """Return the entry at the place where a connection began, which a full NIC had no room for.
+
+    key is that of the first packets at the entry that there is.
+    None where it cannot be told because packets were edited on their way, and where the NIC is not limited.
+    """
+    segment, vport = policy.segments.get(entry.segment), policy.vports.get(entry.vport)
+    if segment is None or vport is None:
+        return None
+    sender = policy.directory.owner(segment.id, FIELDS["eth_src"].get(key))
+    place, direction = (vport, Direction.INBOUND) if sender is None else (sender, Direction.OUTBOUND)
+    if segment.id not in place.segments or limits_at(policy, place.number).entries(direction) is None:
+        return None
+    if connect(policy, segment.id, place, direction, key).edits:
+        return None
+    return entry._replace(vport=place.number, direction=direction, key=key)
 
 
 def _half(flow: UnifiedFlow) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ryu_apps.control.adoption import Found, adopt_flows
 from ryu_apps.control.course import Reason
 from ryu_apps.control.effects import CountEntry, Emit, Install, Release
 from ryu_apps.control.events import EntryCounted, PresentEntry
@@ -216,6 +218,28 @@ def test_what_a_switch_has_counts_and_what_is_too_much_goes_without_ending_a_con
         event = removal(unlimited.nics[1, OUT][next(iter(unlimited.nics[1, OUT]))], 2)._replace(cookie=entry.cookie)
         assert world.core.flow_removed(event, 1.0) == []
     assert len(world.core.flows) == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "vport", "direction"), [("vm2", 102, OUT), ("vm2", 101, IN), ("ext", 101, IN), ("vm2", 102, IN)]
+)
+def test_a_connection_is_taken_over_from_one_entry_behind_its_first(
+    target: str, vport: int, direction: Direction
+) -> None:
+    """M26: what a full NIC has kept of a connection is enough to know the whole of it after a restart."""
+    web = rule("r", Allow(), ip_proto="tcp", l4_dst="80")
+    base = layer("a", 1, stateful=True, into=False), group("a", "g", IN, web)
+    before = World(snapshot(*base))
+    before.send("vm1", OUT, tcp(target=target))
+    before.pause()
+    kept = before.nics[1, direction].values()
+    (entry,) = [made for made in kept if made.vport == vport]
+    after = World(snapshot(*base, limited(outbound_entries=1, inbound_entries=1)))
+    found = Found(entry.cookie, entry.segment, entry.vport, entry.direction, entry.key)
+    assert adopt_flows(after.core, [found], 1.0) == 1
+    (flow,), (old,) = after.core.flows, before.core.flows
+    assert (flow.id, flow.key) == (old.id, old.key)
+    assert [leg[:2] for leg, _ in flow.legs()] == [leg[:2] for leg, _ in old.legs()]
 
 
 def test_the_fast_path_serves_no_limited_host() -> None:
