@@ -305,8 +305,9 @@ class Offload:
         """Return whether a leg's cache has no limit, or has taken its entry in."""
         if limits_at(policy, vport).entries(direction) is None:
             return True
+        # Under a policy that is no more or not yet in force, a cache may be limited that is not kept: all may be there.
         cache = self._caches.get((policy.dpids[vport], direction))
-        return cache is not None and _entry_id(flow, vport) in cache
+        return cache is None or _entry_id(flow, vport) in cache
 
     def _ask(
         self, flow: UnifiedFlow, vport: int, direction: Direction, now_s: float, *, demanded: bool
