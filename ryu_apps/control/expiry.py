@@ -71,6 +71,10 @@ class Expiry:
         counted[partner] = 0
         return packets > before
 
+    def confirm(self, flow_id: int, now_s: float) -> None:
+        """Note that a flow is in use and its entries are made anew: what else is told of the old ones is late news."""
+        self._confirmed_s[flow_id] = now_s
+
     def forget(self, flow_id: int) -> None:
         """Drop what is remembered of a flow that is gone."""
         self._expected.pop(flow_id, None)
