@@ -23,6 +23,7 @@ from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Holding
+from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Tally
 from ryu_apps.model.flow_key import Family, FlowKey
 from ryu_apps.model.rules import Direction
@@ -107,7 +108,7 @@ def _dump(made: Sequence[CachedEntry]) -> bytes:
 class _Core:
     """Answers each miss with two entries and the packet, all made beforehand; knows no kinds."""
 
-    fast_path = FastPath(FlowTable(), Holding(), Tally(), 0)
+    fast_path = FastPath(FlowTable(), Holding(), Life(), Tally(), 0)
 
     def __init__(self, made: CachedEntry) -> None:
         self._install = Install(1, made)

@@ -106,7 +106,11 @@ VFSWITCH: Final = Peer(
     version=VERSIONS["1.4"],
     ports=vfswitch_load.PORTS,
     command=_vfswitch,
-    environment=lambda place: {"VFSWITCH_STATE": str(place.folder / "state.sqlite")},
+    # Nobody answers the misses of the load, so it is all half-open connections.
+    environment=lambda place: {
+        "VFSWITCH_STATE": str(place.folder / "state.sqlite"),
+        "VFSWITCH_HALF_OPEN_LIMIT": "1000000000",
+    },
     prepare=_configured,
 )
 # The same where no two misses are of one kind, so that each walks the layers.

@@ -50,6 +50,7 @@ PUNTS: Final = {
     Punt.FRAGMENT: "a fragment: later ones follow the verdict of their first",
     Punt.SINGLE: "multicast, broadcast or DHCP: each packet is decided on its own",
     Punt.NEIGHBOUR: "ARP or neighbour discovery, where a rule of the vport's view names it",
+    Punt.CLOSING: "a copy of a TCP packet with FIN or RST that the verdicts have let pass; it goes on by itself",
 }
 COUNTED: Final = {
     Counted.NOTHING: "nothing that is asked for",
@@ -62,6 +63,7 @@ COUNTED: Final = {
 }
 REFUSALS: Final = {
     Refusal.VLAN: "the VM sent a VLAN tag that is not its own to use",
+    Refusal.HALF_OPEN_LIMIT: "the vport has as many half-open TCP connections as it may; only for a second at a time",
     Refusal.MAC: "the source MAC is not the vport's",
     Refusal.IP: "the source address is not one of the vport's, or not link-local in a multicast listener message",
     Refusal.ARP: "the ARP message names another MAC or address as its sender",

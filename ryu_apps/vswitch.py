@@ -15,6 +15,7 @@ from ryu.base import app_manager
 from ryu.ofproto import ofproto_v1_4
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.pipeline.cookie import FLOW_IDS
 from ryu_apps.southbound.context import SwitchContext
@@ -26,6 +27,7 @@ LOG = logging.getLogger("vfswitch")
 
 CONF = cfg.CONF
 CONF.register_opts([cfg.StrOpt("vfswitch_state", default=None, help="file that keeps the policy (SQLite)")])
+CONF.register_opts([cfg.IntOpt("vfswitch_half_open_limit", min=1, help="half-open TCP connections of one vport")])
 CONF.set_default("ofp_listen_host", "127.0.0.1")
 
 # Ryu reads this name: no handler of ours names OpenFlow events, from which it would see that its listener is needed.
@@ -36,6 +38,16 @@ def state_path() -> Path:
     """Return where the policy is kept: the option, the environment, or the user's state directory."""
     named = CONF.vfswitch_state or os.environ.get("VFSWITCH_STATE")
     return Path(named) if named else user_state_path("vfswitch") / "state.sqlite3"
+
+
+def half_open_limit() -> int:
+    """Return how many half-open connections a vport may have: the option, the environment, or the default."""
+    named = os.environ.get("VFSWITCH_HALF_OPEN_LIMIT", "")
+    if CONF.vfswitch_half_open_limit is not None:
+        return int(CONF.vfswitch_half_open_limit)
+    if named and not (named.isascii() and named.isdigit() and int(named)):
+        raise SystemExit(f"vfswitch cannot start: VFSWITCH_HALF_OPEN_LIMIT is {named!r} and must be a number above 0")
+    return int(named or HALF_OPEN_PER_VPORT)
 
 
 class VSwitch(app_manager.RyuApp):
@@ -53,7 +65,11 @@ class VSwitch(app_manager.RyuApp):
             raise SystemExit(f"vfswitch cannot start: {error.message}") from None
         snapshot = keeper.restored
         # Ids of flows begin anywhere, so that those of entries left by an earlier run are not met again soon.
-        core = ControlCore(compile_policy(snapshot), first_flow_id=random.randrange(1, FLOW_IDS))
+        core = ControlCore(
+            compile_policy(snapshot),
+            first_flow_id=random.randrange(1, FLOW_IDS),
+            half_open_per_vport=half_open_limit(),
+        )
         context.service = SwitchService(core, keeper)
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.freeze()

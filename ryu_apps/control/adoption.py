@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import limits_at
 from ryu_apps.control.flow_table import UnifiedFlow
@@ -15,19 +16,21 @@ from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.network import tag_of
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
 
 _VLAN_SHIFT = FIELDS["vlan_vid"].shifts
 
 
 class Found(NamedTuple):
-    """A cached entry that a switch has: its cookie and what it matches."""
+    """A cached entry that a switch has: its cookie, what it matches, and its idle timeout."""
 
     cookie: int
     segment: int
     vport: int
     direction: Direction
     key: FlowKey
+    idle_timeout_s: int = 0
 
 
 def adopt_flows(core: ControlCore, found: Iterable[Found], now_s: float) -> int:
@@ -56,6 +59,8 @@ def adopt_flows(core: ControlCore, found: Iterable[Found], now_s: float) -> int:
         flow = None if first is None else _flow(core, flow_id, first, now_s)
         if flow is not None:
             core.flows.add(flow)
+            if flow.half_open:
+                core.life.began(flow_id, flow.plan.forward[0].vport)
             adopted += 1
     return adopted
 
@@ -96,6 +101,7 @@ def _flow(core: ControlCore, flow_id: int, first: Found, now_s: float) -> Unifie
     if known is not None and first.direction is Direction.OUTBOUND and _half(known):
         # The receiver's switch was read before the sender's: now the whole connection is seen.
         core.flows.remove(known)
+        core.life.forget(flow_id)
     elif known is not None:
         return None
     # The pipeline takes tags off before the caches, so that no entry holds a trunk's.
@@ -105,5 +111,6 @@ def _flow(core: ControlCore, flow_id: int, first: Found, now_s: float) -> Unifie
     cookie = unpack(first.cookie)
     # Of the generation that the entry was made under the cookie holds the low bits.
     made = generation - (generation - (cookie.generation if cookie else 0)) % GENERATIONS
-    flow = UnifiedFlow(flow_id, segment.number, key, plan, made, generation, now_s)
+    half_open = is_tcp(key) and first.idle_timeout_s == HALF_OPEN_IDLE_TIMEOUT_S
+    flow = UnifiedFlow(flow_id, segment.number, key, plan, made, generation, now_s, half_open=half_open)
     return None if core.flows.knows(flow) else flow

@@ -230,6 +230,7 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
         if revision.new is None:
             core.flows.remove(old)
             core.expiry.forget(old.id)
+            core.life.forget(old.id)
             continue
         core.flows.replace(old, revision.new)
     for change in revisions.switches:

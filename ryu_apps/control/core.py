@@ -9,16 +9,18 @@ from typing import Final, NamedTuple
 from immutables import Map
 
 from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.connections import Connections, choke
 from ryu_apps.control.course import Reason
-from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
+from ryu_apps.control.effects import Choke, CountEntry, Effect, Emit, Install, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
-from ryu_apps.control.expiry import Ending, Expiry
+from ryu_apps.control.expiry import IDLE_TIMEOUT, Ending, Expiry
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.fast_path import Leg as FastLeg
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
+from ryu_apps.control.life import CHOKE_S, HALF_OPEN_PER_VPORT
 from ryu_apps.control.offload import Offload, Whereabouts
 from ryu_apps.control.single import send_edited, send_on
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
@@ -34,11 +36,11 @@ from ryu_apps.model.flow_key import FlowKey, Parsed, parse
 from ryu_apps.model.network import Segment, Vport, tag_of
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.pipeline.cookie import EntryClass, Punt, is_reply, unpack
+from ryu_apps.pipeline.cookie import EntryClass, Punt, Refusal, is_reply, unpack
 
 _IN_HOST_IDLE_S: Final = 60.0
 # Where a packet goes on that was decided here: behind the cache that it missed in.
-_BEHIND: Final = {Direction.OUTBOUND: "deliver", Direction.INBOUND: "egress"}
+_BEHIND: Final = {Direction.OUTBOUND: "deliver", Direction.INBOUND: "closing"}
 _OTHER: Final = {EntryClass.FORWARD: EntryClass.REPLY, EntryClass.REPLY: EntryClass.FORWARD}
 
 
@@ -56,7 +58,14 @@ class _Met(NamedTuple):
 class ControlCore:
     """Holds the compiled policy in force, the datapaths that are up, and the host's flow table."""
 
-    def __init__(self, policy: Policy, *, flows_per_vport: int = 262_144, first_flow_id: int = 1) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        flows_per_vport: int = 262_144,
+        half_open_per_vport: int = HALF_OPEN_PER_VPORT,
+        first_flow_id: int = 1,
+    ) -> None:
         self._policy = policy
         self.flows = FlowTable(first_flow_id)
         self.tally = Tally()
@@ -64,7 +73,8 @@ class ControlCore:
         self.expiry = Expiry()
         self.holding = Holding()
         self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
-        self.fast_path = FastPath(self.flows, self.holding, self.tally, flows_per_vport)
+        self.life = Connections(self.flows, half_open_per_vport)
+        self.fast_path = FastPath(self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self._flows_per_vport = flows_per_vport
         self._fragments = Fragments()
         # Flows that only fragments have made, with when they were last seen: no switch ages them.
@@ -104,6 +114,9 @@ class ControlCore:
 
     def packet_in(self, event: PacketIn, now_s: float) -> list[Effect]:
         """Return what to do about a packet that missed in a cache or is decided packet by packet."""
+        if event.punt is Punt.CLOSING:
+            self.life.take_end(event.segment, event.frame, now_s)
+            return []
         policy = self.policy
         direction = Direction.OUTBOUND if event.table == "outbound" else Direction.INBOUND
         vport = policy.vports.get(event.sender if direction is Direction.OUTBOUND else event.receiver)
@@ -123,16 +136,24 @@ class ControlCore:
             return self._single(event, vport, direction, parsed)
         if is_icmp_error(parsed.key):
             return self._icmp_error(event, vport, direction, parsed)
-        flow, begun, effects = self._meet(segment, vport, direction, parsed.key, now_s)
+        syn = travels_alone(event.frame, parsed)
+        flow, begun, effects = self._meet(segment, vport, direction, parsed.key, now_s, syn=syn)
         if flow is None:
             return effects
         if self._in_host:
             self._in_host.pop(flow.id, None)
         verdict = _verdict_at(flow.plan, vport.number, direction)
-        alone = not flow.plan.allow or travels_alone(event.frame, parsed)
+        alone = syn or not flow.plan.allow
         leg = Held(flow.id, vport.number, direction)
-        in_nic = True
-        if steered := self.offload.steers(flow):
+        watched = not begun and (flow.half_open or self.life.busy)
+        in_nic = not watched or self.life.goes_on(flow, leg, event.frame, parsed)
+        steered = in_nic and self.offload.steers(flow)
+        if steered and watched and flow.half_open and not self.life.is_half_open(flow.id):
+            # The host has seen the answer itself: from now on the connection has its lasting timeouts.
+            flow = self.life.lasting(flow, 1) or flow
+            self.offload.forget_age(flow)
+            effects += self._install(flow)
+        if steered:
             ask = self.offload.begin if begun else self.offload.missed
             effects += ask(flow, leg, now_s)
             in_nic = self.offload.holds(flow, vport.number, direction)
@@ -186,15 +207,21 @@ class ControlCore:
         return effects
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> list[Effect]:
-        """Return what follows when a switch has removed a cached entry."""
+        """Return what follows when a switch has removed a cached entry, or one that refused for a moment."""
         if self.offload.left(event, now_s):
             return []
         cookie = unpack(event.cookie)
+        if cookie is not None and cookie.entry_class is EntryClass.GUARD:
+            if cookie.detail == Refusal.HALF_OPEN_LIMIT and event.packets:
+                self.tally.count("half-open-limit", cookie.vport, event.packets)
+            return []
         if cookie is not None:
             self.tally.count(REMOVED.get(event.reason, REMOVED_OTHERWISE), cookie.vport)
         flow = self.flows.get(cookie.detail) if cookie else None
-        if flow is None or cookie is None:
+        if flow is None or cookie is None or self.life.is_closed(flow.id):
             return []
+        if flow.half_open and flow.plan.reply and event.reason == IDLE_TIMEOUT:
+            return self._half_open_idle(flow, cookie.entry_class, event.packets, now_s)
         ending = self.expiry.ending(flow.id, event.dpid, event.cookie, event.reason, now_s)
         if ending is Ending.NONE:
             return []
@@ -211,6 +238,8 @@ class ControlCore:
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
             return []
+        if flow.half_open:
+            return [] if self.life.replied(flow.id, event.packets) else self._end_idle(flow, now_s)
         if event.packets is None or not self.expiry.advanced(flow.id, cookie.entry_class, event.packets, now_s):
             return self._end_idle(flow, now_s)
         return self._install(flow)
@@ -223,25 +252,50 @@ class ControlCore:
         return self._install(flow)
 
     def in_host(self, flow: UnifiedFlow) -> bool:
-        """Return whether a flow is known to the host alone, because only fragments of it have come."""
-        return flow.id in self._in_host
+        """Return whether a flow is known to the host alone: only fragments of it have come, or it was closed."""
+        return flow.id in self._in_host or self.life.is_closed(flow.parent or flow.id)
 
     def whereabouts(self, flow: UnifiedFlow, leg: Leg) -> Whereabouts:
         """Return who handles the packets of a flow's leg, and why."""
         return Whereabouts(False, Reason.FRAGMENTS) if self.in_host(flow) else self.offload.where(flow, leg)
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Return what follows from time alone: flows that no switch holds end when they have been idle."""
+        """Return what follows from time alone: flows that no switch holds end when they have been idle.
+
+        Of connections that have been half open for too long to be so, the switch is asked.
+        """
         idle = [flow_id for flow_id, seen_s in self._in_host.items() if now_s - seen_s > _IN_HOST_IDLE_S]
-        flows = [*map(self.flows.get, idle), *self.offload.idle(now_s)]
         effects: list[Effect] = []
-        for flow in flows:
+        for flow in (*map(self.flows.get, idle), *self.offload.idle(now_s)):
             if flow is not None and self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self.remove_flow(flow)
+        for flow in self.life.doubtful(now_s):
+            partner = self._entry_of_class(flow, EntryClass.REPLY)
+            effects += [partner] if partner is not None else []
+        return effects
+
+    def close_due(self, now_s: float) -> list[Effect]:
+        """Return the removal of the entries of connections that have closed; forget those that closed long ago."""
+        effects: list[Effect] = []
+        for flow_id in self.life.due(now_s):
+            flow = self.flows.get(flow_id)
+            if flow is not None:
+                effects += self._release_entries(flow)
+        for flow_id in self.life.over(now_s):
+            flow = self.flows.get(flow_id)
+            if flow is not None:
+                self._forget(flow)
+            self.life.forget(flow_id)
         return effects
 
     def remove_flow(self, flow: UnifiedFlow) -> list[Effect]:
         """Forget a connection with all its variants; return the removal of every entry it has."""
+        effects = self._release_entries(flow)
+        self._forget(flow)
+        return effects
+
+    def _release_entries(self, flow: UnifiedFlow) -> list[Effect]:
+        """Return the removal of the entries of a connection and its variants, those that a switch may have."""
         effects: list[Effect] = []
         for gone in (*self.flows.variants(flow.id), flow):
             for made in self.offload.entries(gone):
@@ -249,20 +303,34 @@ class ControlCore:
                 if dpid is not None:
                     effects.append(Release(dpid, made))
             self.offload.forget(gone)
+        return effects
+
+    def _forget(self, flow: UnifiedFlow) -> None:
+        for gone in (*self.flows.variants(flow.id), flow):
+            self.offload.forget(gone)
             self.flows.remove(gone)
             self.expiry.forget(gone.id)
+            self.life.forget(gone.id)
             self._in_host.pop(gone.id, None)
-        return effects
 
     def dpid_of(self, number: int) -> int | None:
         """Return the datapath that a vport is on, None when it is not connected."""
         dpid = self.policy.dpids.get(number)
         return dpid if dpid in self.datapaths else None
 
-    def _meet(self, segment: Segment, vport: Vport, direction: Direction, key: FlowKey, now_s: float) -> _Met:
-        """Return the flow that a packet belongs to, found or begun."""
+    def _meet(
+        self, segment: Segment, vport: Vport, direction: Direction, key: FlowKey, now_s: float, *, syn: bool = False
+    ) -> _Met:
+        """Return the flow that a packet belongs to, found or begun; a SYN begins one that is half open."""
         connection = connection_id(segment.number, key)
         known = self.flows.find(connection)
+        effects: list[Effect] = []
+        if syn and known and any(self.life.is_closed(flow.id) for flow in known):
+            # The ends use their ports again; what follows is another connection.
+            for flow in known:
+                if self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
+                    effects += self.remove_flow(flow)
+            known = ()
         for flow in known:
             for leg, seen in flow.legs():
                 if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
@@ -273,18 +341,45 @@ class ControlCore:
             self.tally.count("denied", vport.number)
         if self.flows.begun_by(vport.number) >= self._flows_per_vport:
             self.tally.count("flow-limit", vport.number)
-            return _Met(None, False, [])
+            return _Met(None, False, effects)
+        half_open = syn and not parent
+        if half_open and plan.allow and self.life.full(vport.number):
+            self.tally.count("half-open-limit", vport.number)
+            return _Met(None, False, effects + self._choke(vport.number, direction, now_s))
         # A refusal of the way back stood only until somebody began the connection from that side.
-        effects: list[Effect] = []
         for flow in known if plan.allow and not parent else ():
             if not flow.plan.allow and self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self.remove_flow(flow)
         generation = self.policy.snapshot.generation
-        flow = UnifiedFlow(self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent)
+        flow = UnifiedFlow(
+            self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent, half_open
+        )
         self.flows.add(flow, connection)
         if not parent:
             self.tally.count("begun", vport.number)
+        if half_open and plan.allow:
+            self.life.began(flow.id, vport.number)
         return _Met(flow, True, effects)
+
+    def _half_open_idle(
+        self, flow: UnifiedFlow, entry_class: EntryClass, packets: int, now_s: float
+    ) -> list[Effect]:
+        """Return what follows when an entry with the short timeout ran idle: the reply's count tells which it is."""
+        if entry_class is not EntryClass.REPLY:
+            # Where no NIC has an entry for the replies, the host would have seen one.
+            return [] if self._entry_of_class(flow, EntryClass.REPLY) else self._end_idle(flow, now_s)
+        lasting = self.life.lasting(flow, packets)
+        if lasting is None:
+            return self.remove_flow(flow)
+        self.expiry.confirm(flow.id, now_s)
+        return self._install(lasting)
+
+    def _choke(self, vport: int, direction: Direction, now_s: float) -> list[Effect]:
+        """Return what spares the controller a flood: for a moment the switch itself drops what it would refuse."""
+        dpid = self.dpid_of(vport)
+        if dpid is None or not self.life.choke(vport, now_s):
+            return []
+        return [Choke(dpid, made) for made in choke(vport, direction, CHOKE_S)]
 
     def _install(self, flow: UnifiedFlow, *, but: Held | None = None) -> list[Effect]:
         """Return the installing of a flow's entries, all or all but that of one leg."""

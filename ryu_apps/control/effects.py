@@ -26,6 +26,13 @@ class Release(NamedTuple):
     entry: CachedEntry
 
 
+class Choke(NamedTuple):
+    """Add an entry that drops a vport's new connections for a moment, and goes by itself."""
+
+    dpid: int
+    entry: FlowEntry
+
+
 class Emit(NamedTuple):
     """Send a packet on from a table of the pipeline, with the registers set as given and actions carried out.
 
@@ -58,7 +65,7 @@ class CountCache(NamedTuple):
     cookie_mask: int
 
 
-Effect = Install | Release | Emit | CountEntry
+Effect = Install | Release | Choke | Emit | CountEntry
 
 
 class MeterChange(NamedTuple):

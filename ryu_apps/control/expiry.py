@@ -72,7 +72,7 @@ class Expiry:
         return packets > before
 
     def confirm(self, flow_id: int, now_s: float) -> None:
-        """Note that a flow is in use although no entry tells so: no answer is waited for any more."""
+        """Note that a flow is in use: what else is told of its entries is late news, and no answer is waited for."""
         self._asked_s.pop(flow_id, None)
         self._confirmed_s[flow_id] = now_s
 

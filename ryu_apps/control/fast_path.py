@@ -17,6 +17,7 @@ from ryu_apps.control.connection_id import head_of
 from ryu_apps.control.events import PacketIn
 from ryu_apps.control.flow_table import FlowTable, Kind, UnifiedFlow
 from ryu_apps.control.holding import Held, Holding
+from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Cell, Tally
 from ryu_apps.model.flow_key import PROTO_TCP, PROTOS_WITH_PORTS, Family, Parsed
 from ryu_apps.model.rules import Direction
@@ -110,8 +111,9 @@ _new_met = tuple.__new__
 class FastPath:
     """The kinds that are known, by place; forgotten whenever policy or the set of datapaths changes."""
 
-    def __init__(self, flows: FlowTable, holding: Holding, tally: Tally, flows_per_vport: int) -> None:
+    def __init__(self, flows: FlowTable, holding: Holding, life: Life, tally: Tally, flows_per_vport: int) -> None:
         self._flows = flows
+        self._life = life
         self._holding = holding
         self._tally = tally
         self._flows_per_vport = flows_per_vport
@@ -158,9 +160,14 @@ class FastPath:
         flows, kind = self._flows, answer.kind
         if flows.begun_by(kind.first_vport) >= self._flows_per_vport:
             return None
+        half_open = kind.half_open and kind.plan.allow
+        if half_open and self._life.full(kind.first_vport):
+            return None
         flow_id = flows.begin(kind, header, answer.connection_head | ends, now_s)
         if not flow_id:
             return None
+        if half_open:
+            self._life.began(flow_id, kind.first_vport)
         answer.counts[0] += 1
         if answer.held is not None:
             self._holding.seen(Held(flow_id, place.vport, answer.held), now_s)

@@ -27,6 +27,7 @@ class UnifiedFlow(NamedTuple):
 
     generation is the policy's under which the plan was made, renewed the one under which a walk last confirmed it.
     parent is the flow that this one is a variant of (same connection, other MACs or DSCP), 0 for none.
+    half_open: its entries have the short timeout of a TCP connection that was not seen answered when they were made.
     """
 
     id: int
@@ -37,6 +38,7 @@ class UnifiedFlow(NamedTuple):
     renewed: int
     created_s: float
     parent: int = 0
+    half_open: bool = False
 
     def legs(self) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have there."""
@@ -49,14 +51,14 @@ class UnifiedFlow(NamedTuple):
         cookie = Cookie(entry_class, self.generation, 0, self.id).pack()
         key = self.key
         for leg in self.plan.forward:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport))
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open)
             key = leg.verdict.edit.apply(key)
         if not self.plan.reply:
             return
         key = reverse(key)
         cookie = Cookie(EntryClass.REPLY, self.generation, 0, self.id).pack()
         for leg in self.plan.reply:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport))
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open)
             key = leg.verdict.edit.apply(key)
 
 
@@ -70,6 +72,7 @@ class Kind:
     vlan_vid: int
     generation: int
     first_vport: int
+    half_open: bool
     flows: int = 0
     retired: bool = False
 
@@ -184,7 +187,8 @@ class FlowTable:
         """Return a new kind, of flows that are like this one in all but their headers; retire_kind ends it."""
         number, self._next_kind = self._next_kind, self._next_kind + 1
         vlan_vid = FIELDS["vlan_vid"].get(flow.key)
-        kind = Kind(number, flow.plan, flow.segment, vlan_vid, flow.generation, flow.plan.forward[0].vport)
+        first = flow.plan.forward[0].vport
+        kind = Kind(number, flow.plan, flow.segment, vlan_vid, flow.generation, first, flow.half_open)
         self._kinds[number] = kind
         return kind
 
@@ -224,7 +228,8 @@ class FlowTable:
         flow_id, number, header, created_s = record
         kind = self._kinds[number]
         key = key_of_header(header, kind.vlan_vid)
-        return UnifiedFlow(flow_id, kind.segment, key, kind.plan, kind.generation, kind.generation, created_s)
+        made, half_open = kind.generation, kind.half_open
+        return UnifiedFlow(flow_id, kind.segment, key, kind.plan, made, made, created_s, half_open=half_open)
 
     def remove(self, flow: UnifiedFlow) -> None:
         """Forget a flow; its variants stay and must be removed first."""

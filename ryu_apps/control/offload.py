@@ -156,6 +156,10 @@ class Offload:
         else:
             self._stays.seen(flow, now_s)
 
+    def forget_age(self, flow: UnifiedFlow) -> None:
+        """Have a flow age anew, because the timeouts of its entries are others now."""
+        self._stays.leave(flow.id)
+
     def in_use(self, flow: UnifiedFlow, now_s: float) -> bool:
         """Return whether the host has lately forwarded packets of a flow or of a variant of it."""
         return any(self._stays.in_use(one.id, now_s) for one in (flow, *self._flows.variants(flow.id)))

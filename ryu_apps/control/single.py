@@ -28,7 +28,7 @@ def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKe
     treatment = verdict.treatment
     if treatment is None:
         if verdict.allow:
-            table = "deliver" if direction is Direction.OUTBOUND else "egress"
+            table = "deliver" if direction is Direction.OUTBOUND else "closing"
             yield _emit(event, table, event.frame, edit_actions(verdict.edit, key))
         return
     actions = tuple(treated_actions(treatment, verdict.edit, key))

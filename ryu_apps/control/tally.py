@@ -39,13 +39,13 @@ class Tally:
         """Return a cell for all of several counts, which rise together; one named twice rises by two."""
         return self._joint.setdefault(counts, [0])
 
-    def count(self, name: str, vport: int = 0) -> None:
-        """Count one event, of a vport where one is known."""
+    def count(self, name: str, vport: int = 0, times: int = 1) -> None:
+        """Count an event, of a vport where one is known."""
         cells = self._cells[vport]
         if name in cells:
-            cells[name][0] += 1
+            cells[name][0] += times
         else:
-            cells[name] = [1]
+            cells[name] = [times]
 
     def installed(self, entries: Iterable[object]) -> None:
         """Count the cached ones among entries that a switch has confirmed."""

@@ -31,6 +31,8 @@ ETH_IPV6: Final = 0x86DD
 PROTO_ICMP: Final = 1
 PROTO_TCP: Final = 6
 PROTO_UDP: Final = 17
+TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10
+"""TCP flags (RFC 9293 section 3.1)."""
 PROTO_ICMPV6: Final = 58
 PROTO_SCTP: Final = 132
 PROTOS_WITH_PORTS: Final = frozenset({PROTO_TCP, PROTO_UDP, PROTO_SCTP})

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from ryu_apps.engine.policy import Policy
-from ryu_apps.model.flow_key import ND_TYPES
+from ryu_apps.model.flow_key import ND_TYPES, TCP_FIN, TCP_RST
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.beside import meter_entries, mirror_entry, rule_meters
@@ -120,6 +120,7 @@ def _fixed() -> Iterator[FlowEntry]:
     """Yield what every host has."""
     yield from _misses()
     yield from _punts()
+    yield from _closing()
 
 
 def _local_vport(
@@ -146,6 +147,9 @@ def _misses() -> Iterator[FlowEntry]:
     for table in TABLES:
         if table.miss is Miss.CONTROLLER:
             yield entry(table.name, MISS_PRIORITY, {}, *_ASK, cookie=_punt(Punt.MISS))
+        elif table.miss is Miss.CONTINUE:
+            (after,) = table.next
+            yield entry(table.name, MISS_PRIORITY, {}, goto=after, cookie=_BASE)
         else:
             yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
 
@@ -167,6 +171,17 @@ def _punts() -> Iterator[FlowEntry]:
                 yield entry(table, 200, dhcp, *_ASK, cookie=_punt(Punt.SINGLE))
 
 
+def _closing() -> Iterator[FlowEntry]:
+    """Yield the copies for the host of what ends a TCP connection: FIN and RST, behind the verdicts that let them pass.
+
+    The packet itself goes on, and no copy is made of any other.
+    """
+    for eth_type in (0x0800, 0x86DD):
+        for flag in (TCP_FIN, TCP_RST):
+            match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (flag, flag)}
+            yield entry("closing", 100, match, ToController(), goto="egress", cookie=_punt(Punt.CLOSING))
+
+
 def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:
     """Yield what lets ARP and ND pass the caches: at once, or by way of the controller when a rule names them."""
     arp: list[dict[str, MatchValue]] = [{"eth_type": 0x0806}]
@@ -176,7 +191,7 @@ def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[F
     out_arp, out_nd, in_arp, in_nd = asks
     for direction, register, goto, passed, kinds in (
         (Direction.OUTBOUND, SENDER, "deliver", Counted.OUTBOUND_PASS, ((arp, out_arp), (nd, out_nd))),
-        (Direction.INBOUND, RECEIVER, "egress", Counted.INBOUND_PASS, ((arp, in_arp), (nd, in_nd))),
+        (Direction.INBOUND, RECEIVER, "closing", Counted.INBOUND_PASS, ((arp, in_arp), (nd, in_nd))),
     ):
         for match, asked in ((match, asked) for matches, asked in kinds for match in matches):
             actions = _ASK if asked else ()
@@ -264,7 +279,7 @@ def _owner(segment: int, mac: int, owner: Vport, place: Place) -> Iterator[FlowE
         case Place.ABSENT:
             yield entry("deliver", 100, match, cookie=_BASE)
         case Place.ELSEWHERE:
-            yield entry("deliver", 80, match, SetField(EXIT, EXIT_AS_VF), goto="egress", cookie=_BASE)
+            yield entry("deliver", 80, match, SetField(EXIT, EXIT_AS_VF), goto="closing", cookie=_BASE)
 
 
 def _segment(segment: Segment, uplink: int | None) -> Iterator[FlowEntry]:
@@ -273,7 +288,7 @@ def _segment(segment: Segment, uplink: int | None) -> Iterator[FlowEntry]:
     from_uplink: dict[str, MatchValue] = {SEGMENT: segment.number, SENDER: 0}
     yield entry("deliver", 90, from_uplink, cookie=not_local)
     outside = SetField(EXIT, _exit_outside(segment))
-    yield entry("deliver", 10, {SEGMENT: segment.number}, outside, goto="egress", cookie=_BASE)
+    yield entry("deliver", 10, {SEGMENT: segment.number}, outside, goto="closing", cookie=_BASE)
     if uplink is not None and segment.vlan is not None:
         yield _egress_segment(segment, uplink)
 
@@ -309,7 +324,7 @@ def _flood(segment: Segment, members: tuple[int, ...], uplink: int | None) -> It
     yield entry("deliver", 96, {**match, SENDER: 0}, *actions, cookie=_BASE)
     if uplink is not None:
         # One copy reaches everybody: other hosts know a segment's own VLAN as well as those of its VFs.
-        actions += [SetField(RECEIVER, 0), SetField(EXIT, _exit_outside(segment)), Resubmit("egress")]
+        actions += [SetField(RECEIVER, 0), SetField(EXIT, _exit_outside(segment)), Resubmit("closing")]
     yield entry("deliver", 95, match, *actions, cookie=_BASE)
 
 

@@ -19,6 +19,8 @@ CACHED_PRIORITY: Final = 100
 
 # Idle time after which the switch removes an entry, by IP protocol; per-rule values stand before these.
 IDLE_TIMEOUTS_S: Final = {6: 300, 17: 60, 132: 300}
+# The most for a TCP connection that nobody has answered yet, whatever a rule says.
+HALF_OPEN_IDLE_TIMEOUT_S: Final = 10
 OTHER_IDLE_TIMEOUT_S: Final = 30
 _PROTO_SHIFT: Final = FIELDS["ip_proto"].shifts
 # A refused packet's entry spares the controller a flood, and must not outlive its cause by long.
@@ -45,11 +47,13 @@ class CachedEntry(NamedTuple):
     treatment: Treatment | None = None
 
 
-def cached(leg: Leg, key: FlowKey, segment: int, cookie: int) -> CachedEntry:
+def cached(leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = False) -> CachedEntry:
     """Return the entry of a leg whose packets have this key."""
     vport, direction, verdict, exact_dscp = leg
     if verdict.allow:
         idle, hard = verdict.idle_timeout_s or idle_timeout_s(key), 0
+        if half_open and idle > HALF_OPEN_IDLE_TIMEOUT_S:
+            idle = HALF_OPEN_IDLE_TIMEOUT_S
     else:
         idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
     allow, edit, treatment = verdict.allow, verdict.edit, verdict.treatment

@@ -43,12 +43,15 @@ class Punt(IntEnum):
 
     MISS: no entry yet. The others are decided packet by packet and leave no entry:
     fragments, multicast, broadcast and DHCP (SINGLE), and ARP or ND where a rule names them.
+    CLOSING is a copy of a packet that went on: a TCP FIN or RST that the verdicts have let pass.
+    CLOSING is a copy of a packet that went on: a TCP FIN or RST.
     """
 
     MISS = 0
     FRAGMENT = 1
     SINGLE = 2
     NEIGHBOUR = 3
+    CLOSING = 4
 
 
 class Refusal(IntEnum):
@@ -67,6 +70,7 @@ class Refusal(IntEnum):
     BANDWIDTH = 11
     NO_TUNNEL = 12
     UNKNOWN_VNI = 13
+    HALF_OPEN_LIMIT = 14
 
     @property
     def slug(self) -> str:

@@ -17,6 +17,7 @@ class Miss(Enum):
 
     DROP = "drop, counted"
     CONTROLLER = "packet-in"
+    CONTINUE = "on to the next table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ _MACS = frozenset({"eth_dst", "eth_src"})
 _ADDRESSES = frozenset({"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"})
 _PORTS = frozenset({f"{proto}_{side}" for proto in ("tcp", "udp", "sctp") for side in ("src", "dst")})
 _ICMP = frozenset({"icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code"})
-_TUPLE = _MACS | _ADDRESSES | _PORTS | _ICMP | {"vlan_vid", "eth_type", "ip_proto", "ip_dscp", "ip_frag"}
+_TUPLE = _MACS | _ADDRESSES | _PORTS | _ICMP | {"vlan_vid", "eth_type", "ip_proto", "ip_dscp", "ip_frag", "tcp_flags"}
 _EDITS = _MACS | _ADDRESSES | _PORTS | {"ip_dscp"}
 _TUNNEL = frozenset({"tunnel_id", "tun_ipv4_dst", "tun_ipv6_dst"})
 _GUARDED = frozenset({"arp_sha", "arp_spa", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"})
@@ -70,7 +71,7 @@ TABLES: Final = (
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
         writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT},
-        next=frozenset({"deliver", "egress", "meter", "mirror", "missed"}),
+        next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
     Table(
@@ -78,7 +79,7 @@ TABLES: Final = (
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
         matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}),
         writes=frozenset({RECEIVER, EXIT, "meter"}),
-        next=frozenset({"arrival", "egress"}),
+        next=frozenset({"arrival", "closing"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -94,8 +95,16 @@ TABLES: Final = (
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
         writes=_EDITS | {METER, COPY},
-        next=frozenset({"egress", "meter", "mirror", "missed"}),
+        next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
+    ),
+    Table(
+        name="closing",
+        purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
+        matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
+        writes=frozenset(),
+        next=frozenset({"egress"}),
+        miss=Miss.CONTINUE,
     ),
     Table(
         name="egress",

@@ -58,4 +58,4 @@ def exit_actions(exit_: Exit | None) -> tuple[SetField, ...]:
 
 def next_table(exit_: Exit | None, *, outbound: bool) -> str:
     """Return the table behind a cache for packets with this exit."""
-    return "deliver" if outbound and not isinstance(exit_, ToTunnel) else "egress"
+    return "deliver" if outbound and not isinstance(exit_, ToTunnel) else "closing"

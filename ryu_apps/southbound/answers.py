@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ryu_apps.control.effects import Effect, Emit, Install, Release
+from ryu_apps.control.effects import Choke, Effect, Emit, Install, Release
+from ryu_apps.southbound.codec import flow_mod
 from ryu_apps.southbound.packet_out import packet_out
 from ryu_apps.southbound.templates import add, delete_strict
 
@@ -16,4 +17,6 @@ def encode(effect: Effect) -> bytes:
         return packet_out(effect)  # type: ignore[arg-type]
     if kind is Release:
         return delete_strict(effect[1])  # type: ignore[arg-type]
+    if kind is Choke:
+        return flow_mod(effect[1])  # type: ignore[arg-type]
     raise TypeError(f"{effect!r} is no message to a switch")

@@ -152,5 +152,5 @@ def _cached(present: list[PresentEntry]) -> list[Found]:
             continue
         match = key_of_match(entry.match)
         if match is not None:
-            found.append(Found(entry.cookie, match.segment, match.vport, match.direction, match.key))
+            found.append(Found(entry.cookie, *match[:4], entry.idle_timeout_s))
     return found

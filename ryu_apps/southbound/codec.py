@@ -24,6 +24,7 @@ from ryu_apps.southbound.wire import (
     ADD,
     ANY,
     APPLY_ACTIONS,
+    EXPERIMENTERS,
     FIELD_ORDER,
     GOTO_TABLE,
     MATCH_OXM,
@@ -57,7 +58,7 @@ _HAS_MASK: Final = 0x100
 
 
 def flow_mod(entry: FlowEntry, command: int = ADD, xid: int = 0) -> bytes:
-    """Return the flow-mod that adds or removes an entry; only cached entries ask to be told of their removal."""
+    """Return the flow-mod that adds or removes an entry; cached and passing entries ask to be told of their removal."""
     adding = command == ADD
     match = encode_match(entry.match)
     instructions = encode_instructions(entry) if adding else b""
@@ -67,14 +68,14 @@ def flow_mod(entry: FlowEntry, command: int = ADD, xid: int = 0) -> bytes:
         VERSION, Type.FLOW_MOD, _MATCH_AT + match_bytes + len(padding) + len(instructions), xid,
         entry.cookie, 0, NUMBER[entry.table], command,
         entry.idle_timeout_s if adding else 0, entry.hard_timeout_s if adding else 0, entry.priority,
-        NO_BUFFER, ANY, ANY, SEND_FLOW_REM if adding and _is_cached(entry) else 0, 0, MATCH_OXM, match_bytes,
+        NO_BUFFER, ANY, ANY, SEND_FLOW_REM if adding and _goes_by_itself(entry) else 0, 0, MATCH_OXM, match_bytes,
     )  # fmt: skip
     return b"".join((head, match, padding, instructions))
 
 
-def _is_cached(entry: FlowEntry) -> bool:
+def _goes_by_itself(entry: FlowEntry) -> bool:
     cookie = unpack(entry.cookie)
-    return cookie is not None and cookie.entry_class in CACHED
+    return cookie is not None and (cookie.entry_class in CACHED or bool(entry.hard_timeout_s))
 
 
 def encode_match(fields: Matches) -> bytes:
@@ -84,12 +85,13 @@ def encode_match(fields: Matches) -> bytes:
 
 def _field(name: str, value: MatchValue) -> bytes:
     header = OXM[name]
-    width = header & 0xFF
+    experimenter = EXPERIMENTERS.get(name, b"")
+    width = (header & 0xFF) - len(experimenter)
     if isinstance(value, tuple):
         exact, mask = value
-        payload = (exact & mask).to_bytes(width, "big") + mask.to_bytes(width, "big")
+        payload = experimenter + (exact & mask).to_bytes(width, "big") + mask.to_bytes(width, "big")
         return (header + _HAS_MASK + width).to_bytes(4, "big") + payload
-    return header.to_bytes(4, "big") + value.to_bytes(width, "big")
+    return header.to_bytes(4, "big") + experimenter + value.to_bytes(width, "big")
 
 
 def encode_instructions(entry: FlowEntry) -> bytes:

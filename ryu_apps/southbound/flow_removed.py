@@ -1,4 +1,4 @@
-"""Flow-removed messages of cached entries, decoded in place."""
+"""Flow-removed messages of cached entries, and of such as refuse for a moment, decoded in place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Final
 
 from ryu_apps.control.events import FlowRemoved
-from ryu_apps.pipeline.cookie import CACHED, MARK
+from ryu_apps.pipeline.cookie import CACHED, MARK, EntryClass
 from ryu_apps.southbound.malformed import Malformed
 
 # Flow-removed (OpenFlow 1.4.0, section 7.4.2): header; cookie, priority, reason, table_id, duration_sec,
@@ -14,11 +14,11 @@ from ryu_apps.southbound.malformed import Malformed
 _BODY: Final = Struct("!8xQHBBIIHHQQ")
 _SMALLEST: Final = 56
 
-_OURS: Final = frozenset(MARK << 4 | entry_class for entry_class in CACHED)
+_OURS: Final = frozenset(MARK << 4 | entry_class for entry_class in (*CACHED, EntryClass.GUARD))
 
 
 def decode(data: bytes, at: int, length: int, dpid: int) -> FlowRemoved | None:
-    """Return the flow-removed whose message of `length` bytes begins at `at`; None when it is no cached entry of ours.
+    """Return the flow-removed whose message of `length` bytes begins at `at`; None when it is no such entry of ours.
 
     Malformed when the message is too short.
     """

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
@@ -102,10 +103,13 @@ def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: flo
             "offload": _offload_document(places[-1]),
         })
     forward = len(flow.plan.forward)
+    answered = any(leg["packets"] for leg in legs[forward:])
+    life = core.life.stage(flow.parent or flow.id, answered=answered or not flow.half_open)
     return {
         "id": flow.id,
         "key": describe(flow.key),
         "state": "allowed" if flow.plan.allow else "denied",
+        "connection": life.value if flow.plan.allow and is_tcp(flow.key) else None,
         "generation": flow.generation,
         "renewed_generation": flow.renewed,
         "age_s": round(now_s - flow.created_s, 3),

@@ -35,6 +35,7 @@ from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links, install
 from ryu_apps.southbound.reports import flow_reports, host_reports
+from ryu_apps.southbound.upkeep import Upkeep
 
 LOG = logging.getLogger("vfswitch")
 
@@ -60,6 +61,7 @@ class SwitchService:
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
+        self._upkeep = Upkeep(core, self._links, clock)
         self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
         self._counting = Counting(core, self._links, clock)
@@ -82,6 +84,8 @@ class SwitchService:
         if self._core.holding and not self._releasing:
             self._releasing = True
             hub.spawn(self._release)
+        if self._core.life.restless:
+            self._upkeep.wake()
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
@@ -146,7 +150,7 @@ class SwitchService:
         while True:
             hub.sleep(5)
             try:
-                self._links.apply(self._core.tick(self._clock()))
+                self._links.apply(self._ask(self._core.tick(self._clock())))
                 self._counting.sample()
             except Exception:
                 self._links.fault("ageing")

@@ -101,7 +101,7 @@ def _shape(
         wire.MATCH_OXM, match_bytes,
     )  # fmt: skip
     pack = Struct(f"!I4xQ{_FIXED.size}s{match}{padding}x").pack
-    tail = _GOTO["deliver" if outbound else "egress"] if adding and allow else b""
+    tail = _GOTO["deliver" if outbound else "closing"] if adding and allow else b""
     length = _BEFORE_MATCH + match_bytes + padding
     register = oxm(SENDER if outbound else RECEIVER)
     split = Struct("!" + made.in_key).unpack
@@ -125,7 +125,7 @@ def _instructions(edit: Transposition, key: FlowKey, proto: int, outbound: bool)
             length += len(before) + width + len(after)
     if length > 8:
         parts[0] = _APPLY.pack(wire.APPLY_ACTIONS, length)
-    parts.append(_GOTO["deliver" if outbound else "egress"])
+    parts.append(_GOTO["deliver" if outbound else "closing"])
     return b"".join(parts)
 
 

@@ -118,14 +118,17 @@ OXM: Final = {
     "tun_ipv4_dst": 0x00014004,
     "tun_ipv6_dst": 0x0001DC10,
     "ip_frag": 0x00013401,
+    # An experimenter's field (ONF extension EXT-109, before OpenFlow 1.5 took it up): the payload begins with its id.
+    "tcp_flags": 0xFFFF5406,
 }
+EXPERIMENTERS: Final = {"tcp_flags": bytes.fromhex("4f4e4600")}
 
 # Open vSwitch writes the fields of a match in this order; sent in the same one, entries read back byte for byte.
 # It also has every field after its prerequisites, as OpenFlow 1.4.0, section 7.2.3.6 asks for.
 FIELD_ORDER: Final = (
     "in_port", "tunnel_id", "eth_src", "eth_dst", "eth_type", "vlan_vid",
     "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_frag", "ip_dscp", "ip_proto",
-    "tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst",
+    "tcp_src", "tcp_dst", "tcp_flags", "udp_src", "udp_dst", "sctp_src", "sctp_dst",
     "icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code",
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",

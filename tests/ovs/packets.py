@@ -11,7 +11,7 @@ from typing import Any, Final
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 ICMP, TCP, UDP, GRE, ICMPV6, SCTP = 1, 6, 17, 47, 58, 132
 IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
-SYN, SYN_ACK, ACK = 0x02, 0x12, 0x10
+SYN, SYN_ACK, ACK, FIN, RST = 0x02, 0x12, 0x10, 0x01, 0x04
 
 # Where each transport's checksum stands, and whether the addresses enter into it.
 _CHECKSUM_AT: Final = {ICMP: (2, False), TCP: (16, True), UDP: (6, True), ICMPV6: (2, True)}

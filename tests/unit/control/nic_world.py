@@ -156,7 +156,7 @@ class World:
                 self.arrived.append((f"copy for {registers[COPY]}", frame))
             case "deliver":
                 self._deliver(dpid, frame, sender, registers.get(VIA, 0))
-            case "egress":
+            case "egress" | "closing":
                 self.arrived.append((f"out of {receiver} {sorted(registers.items())}", frame))
 
     def _deliver(self, dpid: int, frame: bytes, sender: int, via: int) -> None:

@@ -38,9 +38,9 @@ def frame(source: str, target: str, proto: int, payload: bytes, ip_id: int = 0, 
     return MAC[target].to_bytes(6, "big") + MAC[source].to_bytes(6, "big") + b"\x08\x00" + header + payload
 
 
-def tcp_frame(source: str = "vm1", target: str = "vm2", sport: int = 40000, dport: int = 80) -> bytes:
-    """Return a TCP SYN."""
-    return frame(source, target, 6, struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, 2, 1000, 0, 0))
+def tcp_frame(source: str = "vm1", target: str = "vm2", sport: int = 40000, dport: int = 80, flags: int = 2) -> bytes:
+    """Return a TCP packet, a SYN if nothing else is said."""
+    return frame(source, target, 6, struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, flags, 1000, 0, 0))
 
 
 NUMBER = {"vm1": 101, "vm2": 102, "vm3": 103}
@@ -129,7 +129,8 @@ def test_removing_one_direction_removes_both() -> None:
 def test_an_idle_direction_ends_the_connection_unless_the_other_is_in_use() -> None:
     """M09: expiry of one direction removes both, and both stay while either carries packets."""
     core = make_core(*FIREWALL)
-    entries = installed(core.packet_in(met(tcp_frame()), 0.0))
+    entries = installed(core.packet_in(met(tcp_frame(flags=0x10)), 0.0))
+    entries += installed(core.release(1.0))
     (question,) = core.flow_removed(removal(entries[0], IDLE_TIMEOUT), 1.0)
     assert isinstance(question, CountEntry)
     asked = unpack(question.cookie)
@@ -200,7 +201,7 @@ def test_an_icmp_error_of_an_allowed_connection_comes_through() -> None:
     core.packet_in(met(sent), 0.0)
     error = frame("ext", "vm1", 1, b"\x03\x01\x00\x00\x00\x00\x00\x00" + sent[14:])
     effects = core.packet_in(met(error, "vm1", "inbound"), 0.1)
-    assert [type(e) for e in effects] == [Emit] and effects[0].table == "egress"
+    assert [type(e) for e in effects] == [Emit] and effects[0].table == "closing"
     stranger = frame("ext", "vm1", 1, b"\x03\x01\x00\x00\x00\x00\x00\x00" + tcp_frame(target="ext", dport=81)[14:])
     assert core.packet_in(met(stranger, "vm1", "inbound"), 0.2) == []
 

@@ -157,15 +157,16 @@ def test_a_scan_of_one_vf_takes_no_room_from_another() -> None:
 def test_an_idle_entry_does_not_end_a_flow_that_the_host_forwards() -> None:
     """M09, M11: where the other direction is in no NIC, what the host has seen tells whether it is in use."""
     world = World(snapshot(layer("a", 1), limited(inbound_entries=0)))
-    core = world.core
-    world.send("vm1", OUT, tcp(target="ext"))
+    core, key = world.core, tcp(target="ext", ip_proto="udp")
+    world.send("vm1", OUT, key)
+    world.pause()
     (entry,) = world.nics[1, OUT].values()
-    world.now_s = 299.0
-    world.send("vm1", IN, reverse(tcp(target="ext")))
-    world.now_s = 301.0
+    world.now_s = 59.0
+    world.send("vm1", IN, reverse(key))
+    world.now_s = 61.0
     again = core.flow_removed(removal(entry, IDLE_TIMEOUT), world.now_s)
     assert [type(effect) for effect in again] == [Install] and len(core.flows) == 1
-    assert core.flow_removed(removal(entry, IDLE_TIMEOUT), 700.0) == [Release(1, entry)]
+    assert core.flow_removed(removal(entry, IDLE_TIMEOUT), 300.0) == [Release(1, entry)]
     assert len(core.flows) == 0 and core.offload.room(1) == {"inbound": 0}
 
 
@@ -175,16 +176,31 @@ def test_a_flow_of_which_no_nic_has_anything_ages_in_the_host() -> None:
     full = limited(outbound_entries=0, inbound_entries=0)
     world = World(snapshot(layer("a", 1), group("a", "g", OUT, deny), full))
     core = world.core
-    world.send("vm1", OUT, tcp())
+    ids: set[int] = set()
     for at_s in range(0, 70, 5):
         world.now_s = float(at_s)
+        world.send("vm1", OUT, tcp(ip_proto="udp"))
         world.send("vm1", OUT, tcp(dport=9))
         assert core.tick(world.now_s) == []
-    assert [flow.plan.allow for flow in core.flows] == [True, False]
-    core.tick(299.0)
+        ids |= {flow.id for flow in core.flows}
+    assert len(core.flows) == 2 and len(ids) == 3
+    core.tick(124.0)
     assert [flow.plan.allow for flow in core.flows] == [True]
-    core.tick(301.0)
+    core.tick(126.0)
     assert len(core.flows) == 0
+
+
+def test_an_answer_that_the_host_has_seen_gives_a_connection_its_lasting_timeouts() -> None:
+    """M10, M21: a TCP connection that no NIC has room for is half open no more when its SYN was answered."""
+    world = World(snapshot(layer("a", 1), limited(outbound_entries=0, inbound_entries=0)))
+    world.send("vm1", OUT, tcp())
+    assert [flow.half_open for flow in world.core.flows] == [True]
+    world.send("vm2", OUT, reverse(tcp()))
+    assert [flow.half_open for flow in world.core.flows] == [False]
+    world.core.tick(299.0)
+    assert len(world.core.flows) == 1
+    world.core.tick(301.0)
+    assert len(world.core.flows) == 0
 
 
 def test_a_nic_that_makes_room_itself_is_believed() -> None:
@@ -255,7 +271,8 @@ def test_an_idle_pair_asks_only_what_is_installed() -> None:
     """M09: the question goes to an entry of the other direction that its NIC has."""
     world = World(snapshot(layer("a", 1), limited(outbound_entries=1)))
     core = world.core
-    world.send("vm1", OUT, tcp())
+    world.send("vm1", OUT, tcp(ip_proto="udp"))
+    world.pause()
     (sent,) = world.nics[1, OUT].values()
     (question,) = core.flow_removed(removal(sent, IDLE_TIMEOUT), 1.0)
     assert isinstance(question, CountEntry)

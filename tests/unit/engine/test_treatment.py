@@ -116,7 +116,7 @@ def by_entry(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, directi
     elif "reg5" in registers:
         packet.exit = ("vport", registers["reg5"])
     if made.goto is not None:
-        assert (made.goto == "egress") is (direction is IN or packet.exit[:1] == ("tunnel",))
+        assert (made.goto == "closing") is (direction is IN or packet.exit[:1] == ("tunnel",))
     return packet
 
 

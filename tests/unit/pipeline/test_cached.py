@@ -80,7 +80,7 @@ def test_a_verdict_becomes_one_entry_of_its_direction(made: CachedEntry) -> None
     check_contract(entry)
     outbound = made.direction is Direction.OUTBOUND
     assert (entry.table, entry.priority) == ("outbound" if outbound else "inbound", CACHED_PRIORITY)
-    assert entry.goto == (("deliver" if outbound else "egress") if made.allow else None)
+    assert entry.goto == (("deliver" if outbound else "closing") if made.allow else None)
     if not made.allow:
         assert entry.actions == ()
         return

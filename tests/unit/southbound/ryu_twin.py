@@ -36,9 +36,9 @@ _MAX_LEN_ALL: Final = ofp.OFPCML_NO_BUFFER
 
 
 def flow_mod(datapath: Any, entry: FlowEntry, command: int = ADD) -> Any:
-    """Return Ryu's flow-mod for an entry; only cached entries ask to be told of their removal."""
+    """Return Ryu's flow-mod for an entry; cached and passing entries ask to be told of their removal."""
     cookie = unpack(entry.cookie)
-    cached = cookie is not None and cookie.entry_class in CACHED
+    cached = cookie is not None and (cookie.entry_class in CACHED or entry.hard_timeout_s > 0)
     adding = command == ADD
     return parser.OFPFlowMod(
         datapath,

@@ -1,0 +1,261 @@
+"""New connections per second from end to end without loss: a real Open vSwitch and the controller, a core each.
+
+A connection is a fresh 5-tuple whose packets go back and forth between two VMs of one host behind three stateful
+layers; the second VM lets nothing out and the first nothing in by itself, so that every answer rests on its connection.
+Each step follows the one before it by 50 ms. A rate holds when every packet of a run arrives.
+Prints a table and one JSON line; needs root and Open vSwitch, whose daemons it starts for itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from benchmarks.measurement import print_table
+from benchmarks.packet_source import ACK, FIN_ACK, SYN, SYN_ACK, Source, Step, delivered, own_network
+from mininet_scripts.support.controller import Controller
+from mininet_scripts.support.policy import group, layer, rule
+from mininet_scripts.support.waiting import wait_until
+from tests.ovs.harness.switch import OpenVSwitch
+
+SWITCH_CORE: Final = 0
+CONTROLLER_CORE: Final = 1
+BAR: Final = 7_500
+STEP_S: Final = 0.05
+TICK_S: Final = 0.001
+# What a network card's ring holds; the default of a tap device is 1,000.
+RING_PKTS: Final = 4096
+LAYERS: Final = 3
+
+KINDS: Final[dict[str, tuple[Step, ...]]] = {
+    "TCP set up": (Step(True, SYN), Step(False, SYN_ACK), Step(True, ACK)),
+    "TCP set up and closed": (
+        Step(True, SYN), Step(False, SYN_ACK), Step(True, ACK),
+        Step(True, FIN_ACK), Step(False, FIN_ACK), Step(True, ACK),
+    ),
+    "UDP question and answer": (Step(True, None), Step(False, None)),
+}  # fmt: skip
+CLIENT_MAC, SERVER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
+class Try(NamedTuple):
+    """What one run showed: the rate asked for and reached, packets sent and lost, packet-ins, processor shares."""
+
+    asked: int
+    rate: float
+    sent: int
+    lost: int
+    misses: int
+    switch_share: float
+    controller_share: float
+
+
+class Site(NamedTuple):
+    """A running switch with a controller and the devices of two VMs."""
+
+    ovs: OpenVSwitch
+    controller: Controller
+    client: str
+    server: str
+
+
+@contextmanager
+def site(settings: Sequence[str]) -> Iterator[Site]:
+    """Start a switch and a controller, pin each to its core, and register two VMs behind the layers."""
+    ovs = OpenVSwitch()
+    client, server = "vf1", "vf2"
+    with tempfile.TemporaryDirectory(prefix="vfswitch-bench-") as folder:
+        quiet = ("--default-log-level", "30")
+        try:
+            ovs.start()
+            ovs.vsctl("add-br", "nic", "--", "set", "bridge", "nic", "datapath_type=netdev", "fail_mode=secure",
+                      "protocols=OpenFlow14", "other_config:datapath-id=00000000000000b1",
+                      "other_config:disable-in-band=true")  # fmt: skip
+            for setting in settings:
+                ovs.vsctl("set", "Open_vSwitch", ".", f"other_config:{setting}")
+            for number, device in enumerate((client, server), start=1):
+                ovs.vsctl("add-port", "nic", device, "--", "set", "interface", device, "type=internal",
+                          f"ofport_request={number}")  # fmt: skip
+                Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
+                subprocess.run(["ip", "link", "set", device, "txqueuelen", str(RING_PKTS), "up"], check=True)
+            with Controller(Path(folder), options=quiet) as controller:
+                _pin(ovs.daemons.switch_pid, SWITCH_CORE)
+                _pin(controller.pid, CONTROLLER_CORE)
+                ovs.set_controller("nic", controller.openflow_port)
+                _register(controller, client, server)
+                yield Site(ovs, controller, client, server)
+        finally:
+            ovs.stop()
+
+
+def _pin(pid: int, core: int) -> None:
+    """Give a process a core, ahead of what else the machine does, and its first thread ahead of its others.
+
+    That one forwards; Open vSwitch's others follow changes of the tables and may take what is left.
+    """
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        number = int(thread.name)
+        os.sched_setscheduler(number, os.SCHED_FIFO, os.sched_param(2 if number == pid else 1))
+        if core in os.sched_getaffinity(0):
+            os.sched_setaffinity(number, {core})
+
+
+def _register(controller: Controller, client: str, server: str) -> None:
+    rest = controller.client
+    rest.put("/v1/hosts/h1", {"dpid": "00000000000000b1", "uplink": "none"})
+
+    def agreed() -> bool:
+        return bool(rest.get("/v1/hosts/h1")["live"]["state"] == "ready")
+
+    wait_until(agreed, 20, "the switch to agree")
+    rest.put("/v1/tenants/red", {})
+    rest.put("/v1/segments/red", {"tenant": "red", "vlan": None})
+    for number, (name, port, mac) in enumerate((("vm1", client, CLIENT_MAC), ("vm2", server, SERVER_MAC)), start=1):
+        body = {"host": "h1", "port": port, "tenant": "red", "mac": mac, "ips": [], "vlan": 100 + number}
+        rest.put(f"/v1/vports/{name}", body)
+    for number in range(LAYERS):
+        name = f"layer{number}"
+        rest.put(f"/v1/layers/{name}", layer(position=10 * number, stateful=True, outbound="deny", inbound="deny"))
+        allowed = (rule("tcp", ip_proto="tcp", l4_dst="80"), rule("udp", ip_proto="udp", l4_dst="80"))
+        for direction in ("outbound", "inbound"):
+            rest.put(f"/v1/layers/{name}/groups/{direction}", group(direction, *allowed))
+
+
+def run(rate: int, steps: Sequence[Step], duration_s: float, settings: Sequence[str]) -> Try:
+    """Return what a fresh switch and controller make of a rate."""
+    with site(settings) as running:
+        sources = [
+            Source(running.client if step.from_client else running.server, step, CLIENT_MAC, SERVER_MAC)
+            for step in steps
+        ]
+        pids = (running.ovs.daemons.switch_pid, running.controller.pid)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(3))
+        _send(sources, 100, 0.5, 0)  # warms up, with connections of its own
+        _settle(running)
+        arrived, used, misses = _arrived(running), [_cpu_s(pid) for pid in pids], _misses(running)
+        started = time.monotonic()
+        count = _send(sources, rate, duration_s, 1000)
+        took_s = time.monotonic() - started
+        used = [_cpu_s(pid) - before for pid, before in zip(pids, used, strict=True)]
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        _settle(running)
+        sent = count * len(steps)
+        lost = sent - (_arrived(running) - arrived)
+        for source in sources:
+            source.close()
+        paced_s = took_s - (len(steps) - 1) * STEP_S
+        return Try(rate, count / paced_s, sent, lost, _misses(running) - misses, used[0] / took_s, used[1] / took_s)
+
+
+def _send(sources: Sequence[Source], rate: float, duration_s: float, first: int) -> int:
+    """Send every step of connections begun at an even rate; return how many connections that were."""
+    total = round(rate * duration_s)
+    done = [0] * len(sources)
+    started = time.monotonic()
+    while done[-1] < total:
+        elapsed_s = time.monotonic() - started
+        for number, source in enumerate(sources):
+            due = min(total, int(rate * (elapsed_s - number * STEP_S)))
+            if number:
+                due = min(due, done[number - 1])
+            if due > done[number]:
+                source.send(first + done[number], due - done[number])
+                done[number] = due
+        time.sleep(TICK_S)
+    return total
+
+
+def _settle(running: Site) -> None:
+    """Return when nothing has arrived for half a second."""
+    before = -1
+    while (now := _arrived(running)) != before:
+        before = now
+        time.sleep(0.5)
+
+
+def _arrived(running: Site) -> int:
+    return delivered(running.client) + delivered(running.server)
+
+
+def _misses(running: Site) -> int:
+    return int(running.controller.client.get("/v1/stats")["counts"].get("misses", 0))
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def search(kind: str, options: argparse.Namespace) -> list[Try]:
+    """Return runs at rising rates up to the first that no attempt came through without loss."""
+    tries: list[Try] = []
+    for rate in options.rates:
+        for _ in range(options.attempts):
+            tried = run(rate, KINDS[kind], options.seconds, options.set)
+            tries.append(tried)
+            print(
+                f"{kind}: {rate:,}/s: {tried.lost:,} of {tried.sent:,} packets lost, {tried.misses:,} misses, "
+                f"switch {tried.switch_share:.0%}, controller {tried.controller_share:.0%}",
+                file=sys.stderr,
+            )
+            if not tried.lost:
+                break
+        else:
+            break
+    return tries
+
+
+def _best(tries: Sequence[Try]) -> Try | None:
+    """Return the lossless run of the highest rate that was truly sent."""
+    return max((each for each in tries if not each.lost), key=lambda each: each.rate, default=None)
+
+
+def main() -> int:
+    """Measure and print; return the exit status."""
+    options = _options()
+    if os.geteuid():
+        print("needs root", file=sys.stderr)
+        return 2
+    own_network()
+    found = {kind: search(kind, options) for kind in options.kinds}
+    rows = []
+    for kind, tries in found.items():
+        best = _best(tries)
+        cells = ("0", "", "", "") if best is None else (
+            f"{best.rate:,.0f}", f"{best.misses / (best.sent / len(KINDS[kind])):.2f}",
+            f"{best.switch_share:.0%}", f"{best.controller_share:.0%}",
+        )  # fmt: skip
+        rows.append((kind, *cells))
+    print(f"{options.seconds:g} s a run, {LAYERS} stateful layers, switch on core {SWITCH_CORE}, controller on core "
+          f"{CONTROLLER_CORE}, the generator on what they leave of {os.cpu_count()} cores")  # fmt: skip
+    print_table(("lossless, end to end", "connections/s", "misses each", "switch", "controller"), rows)
+    bests = [best.rate for tries in found.values() if (best := _best(tries)) is not None]
+    met = len(bests) == len(found) and min(bests) >= BAR * 0.99
+    print(f"bar: {BAR:,} connections/s of every kind: {'met' if met else 'NOT met'}")
+    figures = {kind: [each._asdict() for each in tries] for kind, tries in found.items()}
+    print(json.dumps({"benchmark": "connections", "bar": BAR, "met": met, "seconds": options.seconds,
+                      "settings": options.set, "runs": figures}))  # fmt: skip
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Find how many new connections a second go through without loss.")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--rates", type=int, nargs="+", default=[2500, 5000, 7500, 10000, 12500, 15000, 20000, 25000])
+    parser.add_argument("--set", nargs="*", default=[], help="other_config of Open vSwitch: max-idle=200")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--attempts", type=int, default=3, help="how often a rate is tried before it counts as lossy")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

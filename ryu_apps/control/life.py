@@ -1,0 +1,165 @@
+"""The life of TCP connections: which are half open and how many a vport may have, which are closing, which are over.
+
+A FIN or RST that passed the caches reaches the host as a copy.
+When both sides have sent a FIN (RFC 9293 section 3.6), or one a RST, the connection is closing: its entries stay for a
+moment, for the last acknowledgement, and are then removed.
+The host knows it for a little longer, so that what comes late passes, and a RST that was forged cuts nobody off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+# How many half-open connections a vport may have, of those that it began or that others began towards it from outside.
+# Who has half as many is looked at: those that were answered meanwhile are half open no more.
+HALF_OPEN_PER_VPORT: Final = 4096
+# How long the entries of a closed connection stay, and how long the host knows it after that.
+LINGER_S: Final = 0.5
+CLOSED_S: Final = 4.0
+# So many packets that end nothing show that a connection is not over after all.
+LATE_PKTS: Final = 3
+# For so long the switch drops the connection attempts of a vport that may have no more; then the host looks again.
+CHOKE_S: Final = 1
+
+
+class Connection(Enum):
+    """Where a TCP connection is in its life."""
+
+    HALF_OPEN = "half-open"
+    ESTABLISHED = "established"
+    CLOSING = "closing"
+
+
+class Life:
+    """Half-open connections by vport, and closing and closed ones by the time at which something is due."""
+
+    def __init__(self, half_open_per_vport: int = HALF_OPEN_PER_VPORT) -> None:
+        self._most = half_open_per_vport
+        self._many = max(1, half_open_per_vport // 2)
+        self.crowded: set[int] = set()
+        self._half_open: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
+        self._fins: dict[int, int] = {}
+        self._closing: dict[int, float] = {}
+        self._closed: dict[int, float] = {}
+        self._late: dict[int, int] = {}
+        self._choked_s: dict[int, float] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a connection is closing or lately closed, so that time alone will bring something to do."""
+        return bool(self._closing or self._closed)
+
+    @property
+    def restless(self) -> bool:
+        """Whether anything is to be done without an event: a connection is closing, or a vport is crowded."""
+        return bool(self._closing or self.crowded or self._closed)
+
+    # -- half open -----------------------------------------------------------------------------------------------------
+
+    def full(self, vport: int) -> bool:
+        """Return whether a vport may have no more half-open connections."""
+        return self._counts.get(vport, 0) >= self._most
+
+    def began(self, flow_id: int, vport: int) -> None:
+        """Count a connection as half open at a vport."""
+        self._half_open[flow_id] = vport
+        self._counts[vport] = count = self._counts.get(vport, 0) + 1
+        if count >= self._many:
+            self.crowded.add(vport)
+
+    def half_open_ids(self) -> Iterator[int]:
+        """Yield the half-open connections of all vports, the oldest first."""
+        return iter(self._half_open)
+
+    def half_open_at(self, vport: int) -> list[int]:
+        """Return the half-open connections of a vport."""
+        return [flow_id for flow_id, there in self._half_open.items() if there == vport]
+
+    def answered(self, flow_id: int) -> None:
+        """Count a connection as half open no more."""
+        vport = self._half_open.pop(flow_id, None)
+        if vport is None:
+            return
+        self._counts[vport] = count = self._counts[vport] - 1
+        if count < self._many:
+            self.crowded.discard(vport)
+        if not count:
+            del self._counts[vport]
+
+    def is_half_open(self, flow_id: int) -> bool:
+        """Return whether a connection counts as half open."""
+        return flow_id in self._half_open
+
+    def choke(self, vport: int, now_s: float) -> bool:
+        """Return whether the switch is to drop a vport's attempts from now on; True once for each CHOKE_S."""
+        if now_s - self._choked_s.get(vport, -CHOKE_S) < CHOKE_S:
+            return False
+        self._choked_s[vport] = now_s
+        return True
+
+    # -- closing -------------------------------------------------------------------------------------------------------
+
+    def ended(self, flow_id: int, *, reply: bool, reset: bool, now_s: float) -> None:
+        """Note that one side has ended its half of a connection, or reset all of it."""
+        if reply or reset:
+            self.answered(flow_id)
+        fins = self._fins.get(flow_id, 0) | (2 if reply else 1)
+        self._fins[flow_id] = fins
+        if (reset or fins == 3) and flow_id not in self._closed:
+            self._closing.setdefault(flow_id, now_s + LINGER_S)
+
+    def due(self, now_s: float) -> list[int]:
+        """Return the connections whose entries are to go now; they are closed."""
+        due = _until(self._closing, now_s)
+        for flow_id in due:
+            del self._closing[flow_id]
+            self._closed[flow_id] = now_s + CLOSED_S
+        return due
+
+    def over(self, now_s: float) -> list[int]:
+        """Return the closed connections that are to be forgotten now."""
+        return _until(self._closed, now_s)
+
+    def stage(self, flow_id: int, *, answered: bool) -> Connection:
+        """Return where a TCP connection is in its life."""
+        if self.is_closing(flow_id):
+            return Connection.CLOSING
+        return Connection.ESTABLISHED if answered else Connection.HALF_OPEN
+
+    def is_closing(self, flow_id: int) -> bool:
+        """Return whether a connection is closing or closed."""
+        return flow_id in self._closing or flow_id in self._closed
+
+    def is_closed(self, flow_id: int) -> bool:
+        """Return whether a connection is known to the host alone because it was closed."""
+        return flow_id in self._closed
+
+    def reopens(self, flow_id: int) -> bool:
+        """Note a packet of a closed connection that ends nothing; return whether it goes on after all."""
+        late = self._late.get(flow_id, 0) + 1
+        self._late[flow_id] = late
+        if late < LATE_PKTS:
+            return False
+        self.forget(flow_id)
+        return True
+
+    def forget(self, flow_id: int) -> None:
+        """Drop what is remembered of a flow that is gone."""
+        self.answered(flow_id)
+        self._fins.pop(flow_id, None)
+        self._closing.pop(flow_id, None)
+        self._closed.pop(flow_id, None)
+        self._late.pop(flow_id, None)
+
+
+def _until(due: dict[int, float], now_s: float) -> list[int]:
+    """Return the keys that are due; they stand in the order of their times."""
+    found: list[int] = []
+    for flow_id, due_s in due.items():
+        if due_s > now_s:
+            break
+        found.append(flow_id)
+    return found
