@@ -325,7 +325,7 @@ class Offload:
         return [*self._evict(dpid, direction, decision.remove, now_s)]
 
     def _evict(self, dpid: int, direction: Direction, entries: Iterable[int], now_s: float) -> Iterator[Release]:
-        """Yield the removal of entries from a switch, those apart that it has not got yet."""
+        """Yield the removal of entries from a switch; none of them is held back any more."""
         for entry in self._count_out(entries):
             flow, vport = self._flows.get(entry & DETAIL_MASK), entry >> 28
             if flow is None:
@@ -333,7 +333,7 @@ class Offload:
             self._stays.seen(flow, now_s)
             if self._holding.drop(Held(flow.id, vport, direction)):
                 self._caches[dpid, direction].counted(entry, 0, now_s)
-                continue
+            # Also one that was held back: a policy change may have installed it meanwhile.
             for made in flow.entries():
                 if (made.vport, made.direction) == (vport, direction):
                     self._leaving[dpid, made.cookie] = direction, now_s

@@ -177,16 +177,16 @@ def test_a_flow_of_which_no_nic_has_anything_ages_in_the_host() -> None:
     world = World(snapshot(layer("a", 1), group("a", "g", OUT, deny), full))
     core = world.core
     ids: set[int] = set()
-    for at_s in range(0, 70, 5):
+    for at_s in range(0, 75, 5):
         world.now_s = float(at_s)
         world.send("vm1", OUT, tcp(ip_proto="udp"))
         world.send("vm1", OUT, tcp(dport=9))
         assert core.tick(world.now_s) == []
         ids |= {flow.id for flow in core.flows}
     assert len(core.flows) == 2 and len(ids) == 3
-    core.tick(124.0)
+    core.tick(129.0)
     assert [flow.plan.allow for flow in core.flows] == [True]
-    core.tick(126.0)
+    core.tick(131.0)
     assert len(core.flows) == 0
 
 
