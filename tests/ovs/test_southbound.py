@@ -68,7 +68,8 @@ def pipeline(port_no: int = 1, out: int = 2) -> tuple[FlowEntry, ...]:
         entry("guard", 1, {}, goto="outbound", cookie=BASE),
         entry("outbound", 300, {"eth_type": 0x0800, "ip_frag": (1, 1)}, ToController(), cookie=FRAGMENTS),
         entry("outbound", 0, {}, ToController(), cookie=MISSES),
-        entry("deliver", 1, {}, goto="egress", cookie=BASE),
+        entry("deliver", 1, {}, goto="closing", cookie=BASE),
+        entry("closing", 1, {}, goto="egress", cookie=BASE),
         entry("egress", 1, {}, Output(out), cookie=BASE),
     )  # fmt: skip
 
