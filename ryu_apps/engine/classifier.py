@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ryu_apps.engine.ruling import Ruling, ruling_of
-from ryu_apps.model.action import Meter
+from ryu_apps.model.action import Meter, Mirror, Reroute
 from ryu_apps.model.flow_key import Family
 from ryu_apps.model.match import FULL_RANGE, Condition
 from ryu_apps.model.rules import Group, Rule
@@ -183,6 +183,8 @@ class GroupClassifier:
     uses_dscp: bool
     metered: frozenset[str] = frozenset()
     """The ids of the rules that meter."""
+    names_vports: bool = False
+    """Some rule copies or sends packets to a vport."""
 
     def relevant(self, family: Family) -> int:
         """Return the key bits of a family that any rule looks at."""
@@ -207,7 +209,8 @@ def classify(group: Group) -> GroupClassifier:
     families = {family: _build(found) for family, found in conditions.items()}
     uses_dscp = any(rule.match.uses("ip_dscp") for rule in group.rules.values())
     metered = frozenset(rule.id for rule in group.rules.values() if isinstance(rule.action, Meter))
-    return GroupClassifier(MappingProxyType(families), uses_dscp, metered)
+    names_vports = any(isinstance(rule.action, Mirror | Reroute) for rule in group.rules.values())
+    return GroupClassifier(MappingProxyType(families), uses_dscp, metered, names_vports)
 
 
 def _entry(rule: Rule, ruling: Ruling, condition: Condition) -> Entry:
@@ -257,7 +260,8 @@ def reclassify(before: GroupClassifier, group: Group, old: Rule | None, new: Rul
     uses_dscp = before.uses_dscp or bool(new and new.match.uses("ip_dscp"))
     metered = before.metered - ({old.id} if old else set())
     metered |= {new.id} if new and isinstance(new.action, Meter) else set()
-    return GroupClassifier(MappingProxyType(kept), uses_dscp, metered)
+    names_vports = before.names_vports or bool(new and isinstance(new.action, Mirror | Reroute))
+    return GroupClassifier(MappingProxyType(kept), uses_dscp, metered, names_vports)
 
 
 def _changed(

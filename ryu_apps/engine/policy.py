@@ -83,15 +83,21 @@ def _alters_layers(changes: Iterable[Change]) -> bool:
 def _unaffected_views(
     before: Policy, after: Snapshot, touched: Iterable[GroupKey]
 ) -> dict[tuple[int, Direction], View]:
-    """Return the views of vports that are as they were, and that none of the groups is part of, before or after."""
+    """Return the views of vports that are as they were, and that none of the groups is part of, before or after.
+
+    When vports change, those that name other vports are made anew: these may have other numbers now.
+    """
     versions = [found for key in touched for found in (before.snapshot.groups.get(key), after.groups.get(key)) if found]
     same: Container[int] = before.vports
-    if after.vports is not before.snapshot.vports:
+    moved = after.vports is not before.snapshot.vports
+    if moved:
         same = {number for number, vport in before.vports.items() if after.vports.get(vport.id) is vport}
     return {
         (number, direction): view
         for (number, direction), view in before.views.items()
-        if number in same and not any(applies(group, before.vports[number], direction) for group in versions)
+        if number in same
+        and not (moved and view.names_vports)
+        and not any(applies(group, before.vports[number], direction) for group in versions)
     }
 
 

@@ -55,6 +55,8 @@ class View:
     uses_dscp: bool
     asks_arp: bool
     asks_nd: bool
+    names_vports: bool
+    """Some rule copies or sends packets to a vport, whose number is part of verdicts."""
     stateful: bool
     """Every layer keeps state, so that what a connection opened answers for its replies."""
     established: Verdict
@@ -107,6 +109,7 @@ def compile_view(
         uses_dscp=any(classifier.uses_dscp for classifier in used),
         asks_arp=any(Family.ARP in classifier.families for classifier in used),
         asks_nd=any(Family.ND in classifier.families for classifier in used),
+        names_vports=any(classifier.names_vports for classifier in used),
     )
 
 

@@ -17,7 +17,7 @@ from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.variant import variant_plan
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, compile_policy, recompile
-from ryu_apps.model.action import Allow, Deny, Nat, Rewrite
+from ryu_apps.model.action import Allow, Deny, Mirror, Nat, Rewrite
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction
@@ -300,3 +300,12 @@ def test_a_change_of_many_flows_goes_in_pieces(many: int) -> None:
     assert sum(map(len, pieces)) == many and max(map(len, pieces)) <= 1000
     put(core, denied)
     assert len(core.flows) == many and not any(flow.plan.allow for flow in core.flows)
+
+
+def test_a_copy_follows_its_vport_to_another_number() -> None:
+    """M15: what rules of other vports say of a vport is said anew when that one changes."""
+    rules = (layer("a", 1), group("a", "g", OUT, rule("copy", Mirror(vport="vm3"))))
+    core = make_core(snapshot(*rules, Change(kind="vports", key="vm3", value=vport("vm3", "h1", 7))))
+    meet(core, "vm1", OUT, tcp())
+    put(core, Change(kind="vports", key="vm3", value=vport("vm3", "h1", 8)))
+    assert len(core.flows) == 1 and disagreements(core, core.flows, core.policy.snapshot) == []
