@@ -141,7 +141,7 @@ def _time_vport(present: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    core = ControlCore(compile_policy(_snapshot()))
+    core = ControlCore(compile_policy(_snapshot()), half_open_per_vport=FLOWS)
     core.datapaths = {1: {}}
     tracemalloc.start()
     _fill(core)
