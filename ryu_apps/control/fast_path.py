@@ -27,7 +27,6 @@ from ryu_apps.pipeline.cookie import Punt
 # Ethernet, IPv4 without options, and of the transport header what holds ports and TCP's length and flags.
 HEADER_BYTES: Final = 48
 _ADDRESSES_AND_PORTS: Final = (1 << 96) - 1
-_DSCP: Final = 0x3F << 96
 _PROTO_AT: Final = 23
 _TRANSPORT_AT: Final = 34
 # How many kinds are remembered of one place; then all of them are learned again. A VM chooses what packets it sends.
@@ -43,8 +42,9 @@ def _at(offset: int, value: int, width: int = 1) -> int:
 
 
 # What two packets of one kind agree in whatever the rules are: MACs and type, version and header length, that they are
-# no fragments, and the protocol; of TCP also the header's length, and whether it is a SYN, a FIN or a RST.
-_ALWAYS: Final = _at(0, (1 << 112) - 1, 14) | _at(14, 0xFF) | _at(20, 0x3FFF, 2) | _at(23, 0xFF)
+# no fragments, and the protocol; DSCP, which some entry may carry although no rule for first packets looks at it;
+# of TCP also the header's length, and whether it is a SYN, a FIN or a RST.
+_ALWAYS: Final = _at(0, (1 << 112) - 1, 14) | _at(14, 0xFFFC, 2) | _at(20, 0x3FFF, 2) | _at(23, 0xFF)
 _OF_TCP: Final = _ALWAYS | _at(46, 0xF0) | _at(47, 0x17)
 _LEAST_BYTES: Final = {17: 28, 132: 32}
 
@@ -186,8 +186,6 @@ class FastPath:
         table: str | None, held: Direction | None,
     ) -> None:  # fmt: skip
         """Keep what became of a packet that `takes` and began a flow, whose plan depends on these bits of its key."""
-        if any(leg.exact_dscp for leg in (*flow.plan.forward, *flow.plan.reply)):
-            relevant |= _DSCP  # Entries carry it, be it only those for replies.
         frame = event.frame
         proto = parsed.key.bits >> 104 & 0xFF
         vport = flow.plan.forward[0].vport
@@ -225,5 +223,4 @@ def _where(event: PacketIn) -> tuple[int, str, int, int, int, int]:
 def header_mask(proto: int, relevant: int) -> int:
     """Return the bits of a header in which two packets of one kind agree, from those of an IPv4 key that matter."""
     always = _OF_TCP if proto == PROTO_TCP else _ALWAYS
-    dscp = relevant >> 96 & 0x3F
-    return always | _at(26, relevant & _ADDRESSES_AND_PORTS, 12) | _at(15, dscp << 2)
+    return always | _at(26, relevant & _ADDRESSES_AND_PORTS, 12)

@@ -196,6 +196,8 @@ def test_entries_that_carry_dscp_carry_their_own() -> None:
     """A rule on DSCP that only replies meet narrows their entries: a packet of another DSCP is of another kind."""
     marked = group("fw", "back", IN, rule("marked", Deny(), ip_dscp="46"), scope=Scope(vport="vm1"))
     fast, plain = sides = two_sides(snapshot(*WEB, marked))
+    # What is learned first is a refusal, whose only entry does not carry DSCP.
+    both(sides, "vm1", OUT, syn(39999, 81), 0.0)
     for number, dscp in enumerate((0, 0, 46, 46, 10, 0)):
         frame = bytearray(syn(40000 + number))
         frame[15] = dscp << 2
