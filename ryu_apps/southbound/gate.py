@@ -31,6 +31,7 @@ class Gate:
         self._outbox = outbox
         self._clock = clock
         self._batches: deque[_Batch] = deque()
+        self._watched = False
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -45,8 +46,17 @@ class Gate:
             batch.awaited += 1
             other.outbox.write(HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, xid))
         self.advance()
+        if self._batches and not self._watched:
+            self._watched = True
+            eventlet.spawn_after(PATIENCE_S, self._watch)
+
+    def _watch(self) -> None:
+        """Let late batches go although nothing else happens, for as long as any wait."""
+        self._watched = False
+        self.advance()
         if self._batches:
-            eventlet.spawn_after(2 * PATIENCE_S, self.advance)
+            self._watched = True
+            eventlet.spawn_after(PATIENCE_S, self._watch)
 
     def advance(self) -> None:
         """Write the batches that wait no more."""

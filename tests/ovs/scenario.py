@@ -234,10 +234,13 @@ class Lab:
         ]
 
     def wait_cached(self, count: int, host: str = "h1", table: str | None = None) -> list[FlowEntry]:
-        """Return a host's exact-match entries when there are so many."""
-        return wait_until(
+        """Return a host's exact-match entries when there are so many, and the datapath follows them."""
+        found = wait_until(
             lambda: self.cached(host, table), 5, f"{count} cached entries", until=lambda found: len(found) == count
         )
+        # Each dump brought the datapath up to date before it looked; the entries may have come in between.
+        self.refresh()
+        return found
 
     def packet_ins(self, host: str = "h1") -> int:
         """Return how many packets the host's switch has sent to the controller since the test began."""
