@@ -220,7 +220,12 @@ class ControlCore:
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None or self.life.is_closed(flow.id):
             return []
-        if flow.half_open and flow.plan.reply and event.reason == IDLE_TIMEOUT:
+        if (
+            flow.half_open
+            and flow.plan.reply
+            and event.reason == IDLE_TIMEOUT
+            and not self.expiry.confirmed(flow.id, now_s)
+        ):
             return self._half_open_idle(flow, cookie.entry_class, event.packets, now_s)
         ending = self.expiry.ending(flow.id, event.dpid, event.cookie, event.reason, now_s)
         if ending is Ending.NONE:
@@ -238,8 +243,10 @@ class ControlCore:
         flow = self.flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
             return []
+        if (flow.half_open and self.life.replied(flow.id, event.packets)) or self.expiry.confirmed(flow.id, now_s):
+            return []
         if flow.half_open:
-            return [] if self.life.replied(flow.id, event.packets) else self._end_idle(flow, now_s)
+            return self._end_idle(flow, now_s)
         if event.packets is None or not self.expiry.advanced(flow.id, cookie.entry_class, event.packets, now_s):
             return self._end_idle(flow, now_s)
         return self._install(flow)
@@ -335,6 +342,7 @@ class ControlCore:
             for leg, seen in flow.legs():
                 if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
                     self.tally.count("host-hits", vport.number)
+                    self.expiry.confirm(flow.id, now_s)
                     return _Met(flow, False, [])
         plan, parent = plan_of_packet(self.policy, known, segment, vport, direction, key)
         if not plan.allow:

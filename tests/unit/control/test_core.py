@@ -10,7 +10,7 @@ from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
-from ryu_apps.control.expiry import DELETE, IDLE_TIMEOUT
+from ryu_apps.control.expiry import DELETE, HARD_TIMEOUT, IDLE_TIMEOUT
 from ryu_apps.engine.checksum import checksum
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.engine.rewrite import rewrite
@@ -139,6 +139,52 @@ def test_an_idle_direction_ends_the_connection_unless_the_other_is_in_use() -> N
     assert len(installed(again)) == 4 and len(core.flows) == 1
     ended = core.entry_counted(EntryCounted(question.cookie, 7), 60.0)
     assert len(ended) == 4 and len(core.flows) == 0
+
+
+@pytest.mark.parametrize("reason", [IDLE_TIMEOUT, HARD_TIMEOUT])
+def test_a_packet_may_be_here_before_the_news_of_the_removal(reason: int) -> None:
+    """M10: what misses behind a removal gets its entries again, and the late news of the removal takes none away."""
+    core = make_core(*FIREWALL)
+    ack = tcp_frame(flags=16)
+    core.packet_in(met(ack), 0.0)
+    core.release(1.0)
+    (flow,) = core.flows
+    entries = list(core.offload.entries(flow))
+
+    core.packet_in(met(ack), 300.0)
+    late = [effect for entry in entries for effect in core.flow_removed(removal(entry, reason), 300.01)]
+
+    assert set(installed(late)) == set(entries)
+    assert not any(isinstance(effect, Release) for effect in late)
+    assert core.flows.get(flow.id) is not None
+
+
+def test_a_packet_while_the_partner_is_asked_about_answers_for_it() -> None:
+    """M10: a connection that comes up between the question and its answer is in use, whatever the answer."""
+    core = make_core(*FIREWALL)
+    ack = tcp_frame(flags=16)
+    core.packet_in(met(ack), 0.0)
+    (flow,) = core.flows
+    entry = next(iter(core.offload.entries(flow)))
+    (question,) = core.flow_removed(removal(entry, IDLE_TIMEOUT), 300.0)
+    assert isinstance(question, CountEntry)
+
+    core.packet_in(met(ack), 300.01)
+
+    assert core.entry_counted(EntryCounted(question.cookie, 0), 300.02) == []
+    assert core.flows.get(flow.id) is not None
+
+
+def test_a_denied_flood_is_asked_about_once_when_its_entry_ends() -> None:
+    """M18: a packet that comes before the news of the hard timeout has its drop entry, and keeps it."""
+    core = make_core(layer("fw", 1, out=False))
+    core.packet_in(met(tcp_frame()), 0.0)
+    (flow,) = core.flows
+    (entry,) = core.offload.entries(flow)
+
+    assert installed(core.packet_in(met(tcp_frame()), 60.0)) == [entry]
+
+    assert installed(core.flow_removed(removal(entry, HARD_TIMEOUT), 60.01)) == [entry]
 
 
 def test_the_way_back_may_be_begun_after_it_was_refused() -> None:
