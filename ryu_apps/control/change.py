@@ -10,6 +10,8 @@ from ryu_apps.control.affected import affected
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.leading import lead_changes
+from ryu_apps.control.leases import Keeper
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
@@ -17,7 +19,7 @@ from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.pipeline.base import base_pieces
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import unpack
-from ryu_apps.pipeline.entry import EntryKey
+from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig, host_meters
 from ryu_apps.pipeline.pieces import NO_PIECES, Pieces, differences
 
@@ -101,7 +103,10 @@ def revise(policy: Policy, flow: UnifiedFlow) -> UnifiedFlow | None:
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if flow.parent or vport is None or segment is None or segment.id not in vport.segments:
         return None
-    plan = connect(policy, segment.id, vport, first.direction, flow.key)
+    keeper = Keeper(policy.snapshot.nat_pools, flow.plan)
+    plan = connect(policy, segment.id, vport, first.direction, flow.key, keeper)
+    if keeper.lacks:
+        return None  # Its next packet begins it anew, with what is free then.
     generation = policy.snapshot.generation
     if _same_effect(flow.plan, plan):
         return flow._replace(plan=plan, renewed=generation)
@@ -184,24 +189,31 @@ def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Rev
 
     What is to go stands where the policy before had its vport, which may be gone or on another host now.
     """
-    removed: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
-    added: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
+    removed: dict[int, dict[EntryKey, CachedEntry | FlowEntry]] = defaultdict(dict)
+    added: dict[int, dict[EntryKey, CachedEntry | FlowEntry]] = defaultdict(dict)
     for revision in revisions:
-        for made in () if core.in_host(revision.old) else core.offload.entries(revision.old, plan.before):
-            dpid = _dpid_of(core, plan.before, made.vport)
-            if dpid is not None:
-                removed[dpid][compile_cached(made).key] = made
+        for dpid, key, made in _entries(core, plan.before, revision.old):
+            removed[dpid][key] = made
     for revision in revisions:
-        new = revision.new
-        for made in () if new is None or core.in_host(new) else core.offload.entries(new, plan.after):
-            dpid = _dpid_of(core, plan.after, made.vport)
-            if dpid is not None:
-                key = compile_cached(made).key
-                removed[dpid].pop(key, None)
-                added[dpid][key] = made
+        for dpid, key, made in _entries(core, plan.after, revision.new) if revision.new is not None else ():
+            removed[dpid].pop(key, None)
+            added[dpid][key] = made
     for dpid in sorted({*removed, *added}):
         if removed[dpid] or added[dpid]:
             yield SwitchChange(dpid=dpid, removed=tuple(removed[dpid].values()), added=tuple(added[dpid].values()))
+
+
+def _entries(
+    core: ControlCore, policy: Policy, flow: UnifiedFlow
+) -> Iterator[tuple[int, EntryKey, CachedEntry | FlowEntry]]:
+    """Yield what a flow has in connected switches under a policy: datapath, key and entry."""
+    for made in () if core.in_host(flow) else core.offload.entries(flow, policy):
+        dpid = _dpid_of(core, policy, made.vport)
+        if dpid is not None:
+            yield dpid, compile_cached(made).key, made
+    for dpid, lead in lead_changes([flow], policy):
+        if dpid in core.datapaths:
+            yield dpid, lead.key, lead
 
 
 def _dpid_of(core: ControlCore, policy: Policy, number: int) -> int | None:
@@ -236,7 +248,8 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
     for change in revisions.switches:
         for made in change.removed:
             cookie = unpack(made.cookie)
-            if cookie is not None and core.flows.get(cookie.detail) is not None:
+            tells = isinstance(made, CachedEntry)
+            if tells and cookie is not None and core.flows.get(cookie.detail) is not None:
                 core.expiry.expect(cookie.detail, change.dpid, made.cookie)
 
 

@@ -20,13 +20,16 @@ from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
+from ryu_apps.control.leading import lead, lead_no_more
 from ryu_apps.control.life import CHOKE_S, HALF_OPEN_PER_VPORT
 from ryu_apps.control.offload import Offload, Whereabouts
+from ryu_apps.control.pool_answers import answer
 from ryu_apps.control.single import send_edited, send_on
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Leg, Plan, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
+from ryu_apps.engine.lending import is_exhausted
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
 from ryu_apps.engine.ruling import Verdict
@@ -117,6 +120,8 @@ class ControlCore:
         if event.punt is Punt.CLOSING:
             self.life.take_end(event.segment, event.frame, now_s)
             return []
+        if event.punt is Punt.POOL:
+            return self._for_pool(event, now_s)
         policy = self.policy
         direction = Direction.OUTBOUND if event.table == "outbound" else Direction.INBOUND
         vport = policy.vports.get(event.sender if direction is Direction.OUTBOUND else event.receiver)
@@ -291,15 +296,13 @@ class ControlCore:
         for flow_id in self.life.over(now_s):
             flow = self.flows.get(flow_id)
             if flow is not None:
-                self._forget(flow)
+                effects += self._forget(flow)
             self.life.forget(flow_id)
         return effects
 
     def remove_flow(self, flow: UnifiedFlow) -> list[Effect]:
         """Forget a connection with all its variants; return the removal of every entry it has."""
-        effects = self._release_entries(flow)
-        self._forget(flow)
-        return effects
+        return self._release_entries(flow) + self._forget(flow)
 
     def _release_entries(self, flow: UnifiedFlow) -> list[Effect]:
         """Return the removal of the entries of a connection and its variants, those that a switch may have."""
@@ -312,13 +315,15 @@ class ControlCore:
             self.offload.forget(gone)
         return effects
 
-    def _forget(self, flow: UnifiedFlow) -> None:
+    def _forget(self, flow: UnifiedFlow) -> list[Effect]:
+        """Forget a connection with all its variants; return the removal of what led replies to it."""
         for gone in (*self.flows.variants(flow.id), flow):
             self.offload.forget(gone)
             self.flows.remove(gone)
             self.expiry.forget(gone.id)
             self.life.forget(gone.id)
             self._in_host.pop(gone.id, None)
+        return [*lead_no_more(self.dpid_of(flow.plan.forward[0].vport), flow)]
 
     def dpid_of(self, number: int) -> int | None:
         """Return the datapath that a vport is on, None when it is not connected."""
@@ -344,9 +349,15 @@ class ControlCore:
                     self.tally.count("host-hits", vport.number)
                     self.expiry.confirm(flow.id, now_s)
                     return _Met(flow, False, [])
-        plan, parent = plan_of_packet(self.policy, known, segment, vport, direction, key)
+        pools, lend = self.policy.snapshot.nat_pools, None
+        if pools:
+            self.flows.leases.pass_time(now_s)
+            lend = self.flows.leases.lender(pools, (vport.number, connection))
+        plan, parent = plan_of_packet(self.policy, known, segment, vport, direction, key, lend)
         if not plan.allow:
             self.tally.count("denied", vport.number)
+            if is_exhausted(plan.forward[0].verdict):
+                self.tally.count("pool-exhausted", vport.number)
         if self.flows.begun_by(vport.number) >= self._flows_per_vport:
             self.tally.count("flow-limit", vport.number)
             return _Met(None, False, effects)
@@ -363,6 +374,7 @@ class ControlCore:
             self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent, half_open
         )
         self.flows.add(flow, connection)
+        effects += lead(self.dpid_of(vport.number), flow)
         if not parent:
             self.tally.count("begun", vport.number)
         if half_open and plan.allow:
@@ -415,6 +427,26 @@ class ControlCore:
             if cookie is not None and cookie.entry_class is wanted and dpid is not None:
                 return CountEntry(dpid, made.cookie)
         return None
+
+    def _for_pool(self, event: PacketIn, now_s: float) -> list[Effect]:
+        """Answer who asks for an address of a NAT pool; decide what comes for one where the vport is that it is for."""
+        if event.table == "deliver":
+            return [*answer(self.policy, event)]
+        parsed = parse(event.frame)
+        if parsed is None:
+            self.tally.count("malformed")
+            return []
+        if parsed.fragment:
+            at = self._fragments.vport_of(datagram_id(event.segment, Direction.INBOUND, parsed.key, parsed.ip_id))
+            punt = Punt.FRAGMENT
+        else:
+            quoted, punt = quoted_key(event.frame, parsed), Punt.MISS
+            known = self.flows.find(connection_id(event.segment, quoted)) if quoted else ()
+            at = next((flow.plan.forward[0].vport for flow in known if flow.plan.leases), None)
+        if at is None:
+            self.tally.count("not-lent")
+            return []
+        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s)
 
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""

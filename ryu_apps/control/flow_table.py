@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.key_rows import KEPT_BYTES, KeyRows
+from ryu_apps.control.leases import Leases
 from ryu_apps.control.plan_index import PlanIndex, RuleName
 from ryu_apps.engine.connection import Leg, Plan
 from ryu_apps.model.fields import FIELDS
@@ -100,6 +101,7 @@ class FlowTable:
         self._variants: dict[int, set[int]] = {}
         self._begun: dict[int, int] = {}
         self._next_id = first_id
+        self.leases = Leases()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -182,6 +184,8 @@ class FlowTable:
             self._variants.setdefault(flow.parent, set()).add(flow.id)
         first = flow.plan.forward[0].vport
         self._begun[first] = self._begun.get(first, 0) + 1
+        if flow.plan.leases:
+            self.leases.take((first, connection_id(flow.segment, flow.key)), flow.plan)
 
     def kind(self, flow: UnifiedFlow) -> Kind:
         """Return a new kind, of flows that are like this one in all but their headers; retire_kind ends it."""
@@ -259,6 +263,7 @@ class FlowTable:
         self._begun[first] -= 1
         if not self._begun[first]:
             del self._begun[first]
+        self.leases.give_back(flow.plan)
 
     def replace(self, old: UnifiedFlow, new: UnifiedFlow) -> None:
         """Keep a flow's successor of the same id."""

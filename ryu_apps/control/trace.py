@@ -97,7 +97,8 @@ def _plan(
     if _by_packet(core, vport, direction, key):
         view = core.policy.view(vport, direction)
         return plan_of(core.policy, (Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None, 0
-    plan, parent = plan_of_packet(core.policy, flows, segment, vport, direction, key)
+    lend = core.flows.leases.lender(core.policy.snapshot.nat_pools, (vport.number, connection_id(segment.number, key)))
+    plan, parent = plan_of_packet(core.policy, flows, segment, vport, direction, key, lend)
     return plan, None, parent
 
 

@@ -43,10 +43,12 @@ class Nat:
     """Translate source, destination or both and go on; a reply is translated back (RFC 3022).
 
     The edit holds the fields to set: addresses, and ports and MACs where given.
+    pool is the pool that the source is taken from, by id; None where the edit names it or leaves it as it is.
     """
 
     name: ClassVar = "nat"
     edit: Transposition
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,11 @@ Treating = Meter | Mirror | Reroute | Encapsulate
 """Actions that do something with a packet beside editing its headers."""
 
 Action = Allow | Deny | Rewrite | Nat | Treating
+
+
+def named_pool(action: Action) -> str | None:
+    """Return the NAT pool that an action names, None for an action without."""
+    return action.pool if isinstance(action, Nat) else None
 
 
 def named_vport(action: Action) -> str | None:

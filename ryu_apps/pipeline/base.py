@@ -33,6 +33,7 @@ from ryu_apps.pipeline.entry import (
 from ryu_apps.pipeline.guard import guard
 from ryu_apps.pipeline.meters import bandwidth_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
+from ryu_apps.pipeline.pooled import pool_entries
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.tables import TABLES, Miss
 from ryu_apps.pipeline.tunnel import tunnel_entries
@@ -103,6 +104,9 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         vnis = [(segment.number, segment.vni) for segment in snapshot.segments.values() if segment.vni is not None]
         add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
     add(meter_entries, None, rule_meters(policy, host))
+    for pool in snapshot.nat_pools.values():
+        if pool.host == host.id and uplink is not None:
+            add(pool_entries, pool.id, pool, snapshot.segments[pool.segment].number)
     return made
 
 

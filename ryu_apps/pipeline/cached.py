@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ryu_apps.engine.connection import Leg
+from ryu_apps.engine.lending import is_exhausted
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
 from ryu_apps.model.rules import Direction
@@ -26,6 +27,8 @@ _PROTO_SHIFT: Final = FIELDS["ip_proto"].shifts
 # A refused packet's entry spares the controller a flood, and must not outlive its cause by long.
 DENY_IDLE_TIMEOUT_S: Final = 10
 DENY_HARD_TIMEOUT_S: Final = 60
+# Soon something may be free again.
+EXHAUSTED_HARD_TIMEOUT_S: Final = 2
 
 
 _new = tuple.__new__
@@ -56,6 +59,8 @@ def cached(leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = 
             idle = HALF_OPEN_IDLE_TIMEOUT_S
     else:
         idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
+        if verdict.pooled and is_exhausted(verdict):
+            hard = EXHAUSTED_HARD_TIMEOUT_S
     allow, edit, treatment = verdict.allow, verdict.edit, verdict.treatment
     # Four of these are made for each miss.
     return _new(

@@ -41,6 +41,8 @@ _EDITS = _MACS | _ADDRESSES | _PORTS | {"ip_dscp"}
 _TUNNEL = frozenset({"tunnel_id", "tun_ipv4_dst", "tun_ipv6_dst"})
 _GUARDED = frozenset({"arp_sha", "arp_spa", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"})
 
+_ASKING = frozenset({"eth_type", "arp_op", "arp_tpa", "ip_proto", "icmpv6_type", "ipv6_nd_target"})
+
 TABLES: Final = (
     Table(
         name="classify",
@@ -77,9 +79,9 @@ TABLES: Final = (
     Table(
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
-        matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}),
+        matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}) | _ASKING,
         writes=frozenset({RECEIVER, EXIT, "meter"}),
-        next=frozenset({"arrival", "closing"}),
+        next=frozenset({"arrival", "closing", "pooled"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -136,6 +138,14 @@ TABLES: Final = (
         matches=frozenset({COPY}),
         writes=frozenset({"output"}),
         next=frozenset(),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="pooled",
+        purpose="beside the way, by resubmit: which vport has borrowed the address of a NAT pool that a reply is for",
+        matches=_TUPLE | {SEGMENT},
+        writes=frozenset({VIA}),
+        next=frozenset({"deliver"}),
         miss=Miss.DROP,
     ),
 )

@@ -83,7 +83,7 @@ def _learn(match: bytes, found: CachedMatch) -> None:
 
 def read(match: bytes) -> CachedMatch | None:
     """Return what a match stands for, field by field: the plain twin of `key_of_match`."""
-    fields = _fields(match)
+    fields = fields_of(match)
     if fields is None:
         return None
     segment, sender, receiver = (fields.pop(name, None) for name in (SEGMENT, SENDER, RECEIVER))
@@ -97,8 +97,8 @@ def read(match: bytes) -> CachedMatch | None:
     return CachedMatch(segment, vport, Direction.OUTBOUND if receiver is None else Direction.INBOUND, key, exact_dscp)
 
 
-def _fields(match: bytes) -> dict[str, int] | None:
-    """Return the fields of a match by name; None when there is one that no cached entry has, or one twice."""
+def fields_of(match: bytes) -> dict[str, int] | None:
+    """Return the exact fields of a match by name; None when there is one that no entry of ours has, or one twice."""
     found: dict[str, int] = {}
     at, end = 0, len(match)
     while at < end:

@@ -16,6 +16,7 @@ from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.holding import PAUSE_S
+from ryu_apps.control.leading import lead_no_more
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Statistics
@@ -282,6 +283,7 @@ class SwitchService:
                     dpid = self._core.dpid_of(made.vport)
                     if dpid is not None:
                         self._links.apply([Release(dpid, made)])
+                self._links.apply(lead_no_more(self._core.dpid_of(revision.new.plan.forward[0].vport), revision.new))
 
     def _greet_new_hosts(self, after: Snapshot) -> None:
         """Bring datapaths to agree that were connected before their host was registered."""
