@@ -30,6 +30,7 @@ from ryu_apps.api.scalars import (
     absent,
 )
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
+from ryu_apps.model.nat_pool import DEFAULT_REST_S
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
@@ -117,6 +118,7 @@ class NatPoolBody(Body):
     ports: Ports | None = None
     mac: Mac | None = None
     most_per_vport: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] | None = None
+    rest_s: Annotated[int, Field(ge=0, le=3600)] = DEFAULT_REST_S
 
 
 class LayerBody(Body):

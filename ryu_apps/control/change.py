@@ -10,7 +10,7 @@ from ryu_apps.control.affected import affected
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
-from ryu_apps.control.leading import lead_changes
+from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Keeper
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
@@ -82,7 +82,8 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
             continue
         new = revise(plan.after, flow)
         if new is not None and new.generation == flow.generation:
-            if not _moves(plan, flow) and not core.offload.changes(flow, plan.before, plan.after):
+            moves = _moves(plan, flow) or _led_otherwise(core, plan, flow)
+            if not moves and not core.offload.changes(flow, plan.before, plan.after):
                 renewed.append(new)
                 changed += [Revision(variant, None) for variant in core.flows.variants(flow.id) if variant.id in wanted]
                 continue
@@ -118,6 +119,12 @@ def _moves(plan: PolicyChange, flow: UnifiedFlow) -> bool:
     before, after = plan.before.dpids, plan.after.dpids
     legs = (*flow.plan.forward, *flow.plan.reply)
     return before is not after and any(before.get(leg.vport) != after.get(leg.vport) for leg in legs)
+
+
+def _led_otherwise(core: ControlCore, plan: PolicyChange, flow: UnifiedFlow) -> bool:
+    """Return whether replies for a flow's leased source are brought to its vport in another way now."""
+    up = core.datapaths
+    return bool(flow.plan.leases) and list(leads([flow], plan.before, up)) != list(leads([flow], plan.after, up))
 
 
 def _same_effect(old: Plan, new: Plan) -> bool:
@@ -211,9 +218,8 @@ def _entries(
         dpid = _dpid_of(core, policy, made.vport)
         if dpid is not None:
             yield dpid, compile_cached(made).key, made
-    for dpid, lead in lead_changes([flow], policy):
-        if dpid in core.datapaths:
-            yield dpid, lead.key, lead
+    for dpid, lead in leads([flow], policy, core.datapaths):
+        yield dpid, lead.key, lead
 
 
 def _dpid_of(core: ControlCore, policy: Policy, number: int) -> int | None:

@@ -281,6 +281,7 @@ class ControlCore:
         for flow in (*map(self.flows.get, idle), *self.offload.idle(now_s)):
             if flow is not None and self.flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self.remove_flow(flow)
+        self.flows.leases.pass_time(now_s, self.policy.snapshot.nat_pools)
         for flow in self.life.doubtful(now_s):
             partner = self._entry_of_class(flow, EntryClass.REPLY)
             effects += [partner] if partner is not None else []
@@ -323,7 +324,7 @@ class ControlCore:
             self.expiry.forget(gone.id)
             self.life.forget(gone.id)
             self._in_host.pop(gone.id, None)
-        return [*lead_no_more(self.dpid_of(flow.plan.forward[0].vport), flow)]
+        return [*lead_no_more(flow, self.policy, self.datapaths)]
 
     def dpid_of(self, number: int) -> int | None:
         """Return the datapath that a vport is on, None when it is not connected."""
@@ -351,7 +352,7 @@ class ControlCore:
                     return _Met(flow, False, [])
         pools, lend = self.policy.snapshot.nat_pools, None
         if pools:
-            self.flows.leases.pass_time(now_s)
+            self.flows.leases.pass_time(now_s, pools)
             lend = self.flows.leases.lender(pools, (vport.number, connection))
         plan, parent = plan_of_packet(self.policy, known, segment, vport, direction, key, lend)
         if not plan.allow:
@@ -374,7 +375,7 @@ class ControlCore:
             self.flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent, half_open
         )
         self.flows.add(flow, connection)
-        effects += lead(self.dpid_of(vport.number), flow)
+        effects += lead(flow, self.policy, self.datapaths)
         if not parent:
             self.tally.count("begun", vport.number)
         if half_open and plan.allow:

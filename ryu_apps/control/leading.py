@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from ryu_apps.control.effects import Add, Remove
 from ryu_apps.control.flow_table import UnifiedFlow
@@ -12,33 +12,29 @@ from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.pooled import lead_entry
 
 
-def leads(flow: UnifiedFlow) -> Iterator[FlowEntry]:
-    """Yield the entry that a flow with a leased source needs, at the datapath of the vport that began it.
+def leads(
+    flows: Iterable[UnifiedFlow], policy: Policy, datapaths: Container[int]
+) -> Iterator[tuple[int, FlowEntry]]:
+    """Yield the entry of each flow that has a leased source, with the datapath of the vport that began the flow.
 
     It is there as long as the flow is known, also while the NIC has none of the flow's own entries.
+    Nothing is yielded for datapaths that are away.
     """
-    if not flow.plan.leases or flow.parent:
-        return
-    vport = flow.plan.forward[0].vport
-    for leg, seen in flow.legs():
-        if leg.vport == vport and leg.direction is Direction.INBOUND:
-            yield lead_entry(flow.segment, vport, flow.id, seen)
-
-
-def lead_changes(flows: Iterable[UnifiedFlow], policy: Policy) -> Iterator[tuple[int, FlowEntry]]:
-    """Yield these entries with their datapaths, as a policy has them."""
     for flow in flows:
-        for made in leads(flow):
-            dpid = policy.dpids.get(flow.plan.forward[0].vport)
-            if dpid is not None:
-                yield dpid, made
+        number = flow.plan.forward[0].vport
+        vport, dpid = policy.vports.get(number), policy.dpids.get(number)
+        if not flow.plan.leases or flow.parent or vport is None or dpid is None or dpid not in datapaths:
+            continue
+        for leg, seen in flow.legs():
+            if leg.vport == number and leg.direction is Direction.INBOUND:
+                yield dpid, lead_entry(flow.segment, vport, flow.id, seen)
 
 
-def lead(dpid: int | None, flow: UnifiedFlow) -> list[Add]:
-    """Return the installing of a new flow's entry; nothing while its datapath is away."""
-    return [] if dpid is None else [Add(dpid, made) for made in leads(flow)]
+def lead(flow: UnifiedFlow, policy: Policy, datapaths: Container[int]) -> list[Add]:
+    """Return the installing of a new flow's entry."""
+    return [Add(dpid, made) for dpid, made in leads([flow], policy, datapaths)] if flow.plan.leases else []
 
 
-def lead_no_more(dpid: int | None, flow: UnifiedFlow) -> list[Remove]:
+def lead_no_more(flow: UnifiedFlow, policy: Policy, datapaths: Container[int]) -> list[Remove]:
     """Return the removal of a flow's entry."""
-    return [] if dpid is None else [Remove(dpid, made) for made in leads(flow)]
+    return [Remove(dpid, made) for dpid, made in leads([flow], policy, datapaths)] if flow.plan.leases else []

@@ -9,23 +9,28 @@ The connection itself gets it again at once, so that it goes on after a policy c
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from heapq import heappop, heappush
+from typing import NamedTuple
 from zlib import crc32
 
 from ryu_apps.engine.connection import Plan
 from ryu_apps.engine.lending import Lent
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, FlowKey
-from ryu_apps.model.nat_pool import VERSIONS, Lease, NatPool, lease_for
+from ryu_apps.model.nat_pool import DEFAULT_REST_S, VERSIONS, Lease, NatPool, lease_for
 from ryu_apps.model.transposition import IDENTITY
-
-REST_S: Final = 10.0
-"""How long what was given back is for nobody else; longer than packets live in networks that are not broken."""
 
 Owner = tuple[int, int]
 """A connection: the number of the vport that began it, and its connection id as that vport sees it."""
+
+class PoolUse(NamedTuple):
+    """How many leases of a pool connections have, and how many were given back and rest."""
+
+    lent: int
+    resting: int
+
 
 _Address = tuple[str, int, int, int]
 
@@ -41,16 +46,13 @@ class Leases:
         self._by_vport: Counter[tuple[str, int]] = Counter()
         # Given back since the time was last told, and the others with the time until which they rest.
         self._fresh: list[Lease] = []
-        self._until: deque[tuple[float, Lease]] = deque()
+        self._until: list[tuple[float, Lease]] = []
         self._free_s: dict[Lease, float] = {}
 
-    def in_use(self) -> Counter[str]:
-        """Return how many leases each pool has given out."""
-        return Counter(lease.pool for lease in self._held)
-
-    def at_rest(self) -> Counter[str]:
-        """Return how many leases of each pool were given back and rest."""
-        return Counter(lease.pool for lease in self._resting)
+    def uses(self, pools: Iterable[str]) -> dict[str, PoolUse]:
+        """Return how many leases of each of these pools are in use and at rest."""
+        lent, resting = Counter(lease.pool for lease in self._held), Counter(lease.pool for lease in self._resting)
+        return {name: PoolUse(lent[name], resting[name]) for name in pools}
 
     def take(self, owner: Owner, plan: Plan) -> None:
         """Note that a flow is kept which has the leases of a plan; variants of a connection share them."""
@@ -77,14 +79,16 @@ class Leases:
             self._resting[lease] = owner
             self._fresh.append(lease)
 
-    def pass_time(self, now_s: float) -> None:
+    def pass_time(self, now_s: float, pools: Mapping[str, NatPool]) -> None:
         """Let what has rested be free again, and begin the rest of what was given back since the last time."""
         for lease in self._fresh:
-            self._free_s[lease] = now_s + REST_S
-            self._until.append((now_s + REST_S, lease))
+            pool = pools.get(lease.pool)
+            free_s = now_s + (DEFAULT_REST_S if pool is None else pool.rest_s)
+            self._free_s[lease] = free_s
+            heappush(self._until, (free_s, lease))
         self._fresh.clear()
         while self._until and self._until[0][0] <= now_s:
-            until_s, lease = self._until.popleft()
+            until_s, lease = heappop(self._until)
             # One that was taken and given back again in the meantime has a later time of its own.
             if lease in self._resting and self._free_s[lease] == until_s:
                 self._end_rest(lease)

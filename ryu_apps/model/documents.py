@@ -14,7 +14,15 @@ from collections.abc import Sequence
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.nat_pool import DEFAULT_PORTS, AddressRange, NatPool, default_mac, parse_addresses, parse_ports
+from ryu_apps.model.nat_pool import (
+    DEFAULT_PORTS,
+    DEFAULT_REST_S,
+    AddressRange,
+    NatPool,
+    default_mac,
+    parse_addresses,
+    parse_ports,
+)
 from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
@@ -225,6 +233,7 @@ def _pool_document(pool: NatPool) -> Document:
         "addresses": [str(part) for part in pool.addresses],
         "ports": "{}-{}".format(*pool.ports),
         "most_per_vport": pool.most_per_vport,
+        "rest_s": pool.rest_s,
     }
 
 
@@ -249,6 +258,7 @@ def _parse_pool(key: str, document: Document) -> NatPool:
         addresses=tuple(parts),
         ports=ports or DEFAULT_PORTS,
         most_per_vport=document.get("most_per_vport"),
+        rest_s=document.get("rest_s", DEFAULT_REST_S),
     )
 
 

@@ -15,6 +15,9 @@ from ryu_apps.model.transposition import Transposition, transposition
 DEFAULT_PORTS: Final = (1024, 65535)
 """The ports that no service is expected at (RFC 6335 section 6, the user and dynamic ports)."""
 
+DEFAULT_REST_S: Final = 10
+"""Longer than packets are under way in networks that are not broken."""
+
 VERSIONS: Final = {Family.IPV4: 4, Family.IPV6: 6}
 # Locally administered (IEEE 802-2014 section 8.4); the rest follows from the pool's id.
 _MAC_PREFIX: Final = 0x02FA << 32
@@ -63,6 +66,7 @@ class NatPool:
 
     mac is the station that answers for the addresses there. ports: lowest and highest.
     most_per_vport is how many connections of one vport may have a lease at a time, None for any number.
+    rest_s is how long what was given back is for nobody else, in seconds.
     """
 
     id: str
@@ -72,6 +76,7 @@ class NatPool:
     addresses: tuple[AddressRange, ...]
     ports: tuple[int, int] = DEFAULT_PORTS
     most_per_vport: int | None = None
+    rest_s: int = DEFAULT_REST_S
 
     def size(self, version: int) -> int:
         """Return how many addresses of an IP version the pool has."""

@@ -1,8 +1,7 @@
 """How what comes for an address of a NAT pool finds the VM that has borrowed it.
 
 The outside knows a pool by one MAC, so that the MAC does not tell the VM.
-Table `deliver` hands such packets to table `pooled`, beside the way, where each connection has an entry that names its
-vport; from there they go to `deliver` again, which brings them to that vport as if a rule had sent them there.
+Table `deliver` hands such packets to table `pooled`, where each connection has an entry that names its vport.
 """
 
 from __future__ import annotations
@@ -13,10 +12,13 @@ from typing import Final
 
 from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, FlowKey
 from ryu_apps.model.nat_pool import AddressRange, NatPool
+from ryu_apps.model.network import Vport
+from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import match_of
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
-from ryu_apps.pipeline.entry import FlowEntry, MatchValue, Resubmit, SetField, ToController, entry
-from ryu_apps.pipeline.registers import SEGMENT, VIA
+from ryu_apps.pipeline.entry import FlowEntry, MatchValue, SetField, ToController, entry
+from ryu_apps.pipeline.meters import bandwidth_meter, shut
+from ryu_apps.pipeline.registers import RECEIVER, SEGMENT
 
 # What tells of other packets is looked at by the host, which knows whose they are (RFC 792, RFC 4443 section 3).
 _ERRORS: Final = ((0x0800, PROTO_ICMP, "icmpv4", (3, 4, 11, 12)), (0x86DD, PROTO_ICMPV6, "icmpv6", (1, 2, 3, 4)))
@@ -33,7 +35,7 @@ def pool_entries(pool: NatPool, segment: int) -> Iterator[FlowEntry]:
         for asked in _asking(part):
             yield entry("deliver", _ASK_ABOVE_ALL, {SEGMENT: segment, **asked}, ToController(), cookie=_PUNT)
     ours: dict[str, MatchValue] = {SEGMENT: segment, "eth_dst": pool.mac}
-    yield entry("deliver", 100, ours, Resubmit("pooled"), cookie=_BASE)
+    yield entry("deliver", 100, ours, goto="pooled", cookie=_BASE)
     for eth_type, proto, name, kinds in _ERRORS:
         of_version: dict[str, MatchValue] = {**ours, "eth_type": eth_type}
         for kind in kinds:
@@ -57,10 +59,17 @@ def _asking(part: AddressRange) -> Iterator[dict[str, MatchValue]]:
             yield {"eth_type": 0x86DD, "ip_proto": PROTO_ICMPV6, "icmpv6_type": 135, "ipv6_nd_target": target}
 
 
-def lead_entry(segment: int, vport: int, flow_id: int, reply: FlowKey) -> FlowEntry:
-    """Return the entry that names the vport for replies with this key, as they come from the outside."""
+def lead_entry(segment: int, vport: Vport, flow_id: int, reply: FlowKey) -> FlowEntry:
+    """Return the entry that brings replies with this key, as they come from the outside, to a vport.
+
+    They count toward the vport's bandwidth; where that is 0 they are dropped.
+    """
     match = match_of(reply, exact_dscp=False)
     # The way back may be by another router than the way there.
     del match["eth_src"]
-    cookie = Cookie(EntryClass.LEAD, vport=vport, detail=flow_id).pack()
-    return entry("pooled", _LEAD, {SEGMENT: segment, **match}, SetField(VIA, vport), Resubmit("deliver"), cookie=cookie)
+    match[SEGMENT] = segment
+    cookie = Cookie(EntryClass.LEAD, vport=vport.number, detail=flow_id).pack()
+    if shut(vport, Direction.INBOUND):
+        return entry("pooled", _LEAD, match, cookie=cookie)
+    to, meter = SetField(RECEIVER, vport.number), bandwidth_meter(vport, Direction.INBOUND)
+    return entry("pooled", _LEAD, match, to, goto="arrival", cookie=cookie, meter=meter)

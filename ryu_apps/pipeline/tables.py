@@ -85,6 +85,14 @@ TABLES: Final = (
         miss=Miss.DROP,
     ),
     Table(
+        name="pooled",
+        purpose="which vport has borrowed the address of a NAT pool that a reply is for",
+        matches=_TUPLE | {SEGMENT},
+        writes=frozenset({RECEIVER, "meter"}),
+        next=frozenset({"arrival"}),
+        miss=Miss.DROP,
+    ),
+    Table(
         name="arrival",
         purpose="counts, per vport, the packets that are brought to its inbound cache",
         matches=frozenset({RECEIVER}),
@@ -138,14 +146,6 @@ TABLES: Final = (
         matches=frozenset({COPY}),
         writes=frozenset({"output"}),
         next=frozenset(),
-        miss=Miss.DROP,
-    ),
-    Table(
-        name="pooled",
-        purpose="beside the way, by resubmit: which vport has borrowed the address of a NAT pool that a reply is for",
-        matches=_TUPLE | {SEGMENT},
-        writes=frozenset({VIA}),
-        next=frozenset({"deliver"}),
         miss=Miss.DROP,
     ),
 )

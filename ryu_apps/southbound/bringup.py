@@ -13,7 +13,7 @@ from ryu_apps.control.change import SLICE_ENTRIES, base_of, meters_of
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.control.leading import lead_changes
+from ryu_apps.control.leading import leads
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import CACHED, unpack
@@ -138,8 +138,8 @@ class BringUp:
         core = self._core
         flows = (flow for flow in core.flows if not core.in_host(flow))
         cached = [made for flow in flows for made in core.offload.entries(flow) if core.dpid_of(made.vport) == dpid]
-        leads = [made for at, made in lead_changes(core.flows, core.policy) if at == dpid]
-        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached, *leads]
+        led = [made for _, made in leads(core.flows, core.policy, {dpid})]
+        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached, *led]
 
 
 def _unregistered(link: Link) -> Agreement:

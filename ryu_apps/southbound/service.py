@@ -283,7 +283,7 @@ class SwitchService:
                     dpid = self._core.dpid_of(made.vport)
                     if dpid is not None:
                         self._links.apply([Release(dpid, made)])
-                self._links.apply(lead_no_more(self._core.dpid_of(revision.new.plan.forward[0].vport), revision.new))
+                self._links.apply(lead_no_more(revision.new, self._core.policy, self._core.datapaths))
 
     def _greet_new_hosts(self, after: Snapshot) -> None:
         """Bring datapaths to agree that were connected before their host was registered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -16,14 +17,20 @@ SHOWN = moved(EXT, mac=POOL_MAC, ip="10.0.0.200", ip6="fd00::200")
 _PROTOS = {"tcp": tcp, "udp": udp}
 
 
-def pool(lab: Lab, *addresses: str, **more: Any) -> None:
-    """Put pool p at host h1, with a layer whose rule takes all sources from it."""
+# What one test has given back rests for a while: every test has a pool of its own.
+_NUMBERS = itertools.count(1)
+
+
+def pool(lab: Lab, *addresses: str, **more: Any) -> str:
+    """Put a pool at host h1, with a layer whose rules take all sources from it; return its id."""
+    name = f"pool{next(_NUMBERS)}"
     body = {"segment": "red", "host": "h1", "mac": POOL_MAC, "addresses": list(addresses or [SHOWN.ip, SHOWN.ip6])}
-    lab.put("nat_pools/p", {**body, **more})
+    lab.put(f"nat_pools/{name}", {**body, **more})
     lab.layer("nat", 5)
-    action = {"type": "nat", "source": {"pool": "p"}}
+    action = {"type": "nat", "source": {"pool": name}}
     lab.group("out", "outbound", rule("out", {"eth_type": "ipv4"}, action), rule("out6", {"eth_type": "ipv6"}, action),
               layer="nat")  # fmt: skip
+    return name
 
 
 def to_wire(frame: bytes) -> bytes:
@@ -48,3 +55,97 @@ def test_source_from_a_pool_and_the_way_back(lab: Lab, version: int, proto: str)
     assert lab.wait_sent(VM1, 2) == [make(EXT, VM1, 80, 40000, b"answer", version=version)] * 2
     assert lab.packet_ins() == 1
     assert lab.silent(VM2)
+
+
+def _given(frames: list[bytes]) -> list[tuple[str, int]]:
+    """Return the source address and port of frames on the cable."""
+    read = [packets.read(packets.untagged(frame)) for frame in frames]
+    return [(each.src, int.from_bytes(each.body[:2], "big")) for each in read]
+
+
+def test_vms_that_chose_one_port_get_two(lab: Lab) -> None:
+    """M23: two VMs with one source port share an address by different ports, and each gets its own replies."""
+    lab.tenant(VM1, VM2)
+    pool(lab)
+    for vm in (VM1, VM2):
+        lab.send(vm, tcp(vm, EXT, 40000))
+    assert _given(lab.wait_sent("h1-uplink", 2)) == [("10.0.0.200", 40000), ("10.0.0.200", 40001)]
+    for port in (40000, 40001):
+        lab.from_network(tcp(EXT, SHOWN, 80, port, flags=packets.SYN_ACK))
+    assert lab.wait_sent(VM1) == [tcp(EXT, VM1, 80, 40000, flags=packets.SYN_ACK)]
+    assert lab.wait_sent(VM2) == [tcp(EXT, VM2, 80, 40000, flags=packets.SYN_ACK)]
+
+
+@pytest.mark.parametrize("asker", [EXT, VM2], ids=lambda station: station.name)
+def test_the_host_answers_arp_for_the_addresses(lab: Lab, asker: Station) -> None:
+    """M23: who asks for a pool's address, outside or in the segment, is told the pool's MAC, and nobody else is asked."""
+    lab.tenant(VM1, VM2)
+    pool(lab)
+    asks = packets.arp(1, asker.mac, asker.ip, SHOWN.ip)
+    told = packets.arp(2, POOL_MAC, SHOWN.ip, asker.ip, tha=asker.mac)
+    _ask(lab, asker, asks)
+    assert lab.wait_sent(asker.port or "h1-uplink") == [told if asker.port else to_wire(told)]
+    assert lab.silent(VM1)
+
+
+@pytest.mark.parametrize("asker", [EXT, VM2], ids=lambda station: station.name)
+def test_the_host_answers_solicitations_for_the_addresses(lab: Lab, asker: Station) -> None:
+    """M23: a neighbour solicitation for a pool's address is answered as RFC 4861 section 4.4 has it."""
+    lab.tenant(VM1, VM2)
+    pool(lab)
+    body = packets.ip(SHOWN.ip6) + packets.option(1, asker.mac)
+    _ask(lab, asker, packets.icmpv6(asker.mac, asker.ip6, packets.solicited(SHOWN.ip6), 135, body))
+    (frame,) = lab.wait_sent(asker.port or "h1-uplink")
+    told = packets.read(frame)
+    assert (told.eth_src, told.eth_dst, told.src, told.dst) == (POOL_MAC, asker.mac, SHOWN.ip6, asker.ip6)
+    assert told.body[:2] == b"\x88\0" and told.body[4:] == b"\x60\0\0\0" + packets.ip(SHOWN.ip6) + packets.option(2, POOL_MAC)
+    # A hop limit of 255 shows that it has passed no router.
+    assert (packets.untagged(frame)[21], told.wrong_checksums) == (255, ())
+    assert lab.silent(VM1)
+
+
+def _ask(lab: Lab, asker: Station, question: bytes) -> None:
+    if asker.port:
+        lab.send(asker, question)
+    else:
+        lab.from_network(question)
+
+
+def test_a_vm_talks_to_another_through_the_pool(lab: Lab) -> None:
+    """M23 M25: between VMs of one host the receiver sees the pool's address, and its answer comes back."""
+    lab.tenant(VM1, VM2)
+    pool(lab)
+    lab.send(VM1, udp(VM1, VM2, 40000, 53))
+    assert lab.wait_sent(VM2) == [udp(SHOWN, VM2, 40000, 53)]
+    for _ in range(2):
+        lab.send(VM2, udp(VM2, SHOWN, 53, 40000))
+    assert lab.wait_sent(VM1, 2) == [udp(VM2, VM1, 53, 40000)] * 2
+    assert lab.packet_ins() == 1 and not lab.sent("h1-uplink")
+
+
+def test_what_is_not_lent_goes_nowhere(lab: Lab) -> None:
+    """M23: what comes for a pool's address without a connection is dropped in the switch and counted there."""
+    lab.tenant(VM1)
+    pool(lab)
+    lab.from_network(tcp(EXT, SHOWN, 80, 40000), udp(EXT, SHOWN, 53, 5000), ping(EXT, SHOWN))
+    assert lab.silent(VM1, "h1-uplink")
+    assert lab.packet_ins() == 0
+    assert lab.get("stats")["refused"]["not-lent"] == 3
+
+
+def test_nothing_left_is_told_and_passes_when_something_is_free(lab: Lab) -> None:
+    """M23: with all ports lent a new connection is dropped with its own reason; it gets one when one is free again."""
+    lab.tenant(VM1, VM2)
+    pool(lab, "10.0.0.200", ports="40000-40000")
+    lab.send(VM1, udp(VM1, EXT, 40000))
+    lab.wait_sent("h1-uplink")
+    said = lab.trace(VM2, {"ip_proto": "udp", "ipv4_src": VM2.ip, "ipv4_dst": EXT.ip, "eth_dst": EXT.mac,
+                           "l4_src": "1", "l4_dst": "53"})  # fmt: skip
+    assert (said["allow"], said["decided_by"]["reason"]) == (False, "pool-exhausted")
+
+    lab.send(VM2, udp(VM2, EXT, 40000))
+    lab.settle()
+    assert len(lab.sent("h1-uplink")) == 1
+    assert lab.get("stats")["vports"]["vm2"]["pool-exhausted"] == 1
+    (denied,) = [flow for flow in lab.get("flows")["items"] if flow["state"] == "denied"]
+    assert denied["forward"][0]["layers"][-1]["reason"] == "pool-exhausted"

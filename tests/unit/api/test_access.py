@@ -42,7 +42,7 @@ ADMINS_PUTS: Mapping[str, Any] = {
     "layers/bare/groups/g": GROUP,
 }
 DELETES = ("layers/empty", "layers/fw/groups/web", "layers/fw/groups/web/rules/http")
-ADMINS_DELETES = ("hosts/h1", "tenants/red", "segments/red", "vports/vm1", "routes/gw", "layers/bare")
+ADMINS_DELETES = ("hosts/h1", "tenants/red", "segments/red", "vports/vm1", "routes/gw", "nat_pools/p", "layers/bare")
 
 
 class Guarded(Client):
@@ -211,7 +211,7 @@ def test_without_a_valid_token(guarded: Guarded, route: Any, sent: str) -> None:
     """Every operation but the OpenAPI document asks for a token: 401, with a challenge after RFC 6750 section 3."""
     value = BAD[sent]
     before = guarded.service.policy
-    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", layer="fw",
+    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", layer="fw", nat_pool="p",
                                  group="web", rule="http")
     response = guarded.send(route.method, path, b"{}", **({} if value is None else {"authorization": value}))
     assert response.status == 401
