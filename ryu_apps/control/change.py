@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ryu_apps.control.affected import affected
 from ryu_apps.control.core import ControlCore
@@ -123,8 +124,10 @@ def _moves(plan: PolicyChange, flow: UnifiedFlow) -> bool:
 
 def _led_otherwise(core: ControlCore, plan: PolicyChange, flow: UnifiedFlow) -> bool:
     """Return whether replies for a flow's leased source are brought to its vport in another way now."""
-    up = core.datapaths
-    return bool(flow.plan.leases) and list(leads([flow], plan.before, up)) != list(leads([flow], plan.after, up))
+    if not flow.plan.leases:
+        return False
+    before, after = (list(leads([flow], at.vports, partial(_dpid_of, core, at))) for at in (plan.before, plan.after))
+    return before != after
 
 
 def _same_effect(old: Plan, new: Plan) -> bool:
@@ -214,11 +217,11 @@ def _entries(
     core: ControlCore, policy: Policy, flow: UnifiedFlow
 ) -> Iterator[tuple[int, EntryKey, CachedEntry | FlowEntry]]:
     """Yield what a flow has in connected switches under a policy: datapath, key and entry."""
-    for made in () if core.in_host(flow) else core.offload.entries(flow, policy):
+    for made in () if core.ageing.in_host(flow) else core.offload.entries(flow, policy):
         dpid = _dpid_of(core, policy, made.vport)
         if dpid is not None:
             yield dpid, compile_cached(made).key, made
-    for dpid, lead in leads([flow], policy, core.datapaths):
+    for dpid, lead in leads([flow], policy.vports, partial(_dpid_of, core, policy)):
         yield dpid, lead.key, lead
 
 

@@ -136,9 +136,9 @@ class BringUp:
     def wanted(self, dpid: int) -> list[FlowEntry | CachedEntry]:
         """Return every entry that a datapath must have."""
         core = self._core
-        flows = (flow for flow in core.flows if not core.in_host(flow))
+        flows = (flow for flow in core.flows if not core.ageing.in_host(flow))
         cached = [made for flow in flows for made in core.offload.entries(flow) if core.dpid_of(made.vport) == dpid]
-        led = [made for _, made in leads(core.flows, core.policy, {dpid})]
+        led = [made for at, made in leads(core.flows, core.policy.vports, core.dpid_of) if at == dpid]
         return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached, *led]
 
 

@@ -12,11 +12,10 @@ from ryu.lib import hub
 
 from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows, settle
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
+from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.holding import PAUSE_S
-from ryu_apps.control.leading import lead_no_more
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Statistics
@@ -90,7 +89,7 @@ class SwitchService:
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
-        return self._ask(self._core.flow_removed(event, now_s))
+        return self._ask(self._core.ageing.flow_removed(event, now_s))
 
     def link_up(self, link: Link) -> None:
         """Begin to bring a datapath to agree."""
@@ -132,7 +131,7 @@ class SwitchService:
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", question.dpid, error.message)
         answer = EntryCounted(question.cookie, found[0].packets if found else None)
-        self._links.apply(self._core.entry_counted(answer, self._clock()))
+        self._links.apply(self._core.ageing.entry_counted(answer, self._clock()))
 
     def _release(self) -> None:
         """Install what is held back, each when its time has come, until nothing is."""
@@ -151,7 +150,7 @@ class SwitchService:
         while True:
             hub.sleep(5)
             try:
-                self._links.apply(self._ask(self._core.tick(self._clock())))
+                self._links.apply(self._ask(self._core.ageing.tick(self._clock())))
                 self._counting.sample()
             except Exception:
                 self._links.fault("ageing")
@@ -279,11 +278,7 @@ class SwitchService:
         """Take back entries of connections that ended while the change was under way."""
         for revision in revisions.changed:
             if revision.new is not None and self._core.flows.get(revision.new.id) is None:
-                for made in revision.new.entries():
-                    dpid = self._core.dpid_of(made.vport)
-                    if dpid is not None:
-                        self._links.apply([Release(dpid, made)])
-                self._links.apply(lead_no_more(revision.new, self._core.policy, self._core.datapaths))
+                self._links.apply(self._core.placement.take_back(revision.new))
 
     def _greet_new_hosts(self, after: Snapshot) -> None:
         """Bring datapaths to agree that were connected before their host was registered."""
