@@ -37,6 +37,7 @@ ADMINS_PUTS: Mapping[str, Any] = {
     "segments/new": {"tenant": "red"},
     "vports/vm1": {**VPORT, "ips": []},
     "routes/new": {"segment": "red", "eth_dst": "02:00:00:00:00:98", "to": "uplink"},
+    "nat_pools/new": {"segment": "lab", "host": "h1", "addresses": ["10.0.0.210"]},
     "layers/unowned": {"position": 1},
     "layers/bare": {"position": 1},
     "layers/bare/groups/g": GROUP,
@@ -55,6 +56,8 @@ class Guarded(Client):
             "tenants/red": {},
             "vports/vm1": VPORT,
             "routes/gw": {"segment": "red", "eth_dst": "02:00:00:00:00:99", "to": "uplink"},
+            "segments/lab": {"tenant": "red", "vlan": 200},
+            "nat_pools/p": {"segment": "lab", "host": "h1", "addresses": ["10.0.0.200"]},
             "layers/fw": LAYER,
             "layers/fw/groups/web": GROUP,
             "layers/empty": LAYER,
@@ -211,8 +214,8 @@ def test_without_a_valid_token(guarded: Guarded, route: Any, sent: str) -> None:
     """Every operation but the OpenAPI document asks for a token: 401, with a challenge after RFC 6750 section 3."""
     value = BAD[sent]
     before = guarded.service.policy
-    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", layer="fw", nat_pool="p",
-                                 group="web", rule="http")
+    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", layer="fw",
+                                 group="web", rule="http", nat_pool="p")
     response = guarded.send(route.method, path, b"{}", **({} if value is None else {"authorization": value}))
     assert response.status == 401
     assert ProblemBody.model_validate(json.loads(response.body)).type == "urn:vfswitch:problem:unauthorized"
