@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from immutables import Map
 
+from ryu_apps.control.leases import Leases
 from ryu_apps.engine.connection import Leg, connect
+from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.meter_id import meter_id
 from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.engine.ruling import Verdict
@@ -25,9 +27,11 @@ from ryu_apps.model.action import (
     Reroute,
     Rewrite,
     default_burst,
+    named_pool,
 )
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.match import parse_match
+from ryu_apps.model.nat_pool import AddressRange, NatPool
 from ryu_apps.model.policy import Change
 from ryu_apps.model.rules import Direction, Rule
 from ryu_apps.model.transposition import transposition
@@ -51,6 +55,8 @@ _ACTIONS = st.one_of(
     st.just(Deny()),
     _EDITS.map(lambda edits: Rewrite(transposition(edits))),
     st.sampled_from([80, 443]).map(lambda port: Nat(edit=transposition({"l4_dst": port}))),
+    st.sampled_from(["p", "q"]).map(lambda pool: Nat(edit=transposition({}), pool=pool)),
+    st.sampled_from(["p", "q"]).map(lambda pool: Nat(edit=transposition({"l4_dst": 443}), pool=pool)),
     st.sampled_from([0, 100, 1000]).map(meter),
     st.sampled_from(["vm1", "vm2", "vm3"]).map(Mirror),
     st.sampled_from(["vm1", "vm2"]).map(Reroute),
@@ -68,7 +74,19 @@ class Packet:
     dropped: bool = False
 
 
-def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str) -> Packet:
+_POOLS = {
+    name: NatPool(id=name, segment="red", host="h1", mac=0x02FA00000000 + number, ports=(1, 1500),
+                  addresses=(AddressRange(4, 0x0A000100 + 8 * number, 0x0A000101 + 8 * number),))
+    for number, name in enumerate("pq")
+}  # fmt: skip
+
+
+def lender() -> Lend:
+    """Return who lends of two pools of which nobody else has anything."""
+    return Leases().lender(_POOLS, (101, 1))
+
+
+def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, lend: Lend) -> Packet:
     """Return what becomes of a packet when each layer in turn does what its rule says."""
     packet = Packet(key)
     numbers = {vport.id: vport.number for vport in policy.snapshot.vports.values()}
@@ -89,6 +107,10 @@ def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str) -> Pac
                 packet.exit = ("vport", numbers[name])
             case Encapsulate(remote=remote, vni=vni):
                 packet.exit = ("tunnel", *remote, vni)
+            case Nat(edit=edit, pool=str(pool)):
+                lent = lend(pool, packet.key)
+                assert lent is not None
+                packet.key = lent.edit.apply(edit.apply(packet.key))
             case Rewrite(edit=edit) | Nat(edit=edit):
                 packet.key = edit.apply(packet.key)
     return packet
@@ -141,8 +163,8 @@ def test_the_flat_entry_does_what_the_layers_do_one_by_one(
         kept = rules.values() if direction is OUT else [each for each in rules.values() if not _leads(each.action)]
         changes += [layer(f"l{number}", number), group(f"l{number}", "g", direction, *kept)]
     policy = compile_policy(snapshot(*changes))
-    verdict = walk(policy.view(policy.snapshot.vports["vm1"], direction), key)
-    expected = by_layers(policy, verdict, key, "vm1")
+    verdict = walk(policy.view(policy.snapshot.vports["vm1"], direction), key, lender())
+    expected = by_layers(policy, verdict, key, "vm1", lender())
     found = by_entry(policy, verdict, key, "vm1", direction)
     assert (found.befell, found.dropped) == (expected.befell, expected.dropped)
     if not expected.dropped:
@@ -150,7 +172,7 @@ def test_the_flat_entry_does_what_the_layers_do_one_by_one(
 
 
 def _leads(action: Action) -> bool:
-    return isinstance(action, Reroute | Encapsulate)
+    return isinstance(action, Reroute | Encapsulate) or named_pool(action) is not None
 
 
 def _policy(*rules: Rule, vni: int | None = None) -> Policy:

@@ -17,7 +17,7 @@ from ryu_apps.pipeline.pieces import Pieces, differences, entries_of
 from tests.unit import policies
 from tests.unit.pipeline.networks import Network, networks
 
-KINDS = ("hosts", "tenants", "segments", "vports", "routes", "layers", "groups")
+KINDS = ("hosts", "tenants", "segments", "vports", "routes", "nat_pools", "layers", "groups")
 
 
 def _by_key(entries: Any) -> dict[EntryKey, FlowEntry]:
