@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from ryu_apps.control.affected import affected
+from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
-from ryu_apps.control.leases import Keeper
+from ryu_apps.control.leases import Leases
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
@@ -81,7 +82,7 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
         flow = core.flows.get(flow_id)
         if flow is None or flow.parent in wanted:
             continue
-        new = revise(plan.after, flow)
+        new = revise(plan.after, flow, core.flows.leases)
         if new is not None and new.generation == flow.generation:
             moves = _moves(plan, flow) or _led_otherwise(core, plan, flow)
             if not moves and not core.offload.changes(flow, plan.before, plan.after):
@@ -96,19 +97,20 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
     return Revisions(changed=tuple(changed), renewed=tuple(renewed), switches=switches)
 
 
-def revise(policy: Policy, flow: UnifiedFlow) -> UnifiedFlow | None:
+def revise(policy: Policy, flow: UnifiedFlow, leases: Leases) -> UnifiedFlow | None:
     """Return a flow as the policy makes it now: renewed, of the new generation when its effect differs, or None.
 
     A variant, and a flow whose vport or segment is gone, cannot go on.
+    Nor can one that needs of a NAT pool what it has not: its next packet begins it anew, with what is free then.
     """
     first = flow.plan.forward[0]
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if flow.parent or vport is None or segment is None or segment.id not in vport.segments:
         return None
-    keeper = Keeper(policy.snapshot.nat_pools, flow.plan)
-    plan = connect(policy, segment.id, vport, first.direction, flow.key, keeper)
-    if keeper.lacks:
-        return None  # Its next packet begins it anew, with what is free then.
+    lend = leases.lender(policy.snapshot.nat_pools, (vport.number, connection_id(flow.segment, flow.key)))
+    plan = connect(policy, segment.id, vport, first.direction, flow.key, lend)
+    if not set(plan.leases) <= set(flow.plan.leases):
+        return None
     generation = policy.snapshot.generation
     if _same_effect(flow.plan, plan):
         return flow._replace(plan=plan, renewed=generation)

@@ -208,23 +208,3 @@ class Lender:
 def _still_fits(pool: NatPool, lease: Lease, key: FlowKey) -> bool:
     """Return whether a lease is one that the pool, as it is now, could give to a packet with this key."""
     return pool.covers(lease) and lease == lease_for(pool.id, key, lease.address, lease.port)
-
-
-class Keeper:
-    """What a flow has of the pools already, as they are under another policy; `lacks` when it needs more."""
-
-    def __init__(self, pools: Mapping[str, NatPool], plan: Plan) -> None:
-        self._pools = pools
-        self._leases = {lease.pool: lease for lease in plan.leases}
-        self.lacks = False
-
-    def __call__(self, name: str, key: FlowKey) -> Lent | None:
-        """Return what the flow has of a pool, None when it has nothing that the pool could still give."""
-        pool = self._pools[name]
-        if not pool.size(VERSIONS.get(key.family, 0)):
-            return Lent(None, IDENTITY)
-        lease = self._leases.get(name)
-        if lease is not None and _still_fits(pool, lease, key):
-            return Lent(lease, pool.edit(lease))
-        self.lacks = True
-        return None

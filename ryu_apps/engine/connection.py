@@ -56,8 +56,8 @@ class Plan:
 
     @property
     def leases(self) -> tuple[Lease, ...]:
-        """What connections with this plan have of NAT pools: what the vport that began them has got."""
-        return self.forward[0].verdict.leases if self.allow else ()
+        """What connections with this plan have of NAT pools: what the vport that began them shows."""
+        return self.forward[0].verdict.leases
 
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""

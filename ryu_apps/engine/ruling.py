@@ -87,7 +87,7 @@ class Verdict:
     """The names of actions that a NIC must support to handle such packets by itself."""
     offload: Offload = Offload.AUTO
     leases: tuple[Lease, ...] = ()
-    """What the connection has got from NAT pools."""
+    """What packets under this verdict show of NAT pools, those denied in copies alone."""
     pooled: bool = False
     """A rule with a NAT pool has spoken, so that the verdict is one connection's own, or that of a single packet."""
 
@@ -129,6 +129,6 @@ def conclude(rulings: tuple[Ruling, ...], treat: Callable[[Ruling], Treatment]) 
         None if kept == Treatment() else kept,
         frozenset[str]().union(*(ruling.needs for ruling in done)),
         next((wish for wish in (Offload.OFF, Offload.ON) if wish in wishes), Offload.AUTO),
-        tuple(dict.fromkeys(ruling.lease for ruling in rulings if ruling.lease is not None)) if allow else (),
+        tuple(dict.fromkeys(ruling.lease for ruling in rulings if ruling.lease is not None)) if allow or kept else (),
         any(ruling.pool is not None for ruling in rulings),
     )
