@@ -104,6 +104,11 @@ class Place:
     courses: dict[int, dict[bytes, tuple[int, dict[int, Answer]]]] = field(default_factory=dict)
     kinds: int = 0
 
+    def forget(self) -> None:
+        """Forget all kinds."""
+        self.courses.clear()
+        self.kinds = 0
+
 
 _new_met = tuple.__new__
 
@@ -122,15 +127,7 @@ class FastPath:
     def forget(self) -> None:
         """Forget all kinds; places stay what they are."""
         for place in self._places.values():
-            self._clear(place)
-
-    def _clear(self, place: Place) -> None:
-        for courses in place.courses.values():
-            for _, answers in courses.values():
-                for answer in answers.values():
-                    self._flows.retire_kind(answer.kind)
-        place.courses.clear()
-        place.kinds = 0
+            place.forget()
 
     def place(self, event: PacketIn) -> Place | None:
         """Return the place of a packet that was met in a cache and had a kind; None before that."""
@@ -163,7 +160,7 @@ class FastPath:
         half_open = kind.half_open and kind.plan.allow
         if half_open and self._life.full(kind.first_vport):
             return None
-        flow_id = flows.begin(kind, header, answer.connection_head | ends, now_s)
+        flow_id = flows.begin(kind, header[26:38], answer.connection_head | ends, now_s)
         if not flow_id:
             return None
         if half_open:
@@ -194,7 +191,7 @@ class FastPath:
             place = Place(*_where(event), vport)
             self._places[_where(event)] = place
         if place.kinds >= MOST_KINDS:
-            self._clear(place)
+            place.forget()
         place.kinds += 1
         courses = place.courses.setdefault(proto, {})
         mask, answers = courses.setdefault(frame[:6], (header_mask(proto, relevant), {}))
@@ -202,9 +199,6 @@ class FastPath:
         if not flow.plan.allow:
             counts.append(("denied", vport))
         masked = _from_bytes(frame[:HEADER_BYTES], "big") & mask
-        before = answers.get(masked)
-        if before is not None:
-            self._flows.retire_kind(before.kind)
         answers[masked] = Answer(
             kind=self._flows.kind(flow),
             legs=legs,
