@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
-from ryu_apps.control.key_rows import CHUNK_ROWS, KeyRows, RowShape, row_shape
+from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
 from ryu_apps.control.plan_index import PlanIndex, RuleName
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
@@ -70,9 +70,9 @@ class Kind:
     first_vport: int
     half_open: bool
     key: FlowKey
-    # A plan that no flow has is forgotten, and has another number when it comes again.
-    plan_number: int
-    shape: RowShape
+    # Made for the number of the plan; one that no flow has is forgotten, and has another number when it comes again.
+    plan_number: int = 0
+    shape: RowShape = NO_SHAPE
 
 
 # Growing a dictionary of a million connections would be a pause of 50 ms; growing one of so many parts is none.
@@ -162,7 +162,7 @@ class FlowTable:
         while True:
             flow_id = self._next_id
             self._next_id = self._next_id % (FLOW_IDS - 1) + 1
-            if flow_id not in self._slots:
+            if self._slots.get(flow_id) is None:
                 return flow_id
 
     def add(self, flow: UnifiedFlow, connection: int | None = None) -> None:
@@ -184,10 +184,8 @@ class FlowTable:
 
     def kind(self, flow: UnifiedFlow) -> Kind:
         """Return the kind of IPv4 flows that are like this one in all but their addresses and ports."""
-        number = self._plans.number(flow.plan) or 0
         first = flow.plan.forward[0].vport
-        shape = row_shape(flow.key, number)
-        return Kind(flow.plan, flow.segment, flow.generation, first, flow.half_open, flow.key, number, shape)
+        return Kind(flow.plan, flow.segment, flow.generation, first, flow.half_open, flow.key)
 
     def begin(self, kind: Kind, ends: bytes, connection: int, now_s: float) -> int:
         """Return the id of a new flow, kept with the first packet's ends; 0 when its connection is known already.

@@ -26,6 +26,7 @@ _WORDS: Final = _ROW_BYTES // 8
 # The addresses and ports of an IPv4 key, at its end: what differs among flows of one kind.
 ENDS_BYTES: Final = 12
 _ENDS_AT: Final = _KEY_BYTES - ENDS_BYTES
+_write_ends: Final = Struct(f"<{_ENDS_AT}s{ENDS_BYTES}s{_KEY.size - _KEY_BYTES}sI4xd").pack_into
 # A new chunk is a pause of some 50 us; one of eight times the size would be seen in the latency of misses.
 CHUNK_ROWS: Final = 4096
 
@@ -45,6 +46,9 @@ class RowShape(NamedTuple):
 
     head: bytes
     tail: bytes
+
+
+NO_SHAPE: Final = RowShape(b"", b"")
 
 
 def row_shape(key: FlowKey, plan: int) -> RowShape:
@@ -84,7 +88,8 @@ class KeyRows:
 
     def put_ends(self, slot: int, shape: RowShape, ends: bytes, flow_id: int = 0, began_s: float = 0.0) -> None:
         """Set a slot's row from the ENDS_BYTES with the addresses and ports of an IPv4 packet."""
-        self._set(slot, shape[0] + ends + shape[1] + _REST.pack(flow_id, began_s))
+        head, tail = shape
+        _write_ends(self._buffer(slot), slot % CHUNK_ROWS * _ROW_BYTES, head, ends, tail, flow_id, began_s)
 
     def clear(self, slot: int) -> None:
         """Free a slot's row."""
@@ -93,15 +98,19 @@ class KeyRows:
     def get(self, slot: int) -> tuple[FlowKey, int, float]:
         """Return what a slot's row was set to, which must not be free: key, flow id, and when it began."""
         start = slot % CHUNK_ROWS * _ROW_BYTES
-        row = self._chunks[slot // CHUNK_ROWS].buffer[start : start + _ROW_BYTES]
+        row = self._buffer(slot)[start : start + _ROW_BYTES]
         flow_id, began_s = _REST.unpack_from(row, _KEY.size)
         return FlowKey(Family(row[_KEY_BYTES] - 1), int.from_bytes(row[:_KEY_BYTES], "big")), flow_id, began_s
 
     def _set(self, slot: int, row: bytes) -> None:
+        start = slot % CHUNK_ROWS * _ROW_BYTES
+        self._buffer(slot)[start : start + _ROW_BYTES] = row
+
+    def _buffer(self, slot: int) -> bytearray:
+        """Return what holds a slot's row, made when there was none so far."""
         while slot >= len(self._chunks) * CHUNK_ROWS:
             self._chunks.append(_Chunk())
-        start = slot % CHUNK_ROWS * _ROW_BYTES
-        self._chunks[slot // CHUNK_ROWS].buffer[start : start + _ROW_BYTES] = row
+        return self._chunks[slot // CHUNK_ROWS].buffer
 
     def of_plan(self, plan: int) -> list[int]:
         """Return the slots of a plan's flows."""

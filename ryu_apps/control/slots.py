@@ -23,10 +23,6 @@ class Slots:
     def __len__(self) -> int:
         return self._count
 
-    def __contains__(self, flow_id: int) -> bool:
-        page = self._pages.get(flow_id // _PAGE_IDS)
-        return page is not None and page[flow_id % _PAGE_IDS] != _NONE
-
     def get(self, flow_id: int) -> int | None:
         """Return the slot of an id, None when it has none."""
         page = self._pages.get(flow_id // _PAGE_IDS)
