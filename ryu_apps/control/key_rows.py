@@ -135,6 +135,8 @@ class KeyRows:
         for number, chunk in enumerate(self._chunks):
             met = chunk.families == family + 1
             for position in np.nonzero(words)[0]:
+                if not met.any():
+                    break
                 met &= chunk.words[:, position] & words[position] == wanted[position]
             for column, (low, high) in ((0, src), (1, dst)):
                 if (low, high) != FULL_RANGE:
