@@ -67,6 +67,7 @@ REFUSALS: Final = {
     Refusal.VLAN: "the VM sent a VLAN tag that is not its own to use",
     Refusal.HALF_OPEN_LIMIT: "the vport has as many half-open TCP connections as it may; only for a second at a time",
     Refusal.NOT_LENT: "it is for an address of a NAT pool, and for no connection that has it",
+    Refusal.TAGGED: "it would reach the VM with a customer's tag on it, because no rule took that off",
     Refusal.MAC: "the source MAC is not the vport's",
     Refusal.IP: "the source address is not one of the vport's, or not link-local in a multicast listener message",
     Refusal.ARP: "the ARP message names another MAC or address as its sender",

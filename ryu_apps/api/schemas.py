@@ -228,6 +228,19 @@ class NatBody(Body):
     destination: NatSideBody | None = None
 
 
+class PushVlanBody(Body):
+    """Put a customer's VLAN tag on beneath the network's own; a reply's is taken off."""
+
+    type: Literal["push_vlan"]
+    vlan: Vlan
+
+
+class PopVlanBody(Body):
+    """Take a customer's VLAN tag off; a reply gets it again."""
+
+    type: Literal["pop_vlan"]
+
+
 class MeterBody(Body):
     """Let no more pass than a rate, of kbit/s or of packets/s; burst in kbit or packets. A rate of 0 drops all."""
 
@@ -265,7 +278,16 @@ class RuleBody(Body):
     priority: Priority
     match: MatchBody
     action: Annotated[
-        AllowBody | DenyBody | RewriteBody | NatBody | MeterBody | MirrorBody | RouteActionBody | EncapsulateBody,
+        AllowBody
+        | DenyBody
+        | RewriteBody
+        | NatBody
+        | PushVlanBody
+        | PopVlanBody
+        | MeterBody
+        | MirrorBody
+        | RouteActionBody
+        | EncapsulateBody,
         Field(discriminator="type"),
     ]
     idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None

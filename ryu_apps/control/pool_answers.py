@@ -12,7 +12,7 @@ from ryu_apps.control.effects import Emit
 from ryu_apps.control.events import PacketIn
 from ryu_apps.engine.checksum import checksum
 from ryu_apps.engine.policy import Policy
-from ryu_apps.model.flow_key import ETH_ARP, PROTO_ICMPV6
+from ryu_apps.model.flow_key import ETH_ARP, ETH_IPV6, PROTO_ICMPV6
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.pipeline.entry import SetField
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT
@@ -35,7 +35,7 @@ def answer(policy: Policy, event: PacketIn) -> list[Emit]:
     eth_type = int.from_bytes(frame[12:14], "big")
     if eth_type == ETH_ARP and len(frame) >= _ARP_BYTES:
         version, target, reply = 4, frame[38:42], _arp_reply
-    elif len(frame) >= _SOLICITATION_BYTES:
+    elif eth_type == ETH_IPV6 and len(frame) >= _SOLICITATION_BYTES:
         version, target, reply = 6, frame[62:78], _advertisement
     else:
         return []

@@ -17,7 +17,7 @@ from ryu_apps.engine.walk import steps, walk
 from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
-from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.flow_key import Family, FlowKey, customer_tag, with_customer_tag
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
@@ -46,6 +46,8 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
     flow = UnifiedFlow(0, segment.number, key, plan, generation, generation, 0.0, parent)
     cached = known is None and not _by_packet(core, vport, direction, key)
     refused = refusal(vport, key) if direction is Direction.OUTBOUND else None
+    if direction is Direction.OUTBOUND and customer_tag(key):
+        refused = Refusal.VLAN
     if refused is not None:
         return _refused(refused, generation)
     return {
@@ -81,7 +83,8 @@ def _key(core: ControlCore, vport: Vport, direction: Direction, packet: Mapping[
             raise Invalid("the packet cannot be understood", [FieldError("packet.vlan_vid", "a trunk needs its VLAN")])
     own = "eth_src" if direction is Direction.OUTBOUND else "eth_dst"
     written.setdefault(own, FIELDS["eth_src"].format(vport.mac))
-    return build_key(written, "packet"), segment
+    key = build_key(written, "packet")
+    return (key if vport.segment is None else with_customer_tag(key)), segment
 
 
 def _plan(
@@ -140,7 +143,7 @@ def _action(ruling: Ruling) -> str:
     if not ruling.allow:
         return "deny"
     if ruling.translates:
-        return "nat"
+        return min(ruling.needs)
     if ruling.treats is not None:
         return action_type(ruling.treats)
     return "rewrite" if ruling.edit.edits else "allow"

@@ -9,7 +9,7 @@ from ryu_apps.engine.connection import Leg, Plan, connect, leads_back, plan_of
 from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.walk import walk_reply
-from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.flow_key import Family, FlowKey, customer_tag
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.rules import Direction
 
@@ -25,9 +25,11 @@ def same_packets(first: FlowKey, second: FlowKey, exact_dscp: bool) -> bool:
 
 
 def same_ends(first: FlowKey, second: FlowKey) -> bool:
-    """Return whether two keys of IPv4 or IPv6 have one 5-tuple."""
+    """Return whether two keys of IPv4 or IPv6 have one 5-tuple, and the same customer tag or none."""
     ends = _ENDS.get(first.family)
-    return first.family is second.family and ends is not None and not (first.bits ^ second.bits) & ends
+    if first.family is not second.family or ends is None or (first.bits ^ second.bits) & ends:
+        return False
+    return customer_tag(first) == customer_tag(second)
 
 
 def plan_of_packet(

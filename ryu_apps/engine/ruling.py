@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ryu_apps.model.action import Action, Deny, Meter, Nat, Rewrite, Treating, named_pool
+from ryu_apps.model.action import (
+    Action,
+    Deny,
+    Meter,
+    Nat,
+    PopVlanTag,
+    PushVlanTag,
+    Rewrite,
+    Tagging,
+    Treating,
+    named_pool,
+)
+from ryu_apps.model.flow_key import CUSTOMER_TAG, VLAN_PRESENT
 from ryu_apps.model.nat_pool import Lease
 from ryu_apps.model.rules import Offload, Rule
-from ryu_apps.model.transposition import IDENTITY, Transposition
+from ryu_apps.model.transposition import IDENTITY, Transposition, transposition
 from ryu_apps.model.treatment import Treatment
 
 
@@ -45,6 +57,10 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
     match rule.action:
         case Rewrite(edit=edit) | Nat(edit=edit):
             pass
+        case PushVlanTag(vlan=vlan):
+            edit = transposition({"vlan_vid": CUSTOMER_TAG | VLAN_PRESENT | vlan})
+        case PopVlanTag():
+            edit = transposition({"vlan_vid": 0})
         case _:
             edit = IDENTITY
     ruling = Ruling(
@@ -60,7 +76,7 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
         offload=rule.offload,
         pool=named_pool(rule.action),
     )
-    if not isinstance(rule.action, Nat):
+    if not isinstance(rule.action, Nat | Tagging):
         return ruling
     return replace(ruling, translates=True, to_reply=replace(ruling, edit=IDENTITY, needs=frozenset()))
 

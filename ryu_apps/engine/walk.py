@@ -16,6 +16,7 @@ from ryu_apps.model.transposition import Transposition, transposition
 _ENDS: Final = (("eth_src", "eth_dst"), ("ipv4_src", "ipv4_dst"), ("ipv6_src", "ipv6_dst"), ("l4_src", "l4_dst"))
 # Each field with the one that holds its value in a packet that goes the other way.
 MIRROR: Final = {name: other for first, second in _ENDS for name, other in ((first, second), (second, first))}
+MIRROR["vlan_vid"] = "vlan_vid"
 
 
 def walk(view: View, key: FlowKey, lend: Lend | None = None) -> Verdict:

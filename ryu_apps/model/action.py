@@ -51,6 +51,25 @@ class Nat:
     pool: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PushVlanTag:
+    """Put a customer's VLAN tag on, beneath the network's own, and go on; a reply's is taken off.
+
+    A packet has at most one: another one that it had becomes this.
+    """
+
+    name: ClassVar = "push_vlan"
+
+    vlan: int
+
+
+@dataclass(frozen=True, slots=True)
+class PopVlanTag:
+    """Take a customer's VLAN tag off and go on; a reply gets it again."""
+
+    name: ClassVar = "pop_vlan"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
     """Pass no more than a rate, in kbit/s or packets/s, and drop the rest; a rate of 0 drops all.
@@ -111,7 +130,10 @@ class Encapsulate:
 Treating = Meter | Mirror | Reroute | Encapsulate
 """Actions that do something with a packet beside editing its headers."""
 
-Action = Allow | Deny | Rewrite | Nat | Treating
+Tagging = PushVlanTag | PopVlanTag
+"""Actions on a customer's VLAN tag."""
+
+Action = Allow | Deny | Rewrite | Nat | Tagging | Treating
 
 
 def named_pool(action: Action) -> str | None:

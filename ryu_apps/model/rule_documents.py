@@ -16,6 +16,8 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    PopVlanTag,
+    PushVlanTag,
     RateUnit,
     Reroute,
     Rewrite,
@@ -125,6 +127,10 @@ def _parse_action(match: Match | None, path: str, form: Document) -> Action:
             return _parse_rewrite(form["set"], match, f"{path}.set")
         case "nat":
             return _parse_nat(form, match, path)
+        case "push_vlan":
+            return PushVlanTag(form["vlan"])
+        case "pop_vlan":
+            return PopVlanTag()
         case "meter":
             return _parse_meter(form, path)
         case "mirror":
@@ -231,6 +237,10 @@ def _action_document(action: Action) -> Document:
             sides = {side: _nat_side(edits, suffix) for side, suffix in _SIDES.items()}
             sides["source"] = sides["source"] if pool is None else {"pool": pool}
             return {"type": "nat", **{side: form for side, form in sides.items() if form}}
+        case PushVlanTag(vlan):
+            return {"type": "push_vlan", "vlan": vlan}
+        case PopVlanTag():
+            return {"type": "pop_vlan"}
         case Meter(unit=unit, rate=rate, burst=burst):
             return {"type": "meter", unit.value: rate, "burst": burst}
         case Mirror(vport):

@@ -339,7 +339,9 @@ def _egress_vport(
     for segment in segments:
         tag = (PushVlan(segment.vlan),) if vport.segment is None and segment.vlan else ()
         match: dict[str, MatchValue] = {RECEIVER: vport.number, SEGMENT: segment.number}
-        yield entry("egress", 100, match, *tag, Output(port_no), cookie=cookie)
+        yield entry("egress", 100, {**match, "vlan_vid": 0}, *tag, Output(port_no), cookie=cookie)
+        tagged = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.TAGGED).pack()
+        yield entry("egress", 80, match, cookie=tagged)
         if uplink is not None:
             # A trunk has no VLAN of its own on the wire: its frames carry the tag of their segment.
             vlan = segment.vlan if vport.segment is None and segment.vlan else vport.vlan

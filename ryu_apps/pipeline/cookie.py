@@ -74,6 +74,7 @@ class Refusal(IntEnum):
     UNKNOWN_VNI = 13
     HALF_OPEN_LIMIT = 14
     NOT_LENT = 15
+    TAGGED = 16
 
     @property
     def slug(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import (
+    CUSTOMER_TAG,
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
@@ -123,6 +124,8 @@ def _key(fields: dict[str, int]) -> FlowKey | None:
         field = FIELDS.get(_L4.get(name, name))
         if field is None or family not in field.shifts:
             return None
+        if name == "vlan_vid" and value:
+            value |= CUSTOMER_TAG
         bits |= value << field.shifts[family]
     return FlowKey(family, bits)
 

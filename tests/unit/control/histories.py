@@ -5,7 +5,20 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from immutables import Map
 
-from ryu_apps.model.action import Action, Allow, Deny, Encapsulate, Meter, Mirror, Nat, RateUnit, Reroute, Rewrite
+from ryu_apps.model.action import (
+    Action,
+    Allow,
+    Deny,
+    Encapsulate,
+    Meter,
+    Mirror,
+    Nat,
+    PopVlanTag,
+    PushVlanTag,
+    RateUnit,
+    Reroute,
+    Rewrite,
+)
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.flow_key import FlowKey
@@ -104,6 +117,7 @@ def _actions(direction: Direction) -> st.SearchStrategy[Action]:
         st.sampled_from([0, 100]).map(lambda rate: Meter(unit=RateUnit.PPS, rate=rate, burst=9)),
         *(leading if direction is OUT else []),
         edits.map(lambda edit: Rewrite(transposition(edit))),
+        st.sampled_from([PushVlanTag(7), PopVlanTag()]),
         translations.filter(bool).map(lambda edit: Nat(edit=transposition(edit))),
     )
 

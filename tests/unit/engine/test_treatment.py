@@ -23,20 +23,22 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    PopVlanTag,
+    PushVlanTag,
     RateUnit,
     Reroute,
     Rewrite,
     default_burst,
     named_pool,
 )
-from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.flow_key import CUSTOMER_TAG, VLAN_PRESENT, FlowKey, customer_tag
 from ryu_apps.model.match import parse_match
 from ryu_apps.model.nat_pool import AddressRange, NatPool
 from ryu_apps.model.policy import Change
 from ryu_apps.model.rules import Direction, Rule
 from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline.cached import cached, compile_cached
-from ryu_apps.pipeline.entry import Resubmit, SetField
+from ryu_apps.pipeline.entry import PopVlan, PushVlan, Resubmit, SetField
 from tests.unit.policies import IN, OUT, group, keys, layer, matches, network, rule, snapshot, tcp
 
 KBPS = RateUnit.KBPS
@@ -55,6 +57,7 @@ _ACTIONS = st.one_of(
     st.just(Deny()),
     _EDITS.map(lambda edits: Rewrite(transposition(edits))),
     st.sampled_from([80, 443]).map(lambda port: Nat(edit=transposition({"l4_dst": port}))),
+    st.sampled_from([PushVlanTag(7), PushVlanTag(300), PopVlanTag()]),
     st.sampled_from(["p", "q"]).map(lambda pool: Nat(edit=transposition({}), pool=pool)),
     st.sampled_from(["p", "q"]).map(lambda pool: Nat(edit=transposition({"l4_dst": 443}), pool=pool)),
     st.sampled_from([0, 100, 1000]).map(meter),
@@ -79,6 +82,9 @@ _POOLS = {
                   addresses=(AddressRange(4, 0x0A000100 + 8 * number, 0x0A000101 + 8 * number),))
     for number, name in enumerate("pq")
 }  # fmt: skip
+
+
+TAGGED = CUSTOMER_TAG | VLAN_PRESENT
 
 
 def lender() -> Lend:
@@ -111,6 +117,10 @@ def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, lend: 
                 lent = lend(pool, packet.key)
                 assert lent is not None
                 packet.key = lent.edit.apply(edit.apply(packet.key))
+            case PushVlanTag(vlan):
+                packet.key = transposition({"vlan_vid": TAGGED | vlan}).apply(packet.key)
+            case PopVlanTag():
+                packet.key = transposition({"vlan_vid": 0}).apply(packet.key)
             case Rewrite(edit=edit) | Nat(edit=edit):
                 packet.key = edit.apply(packet.key)
     return packet
@@ -123,6 +133,15 @@ def by_entry(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, directi
     packet, registers = Packet(key, dropped=made.goto is None), dict[str, int]()
     for action in made.actions:
         match action:
+            case PushVlan(vid=vid):
+                assert not customer_tag(packet.key)
+                packet.key = transposition({"vlan_vid": TAGGED | vid}).apply(packet.key)
+            case PopVlan():
+                assert customer_tag(packet.key)
+                packet.key = transposition({"vlan_vid": 0}).apply(packet.key)
+            case SetField(field="vlan_vid", value=vlan):
+                assert customer_tag(packet.key)
+                packet.key = transposition({"vlan_vid": CUSTOMER_TAG | vlan}).apply(packet.key)
             case SetField(field=name, value=value) if name.startswith(("reg", "tun")):
                 registers[name] = value
             case SetField(field=name, value=value):
@@ -153,12 +172,13 @@ def _layer_rules(draw: st.DrawFn) -> Map[str, Rule]:
     return Map(made)
 
 
-@given(st.lists(_layer_rules(), min_size=1, max_size=5), keys(), st.sampled_from([OUT, IN]))
+@given(st.lists(_layer_rules(), min_size=1, max_size=5), keys(), st.sampled_from([OUT, IN]), st.sampled_from([0, 0, 7]))
 def test_the_flat_entry_does_what_the_layers_do_one_by_one(
-    maps: list[Map[str, Rule]], key: FlowKey, direction: Direction
+    maps: list[Map[str, Rule]], key: FlowKey, direction: Direction, tag: int
 ) -> None:
     """M07 M23: copies, meters, edits and the exit of one entry are those of all layers in turn, in their order."""
     changes: list[Change] = []
+    key = transposition({"vlan_vid": TAGGED | tag if tag else 0}).apply(key)
     for number, rules in enumerate(maps):
         kept = rules.values() if direction is OUT else [each for each in rules.values() if not _leads(each.action)]
         changes += [layer(f"l{number}", number), group(f"l{number}", "g", direction, *kept)]
