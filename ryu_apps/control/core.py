@@ -117,7 +117,8 @@ class ControlCore:
         self.tally.count("misses", vport.number)
         parsed = parse(event.frame, tag_of(vport, segment))
         # Neighbour messages in fragments are to be ignored (RFC 6980 section 5).
-        if parsed is None or (parsed.fragment and parsed.key.family in NEIGHBOUR):
+        # One that missed is none to the switch: it does not look behind as many tags.
+        if parsed is None or (parsed.key.family in NEIGHBOUR and (parsed.fragment or event.punt is Punt.MISS)):
             self.tally.count("malformed", vport.number)
             return []
         if parsed.fragment:

@@ -113,8 +113,8 @@ def test_tags_compose_with_everything(lab: Lab) -> None:
     pool = {"segment": "red", "host": "h1", "mac": mac, "addresses": ["10.0.0.240"], "rest_s": 0}
     lab.put("nat_pools/tagged", pool)
     source = {"type": "nat", "source": {"pool": "tagged"}}
-    first: list[dict[str, Any]] = [{"type": "push_vlan", "vlan": 7}, {"type": "mirror", "vport": "vm2"}, rewrite(ip_dscp=46)]
-    steps = [*first, POP, PUSH, source]
+    steps: list[dict[str, Any]] = [{"type": "push_vlan", "vlan": 7}, {"type": "mirror", "vport": "vm2"}]
+    steps += [rewrite(ip_dscp=46), POP, PUSH, source]
     for number, action in enumerate(steps):
         lab.layer(f"layer{number}", number)
         match = {"vlan_vid": 7} if number == 2 else {"eth_type": "ipv4"}
@@ -191,6 +191,25 @@ def test_a_tag_that_would_be_taken_for_a_segments_is_refused(
     lab.group("t", "outbound", layer="tags", applies_to={"vport": "vm1"})
     refused = lab.rest("PUT", "layers/tags/groups/t/rules/r", {"priority": 1, "match": {}, "action": PUSH})
     assert refused.status == 422 and [fault["path"] for fault in refused.body["errors"]] == [where]
+
+
+def test_a_switch_that_looks_behind_one_tag_breaks_nothing(lab: Lab) -> None:
+    """M23: without the switch's setting the host decides each packet, and neighbour messages do no harm."""
+    lab.ovs.vsctl("remove", "Open_vSwitch", ".", "other_config", "vlan-limit")
+    lab.tenant(VM1)
+    tagging(lab)
+    lab.refresh()
+    for count in (1, 2):
+        lab.send(VM1, udp(VM1, EXT, 40000, 53))
+        assert lab.wait_sent("h1-uplink", count) == [on_wire(udp(VM1, EXT, 40000, 53))] * count
+        lab.from_network(inside(udp(EXT, VM1, 53, 40000)))
+        assert lab.wait_sent(VM1, count) == [udp(EXT, VM1, 53, 40000)] * count
+    before = lab.get("stats")["vports"]["vm1"].get("malformed", 0)
+    lab.from_network(inside(packets.arp(2, EXT.mac, EXT.ip, VM1.ip, tha=VM1.mac)))
+    lab.settle()
+    assert lab.get("stats")["vports"]["vm1"]["malformed"] == before + 1
+    lab.delete("layers/tags/groups/t")
+    assert len(lab.sent(VM1)) == 2
 
 
 def test_tagged_connections_outlive_the_controller(lab: Lab) -> None:
