@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from ryu_apps.control.affected import affected
-from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
-from ryu_apps.control.leases import Leases
+from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
@@ -107,7 +106,7 @@ def revise(policy: Policy, flow: UnifiedFlow, leases: Leases) -> UnifiedFlow | N
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if flow.parent or vport is None or segment is None or segment.id not in vport.segments:
         return None
-    lend = leases.lender(policy.snapshot.nat_pools, (vport.number, connection_id(flow.segment, flow.key)))
+    lend = leases.lender(policy.snapshot.nat_pools, owner_of(vport.number, flow.segment, flow.key))
     plan = connect(policy, segment.id, vport, first.direction, flow.key, lend)
     if not set(plan.leases) <= set(flow.plan.leases):
         return None

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
-from ryu_apps.control.leases import Leases
+from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.control.plan_index import PlanIndex, RuleName
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
@@ -184,7 +184,7 @@ class FlowTable:
         first = flow.plan.forward[0].vport
         self._begun[first] = self._begun.get(first, 0) + 1
         if flow.plan.leases:
-            self.leases.take((first, connection_id(flow.segment, flow.key)), flow.plan)
+            self.leases.take(owner_of(first, flow.segment, flow.key), flow.plan)
 
     def kind(self, flow: UnifiedFlow) -> Kind:
         """Return the kind of IPv4 flows that are like this one in all but their addresses and ports."""

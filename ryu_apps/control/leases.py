@@ -12,18 +12,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from ryu_apps.engine.connection import Plan
 from ryu_apps.engine.lending import Lent
 from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, FlowKey
+from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, Family, FlowKey, customer_tag
 from ryu_apps.model.nat_pool import DEFAULT_REST_S, VERSIONS, Lease, NatPool, lease_for
 from ryu_apps.model.transposition import IDENTITY
 
-Owner = tuple[int, int]
-"""A connection: the number of the vport that began it, and its connection id as that vport sees it."""
+Owner = tuple[int, int, int]
+"""A connection: the vport that began it, its segment, both by number, and the ends and protocol of its first packet."""
+
+# Addresses, ports and protocol of a key: what variants of a connection, with other MACs or DSCP, agree in.
+_ENDS: Final = {Family.IPV4: (1 << 96) - 1 | 0xFF << 104, Family.IPV6: (1 << 288) - 1 | 0xFF << 296}
+
+
+def owner_of(vport: int, segment: int, key: FlowKey) -> Owner:
+    """Return who borrows for a connection that a vport has begun with a packet of this key."""
+    return vport, segment, key.bits & _ENDS.get(key.family, 0) | customer_tag(key) << 304
 
 class PoolUse(NamedTuple):
     """How many leases of a pool connections have, and how many were given back and rest."""

@@ -11,6 +11,7 @@ from ryu_apps.control.connections import Connections, choke
 from ryu_apps.control.effects import Choke, Effect
 from ryu_apps.control.expiry import Expiry
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.leases import Owner, owner_of
 from ryu_apps.control.life import CHOKE_S
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import Tally
@@ -84,7 +85,9 @@ class Meeting:
                     self._tally.count("host-hits", vport.number)
                     self._expiry.confirm(flow.id, now_s)
                     return Met(flow, False, [])
-        lend = self._lender(policy, vport, connection, now_s) if policy.snapshot.nat_pools else None
+        lend = None
+        if policy.snapshot.nat_pools:
+            lend = self._lender(policy, owner_of(vport.number, segment.number, key), now_s)
         plan, parent = plan_of_packet(policy, known, segment, vport, direction, key, lend)
         if not plan.allow:
             self._tally.count("denied", vport.number)
@@ -114,11 +117,11 @@ class Meeting:
             self._life.began(flow.id, vport.number)
         return Met(flow, True, effects)
 
-    def _lender(self, policy: Policy, vport: Vport, connection: int, now_s: float) -> Lend:
+    def _lender(self, policy: Policy, owner: Owner, now_s: float) -> Lend:
         """Return who lends to a new connection what it needs of NAT pools."""
         leases, pools = self._flows.leases, policy.snapshot.nat_pools
         leases.pass_time(now_s, pools)
-        return leases.lender(pools, (vport.number, connection))
+        return leases.lender(pools, owner)
 
     def _choke(self, vport: int, direction: Direction, now_s: float) -> list[Effect]:
         """Return what spares the controller a flood: for a moment the switch itself drops what it would refuse."""

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from ryu_apps.control.affected import affected
 from ryu_apps.control.change import adopt, base_of, bundles, meters_of, plan_change, revise_flows
-from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import Add, Effect, Install, Release, Remove, SwitchChange
 from ryu_apps.control.events import PacketIn, PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
-from ryu_apps.control.leases import Leases
+from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.control.variant import variant_plan
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, compile_policy, recompile
@@ -99,8 +98,7 @@ def anew(policy: Policy, leases: Leases, flow: UnifiedFlow, parent: UnifiedFlow 
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if vport is None or segment is None or segment.id not in vport.segments:
         return None
-    owner = first.vport, connection_id(flow.segment, flow.key)
-    lend = leases.lender(policy.snapshot.nat_pools, owner)
+    lend = leases.lender(policy.snapshot.nat_pools, owner_of(first.vport, flow.segment, flow.key))
     if parent is not None:
         return variant_plan(policy, parent, segment, vport, first.direction, flow.key, lend)
     return connect(policy, segment.id, vport, first.direction, flow.key, lend)

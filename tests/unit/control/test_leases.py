@@ -93,7 +93,7 @@ def check_apart(core: ControlCore) -> None:
 
 _EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["open", "open", "marked", "close", "wait", "change", "undo"]),
+        st.sampled_from(["open", "open", "marked", "turned", "close", "wait", "change", "undo"]),
         st.sampled_from(["vm1", "vm2"]),
         st.sampled_from(["tcp", "udp"]),
         st.integers(998, 1005),
@@ -115,6 +115,9 @@ def test_no_two_connections_ever_have_one_address_and_port(events: list[tuple[st
         if what in ("open", "marked"):
             more = {"ip_dscp": "46"} if what == "marked" else {}
             told = meet(core, tcp(name, "ext", number, 80, ip_proto=proto, **more), now_s, numbers[name])
+        elif what == "turned":
+            # A VM that may use any address sends what looks like an answer to itself.
+            told = meet(core, reverse(tcp(name, "ext", number, 80, ip_proto=proto)), now_s, numbers[name])
         elif what == "close":
             flow = next((each for each in core.flows if each.key == tcp(name, "ext", number, 80, ip_proto=proto)), None)
             told = [*core.ageing.remove(flow)] if flow is not None else []
@@ -253,6 +256,26 @@ def test_a_restart_keeps_every_lease() -> None:
     assert adopt_flows(after, reversed(found), 0.0, led) == 6
     assert {flow.id: given_to(flow) for flow in after.flows} == kept
     meet(after, udp("vm1", 1002, 99))
+    check_apart(after)
+
+
+def test_a_restart_takes_over_first_who_is_known_to_have_something() -> None:
+    """M26: a connection whose source cannot be read any more gets another, and not that of one whose can."""
+    core = pooled()
+    for number, name in ((101, "vm1"), (102, "vm2")):
+        meet(core, udp(name, 1002), vport=number)
+        meet(core, udp(name, 1002, 54), vport=number)
+    kept = {flow.id: given_to(flow) for flow in core.flows}
+    lost = next(flow for flow in core.flows if kept[flow.id][1] == 1003)
+    found = [
+        Found(made.cookie, made.segment, made.vport, made.direction, made.key)
+        for flow in sorted(core.flows, key=lambda each: each is not lost)
+        for made in flow.entries()
+    ]
+    led = {flow_id: source for flow_id, source in led_by(core).items() if flow_id != lost.id}
+    after = make_core(core.policy.snapshot, 100)
+    assert adopt_flows(after, found, 0.0, led) == 4
+    assert {flow.id: given_to(flow) for flow in after.flows if flow.id != lost.id} == led
     check_apart(after)
 
 

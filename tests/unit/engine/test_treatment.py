@@ -89,7 +89,7 @@ TAGGED = CUSTOMER_TAG | VLAN_PRESENT
 
 def lender() -> Lend:
     """Return who lends of two pools of which nobody else has anything."""
-    return Leases().lender(_POOLS, (101, 1))
+    return Leases().lender(_POOLS, (101, 1, 1))
 
 
 def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, lend: Lend) -> Packet:
