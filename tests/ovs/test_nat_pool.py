@@ -275,3 +275,21 @@ def test_two_pools_in_two_layers_are_one_entry(lab: Lab) -> None:
     assert len(lab.cached(table="outbound")) == 1
     lab.from_network(udp(far, outer, 53, 5000))
     assert lab.wait_sent(VM1) == [udp(EXT, VM1, 53, 40000)]
+
+
+def test_a_nic_that_cannot_translate_leaves_it_to_the_host(lab: Lab) -> None:
+    """M12 M23: where a NIC lacks the action, packets of a connection through a pool pass by the host, both ways."""
+    host = {"dpid": "1", "uplink": "h1-uplink"}
+    lab.tenant(VM1)
+    name = pool(lab)
+    lab.put("hosts/h1", {**host, "limits": {"actions": []}})
+    try:
+        for count in (1, 2):
+            lab.send(VM1, udp(VM1, EXT, 40000))
+            assert lab.wait_sent("h1-uplink", count) == [to_wire(udp(SHOWN, EXT, 40000))] * count
+            lab.from_network(udp(EXT, SHOWN, 53, 40000))
+            assert lab.wait_sent(VM1, count) == [udp(EXT, VM1, 53, 40000)] * count
+        assert lab.cached() == [] and len(led(lab)) == 1
+        assert _uses(lab, name) == {"lent": 1, "resting": 0}
+    finally:
+        lab.put("hosts/h1", host)

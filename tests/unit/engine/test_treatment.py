@@ -235,6 +235,18 @@ def test_a_copy_stands_between_the_edits_around_it(first: dict[str, int], second
     assert by_entry(policy, verdict, tcp(), "vm1", OUT).befell == [("copy", 102, transposition(first).apply(tcp()))]
 
 
+def test_a_copy_has_the_tag_of_its_place() -> None:
+    """M07 M23: copies between layers that put a tag on, change it and take it off show each what was before them."""
+    actions = (PushVlanTag(7), Mirror("vm2"), PushVlanTag(8), Mirror("vm3"), PopVlanTag(), Mirror("vm2"))
+    changes = [layer(f"l{number}", number) for number in range(6)]
+    changes += [group(f"l{number}", "g", OUT, rule("r", action)) for number, action in enumerate(actions)]
+    policy = compile_policy(snapshot(*changes))
+    found = by_entry(policy, walk(policy.view(policy.snapshot.vports["vm1"], OUT), tcp()), tcp(), "vm1", OUT)
+    tagged = [transposition({"vlan_vid": TAGGED | vlan}).apply(tcp()) for vlan in (7, 8)]
+    assert found.befell == [("copy", 102, tagged[0]), ("copy", 103, tagged[1]), ("copy", 102, tcp())]
+    assert found.key == tcp()
+
+
 def test_the_last_exit_holds() -> None:
     """M07: of two layers that send packets elsewhere the later one decides, whatever they ask for."""
     tunnel, route = Encapsulate(remote=(4, 0xAC100002), vni=7), Reroute("vm2")
