@@ -22,6 +22,7 @@ from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
 from ryu_apps.control.life import CHOKE_S, HALF_OPEN_PER_VPORT
 from ryu_apps.control.offload import Offload, Whereabouts
+from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import send_edited, send_on
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
@@ -73,6 +74,7 @@ class ControlCore:
         self.expiry = Expiry()
         self.holding = Holding()
         self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
+        self.sharing = Sharing(policy)
         self.life = Connections(self.flows, half_open_per_vport)
         self.fast_path = FastPath(self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self._flows_per_vport = flows_per_vport
@@ -90,6 +92,7 @@ class ControlCore:
         """Put another policy in force."""
         self._policy = policy
         self.offload.policy = policy
+        self.sharing.policy = policy
         self.fast_path.forget()
 
     @property

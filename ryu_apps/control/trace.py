@@ -175,6 +175,8 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
                 made.append({"route": _vport_name(core, number)})
             case ToTunnel(version=version, address=address, vni=vni):
                 made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
+    if treatment is not None and treatment.priority is not None:
+        made.append({"priority": treatment.priority})
     return made
 
 

@@ -15,6 +15,7 @@ from ryu_apps.model.flow_key import ND_TYPES, TCP_FIN, TCP_RST
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.beside import meter_entries, mirror_entry, rule_meters
+from ryu_apps.pipeline.bottlenecks import bottlenecks, priorities, rank_entries, said_entries, share_entries
 from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import (
     MISS_PRIORITY,
@@ -31,7 +32,7 @@ from ryu_apps.pipeline.entry import (
     entry,
 )
 from ryu_apps.pipeline.guard import guard
-from ryu_apps.pipeline.meters import bandwidth_meter, shut
+from ryu_apps.pipeline.meters import outbound_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.tables import TABLES, Miss
@@ -103,6 +104,9 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         vnis = [(segment.number, segment.vni) for segment in snapshot.segments.values() if segment.vni is not None]
         add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
     add(meter_entries, None, rule_meters(policy, host))
+    add(said_entries, None, priorities(policy))
+    for narrow in bottlenecks(policy, host):
+        add(share_entries, narrow.receiver, narrow)
     return made
 
 
@@ -136,6 +140,7 @@ def _local_vport(
     yield from guard(vport)
     yield from _neighbours(vport, asks)
     yield from _counters(vport)
+    yield from rank_entries(vport)
     yield from _egress_vport(vport, port_no, uplink, segments)
     yield from _deliver_via(vport, segments)
     yield mirror_entry(vport, port_no)
@@ -179,7 +184,7 @@ def _closing() -> Iterator[FlowEntry]:
     for eth_type in (0x0800, 0x86DD):
         for flag in (TCP_FIN, TCP_RST):
             match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (flag, flag)}
-            yield entry("closing", 100, match, ToController(), goto="egress", cookie=_punt(Punt.CLOSING))
+            yield entry("closing", 100, match, ToController(), goto="rank", cookie=_punt(Punt.CLOSING))
 
 
 def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:
@@ -227,7 +232,7 @@ def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -
             continue
         if tagged:
             actions = (PopVlan(), *actions)
-        meter = bandwidth_meter(vport, Direction.OUTBOUND)
+        meter = outbound_meter(vport)
         yield entry("classify", 100, match, *actions, goto="guard", cookie=cookie, meter=meter)
     refused = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.VLAN).pack()
     yield entry("classify", 90, {"in_port": port_no}, cookie=refused)
@@ -294,11 +299,10 @@ def _segment(segment: Segment, uplink: int | None) -> Iterator[FlowEntry]:
 
 
 def _deliver_to(vport: Vport, priority: int, match: dict[str, MatchValue], cookie: int) -> FlowEntry:
-    """Return the entry that gives packets to a vport on this host, within its bandwidth."""
+    """Return the entry that gives packets to a vport on this host, unless nothing may pass to it."""
     if shut(vport, Direction.INBOUND):
         return _shut_off(vport, "deliver", priority, match)
-    to, meter = SetField(RECEIVER, vport.number), bandwidth_meter(vport, Direction.INBOUND)
-    return entry("deliver", priority, match, to, goto="arrival", cookie=cookie, meter=meter)
+    return entry("deliver", priority, match, SetField(RECEIVER, vport.number), goto="arrival", cookie=cookie)
 
 
 def _deliver_via(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:

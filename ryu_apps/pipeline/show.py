@@ -33,7 +33,7 @@ _SET_NAMES: Final = {
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "tun_ipv4_dst"})
 _IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target", "tun_ipv6_dst"})
-_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(7)), "tunnel_id"})
+_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(9)), "tunnel_id"})
 
 
 def show(entry: FlowEntry) -> str:

@@ -114,6 +114,8 @@ OXM: Final = {
     "reg4": 0x00010804,
     "reg5": 0x00010A04,
     "reg6": 0x00010C04,
+    "reg7": 0x00010E04,
+    "reg8": 0x00011004,
     "tunnel_id": 0x80004C08,
     "tun_ipv4_dst": 0x00014004,
     "tun_ipv6_dst": 0x0001DC10,
@@ -132,7 +134,8 @@ FIELD_ORDER: Final = (
     "icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code",
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
-    "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6",
+    "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7",
+    "reg8",
 )  # fmt: skip
 
 TABLE_NAMES: Final = tuple(table.name for table in TABLES)
