@@ -53,6 +53,14 @@ class TurnReport(NamedTuple):
     allowed_kbps: int
 
 
+class Shares(NamedTuple):
+    """How priorities share a bottleneck, the uplink (vport None) or the bandwidth toward a VM, from the highest on."""
+
+    vport: str | None
+    rate_kbps: int
+    turns: tuple[TurnReport, ...]
+
+
 class Sharing:
     """What was read of the meters at bottlenecks where there are several priorities."""
 
@@ -86,16 +94,29 @@ class Sharing:
         self._allowed[dpid] = allowed
         return MeterChange(altered=tuple(altered))
 
-    def report(self, dpid: int, narrow: Bottleneck) -> tuple[TurnReport, ...]:
-        """Return how the priorities of a bottleneck share it, from the highest on; those of one alone have all."""
+    def as_set(
+        self, dpid: int, present: Mapping[int, MeterConfig | None], wanted: Mapping[int, MeterConfig]
+    ) -> dict[int, MeterConfig]:
+        """Return the meters that a datapath must have; those that follow others stay as the switch has them."""
+        made = dict(wanted)
+        for narrow in self._shared(dpid):
+            for turn in narrow.turns[1:]:
+                found = present.get(turn.meter)
+                if found is not None and found.unit is RateUnit.KBPS and found.rate <= narrow.rate_kbps:
+                    made[turn.meter] = found
+        return made
+
+    def shares(self, dpid: int) -> tuple[Shares, ...]:
+        """Return how the bottlenecks of a datapath are shared that have several priorities."""
         uses, allowed = self._uses.get(dpid, {}), self._allowed.get(dpid, {})
+
+        def turn(priority: int, meter: int, rate_kbps: int) -> TurnReport:
+            passes = uses[meter].kbps if meter in uses else 0
+            return TurnReport(priority, passes, allowed.get(meter, rate_kbps))
+
         return tuple(
-            TurnReport(
-                priority,
-                uses[meter].kbps if meter in uses else 0,
-                allowed.get(meter, narrow.rate_kbps),
-            )
-            for priority, meter in narrow.turns
+            Shares(narrow.vport, narrow.rate_kbps, tuple(turn(*each, narrow.rate_kbps) for each in narrow.turns))
+            for narrow in self._shared(dpid)
         )
 
     def _shared(self, dpid: int) -> Iterator[Bottleneck]:

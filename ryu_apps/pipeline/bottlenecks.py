@@ -19,6 +19,8 @@ from ryu_apps.pipeline.entry import FlowEntry, MatchValue, SetField, entry
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, PRIORITY, RECEIVER, SAID, SAID_BIT, SENDER
 
 UPLINK: Final = "uplink"
+PRIORITIES: Final = 8
+"""As many as a VLAN tag can say."""
 _UNICAST: Final[MatchValue] = (0, 1 << 40)
 
 
@@ -70,11 +72,14 @@ def _bottlenecks(policy: Policy, host: Host) -> Iterator[Bottleneck]:
 
 
 def said_entries(ranks: tuple[int, ...]) -> Iterator[FlowEntry]:
-    """Yield what gives packets the priority that a rule has said; that of those without is 0."""
+    """Yield what gives packets the priority that a rule or the network's tag has said, while there are several.
+
+    One that has no meters, which a tag may say, counts as the next below that has.
+    """
     cookie = Cookie(EntryClass.BASE).pack()
-    for priority in filter(None, ranks):
-        said = SetField(PRIORITY, priority)
-        yield entry("rank", 100, {SAID: SAID_BIT | priority}, said, goto="share", cookie=cookie)
+    for priority in range(1, PRIORITIES) if len(ranks) > 1 else ():
+        meant = SetField(PRIORITY, next(rank for rank in ranks if rank <= priority))
+        yield entry("rank", 100, {SAID: SAID_BIT | priority}, meant, goto="share", cookie=cookie)
 
 
 def rank_entries(vport: Vport) -> Iterator[FlowEntry]:

@@ -46,7 +46,7 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, "vlan", "meter"}),
+        writes=frozenset({SEGMENT, SENDER, SAID, "vlan", "meter"}),
         next=frozenset({"guard"}),
         miss=Miss.DROP,
     ),
