@@ -33,16 +33,16 @@ class MeterCount(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What passed a meter between its last two readings, and between the two before, in kbit/s."""
+    """What passed a meter between its last two readings, and between the two before, in kbit/s; None: not known yet."""
 
     read: MeterCount
-    kbps: int = 0
+    kbps: int | None = None
     kbps_before: int = 0
 
     @property
-    def most_kbps(self) -> int:
+    def most_kbps(self) -> int | None:
         """The larger of both, so that a pause of one reading gives nothing away."""
-        return max(self.kbps, self.kbps_before)
+        return None if self.kbps is None else max(self.kbps, self.kbps_before)
 
 
 class TurnReport(NamedTuple):
@@ -83,14 +83,18 @@ class Sharing:
         uses = {number: _use(before.get(number), count) for number, count in counts.items()}
         altered: list[MeterConfig] = []
         allowed: dict[int, int] = {}
-        for narrow in self._shared(dpid):
+        shared = tuple(self._shared(dpid))
+        for narrow in shared:
             for wanted in _rates(narrow, uses):
                 found = present.get(wanted.number)
-                allowed[wanted.number] = wanted.rate if found is None else found.rate
-                if found is not None and _differs(narrow.rate_kbps, found, wanted):
+                if found is None:
+                    continue
+                allowed[wanted.number] = found.rate
+                if _differs(narrow.rate_kbps, found, wanted):
                     altered.append(wanted)
                     allowed[wanted.number] = wanted.rate
-        self._uses[dpid] = {number: uses[number] for number in allowed if number in uses}
+        read = {turn.meter for narrow in shared for turn in narrow.turns}
+        self._uses[dpid] = {number: use for number, use in uses.items() if number in read}
         self._allowed[dpid] = allowed
         return MeterChange(altered=tuple(altered))
 
@@ -111,8 +115,8 @@ class Sharing:
         uses, allowed = self._uses.get(dpid, {}), self._allowed.get(dpid, {})
 
         def turn(priority: int, meter: int, rate_kbps: int) -> TurnReport:
-            passes = uses[meter].kbps if meter in uses else 0
-            return TurnReport(priority, passes, allowed.get(meter, rate_kbps))
+            passes = uses[meter].kbps if meter in uses else None
+            return TurnReport(priority, passes or 0, allowed.get(meter, rate_kbps))
 
         return tuple(
             Shares(narrow.vport, narrow.rate_kbps, tuple(turn(*each, narrow.rate_kbps) for each in narrow.turns))
@@ -135,17 +139,20 @@ def _use(before: Use | None, count: MeterCount) -> Use:
     passed = count.passed_bytes - before.read.passed_bytes
     if passed < 0:
         passed = count.passed_bytes
-    return Use(count, passed * 8 // lasted_ms, before.kbps)
+    return Use(count, passed * 8 // lasted_ms, before.kbps or 0)
 
 
 def _rates(narrow: Bottleneck, uses: Mapping[int, Use]) -> Iterator[MeterConfig]:
-    """Yield how the meters of a bottleneck should be set: each to what the priorities above it leave."""
+    """Yield how the meters of a bottleneck should be set: each to what those above it leave, if that is known."""
     highest, *lower = narrow.turns
     yield rate_config(highest.meter, narrow.rate_kbps)
     least = max(narrow.rate_kbps // LEAST_SHARE, 1)
     left, above = narrow.rate_kbps, highest.meter
     for turn in lower:
-        left = max(left - (uses[above].most_kbps if above in uses else 0), least)
+        used_kbps = uses[above].most_kbps if above in uses else None
+        if used_kbps is None:
+            return
+        left = max(left - used_kbps, least)
         burst = max(left // _BURST_PER_RATE, _LEAST_BURST_KBIT)
         yield MeterConfig(turn.meter, RateUnit.KBPS, left, burst)
         above = turn.meter

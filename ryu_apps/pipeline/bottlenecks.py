@@ -19,6 +19,7 @@ from ryu_apps.pipeline.entry import FlowEntry, MatchValue, SetField, entry
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, PRIORITY, RECEIVER, SAID, SAID_BIT, SENDER
 
 UPLINK: Final = "uplink"
+_ALONE: Final = "all"
 PRIORITIES: Final = 8
 """As many as a VLAN tag can say."""
 _UNICAST: Final[MatchValue] = (0, 1 << 40)
@@ -60,14 +61,16 @@ def bottlenecks(policy: Policy, host: Host) -> tuple[Bottleneck, ...]:
 
 def _bottlenecks(policy: Policy, host: Host) -> Iterator[Bottleneck]:
     ranks = priorities(policy)
+    # A rate for one alone has another meter: nobody follows its load.
+    names = {rank: str(rank) if len(ranks) > 1 else _ALONE for rank in ranks}
     if host.uplink is not None and host.limits.uplink_kbps is not None:
         # No vport has an empty id, so that none of its meters has this name.
-        turns = tuple(Turn(rank, meter_id("", UPLINK, str(rank))) for rank in ranks)
+        turns = tuple(Turn(rank, meter_id("", UPLINK, name)) for rank, name in names.items())
         yield Bottleneck(None, 0, host.limits.uplink_kbps, turns)
     for vport in policy.snapshot.vports.values():
         kbps = vport.bandwidth.inbound_kbps
         if vport.host == host.id and kbps:
-            turns = tuple(Turn(rank, meter_id(vport.id, "inbound", str(rank))) for rank in ranks)
+            turns = tuple(Turn(rank, meter_id(vport.id, "inbound", name)) for rank, name in names.items())
             yield Bottleneck(vport.id, vport.number, kbps, turns)
 
 

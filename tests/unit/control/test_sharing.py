@@ -117,14 +117,14 @@ def test_small_changes_are_left_alone() -> None:
 
 
 def test_a_clock_that_stands_still_tells_nothing() -> None:
-    """Two readings of one moment, or a meter made anew, count as no use and divide by nothing."""
+    """Two readings of one moment, or a meter made anew, tell of no use, and nothing follows from them."""
     policy = policy_with(5)
     switch = Switch(policy)
-    switch.run(4000, 4000, times=2)
+    switch.run(4000, 4000, times=3)
     reading = {meter: MeterCount(switch.age_ms, octets, 0) for meter, octets in switch.counts.items()}
     assert switch.sharing.counted(DPID, reading, switch.meters).altered == ()
     anew = {meter: MeterCount(0, 0, 0) for meter in reading}
-    switch.sharing.counted(DPID, anew, switch.meters)
+    assert switch.sharing.counted(DPID, anew, switch.meters).altered == ()
     assert [turn.passes_kbps for turn in switch.sharing.shares(DPID)[0].turns] == [0, 0]
 
 
@@ -155,6 +155,9 @@ def test_a_restart_keeps_the_rates_that_a_switch_has() -> None:
         made = sharing.as_set(DPID, had, wanted)
         assert made[high] == wanted[high]
         assert made[low] == (had[low] if kept else wanted[low])
+    squeezed = {**wanted, low: wanted[low]._replace(rate=2000)}
+    first = {number: MeterCount(5000, 10**6, 0) for number in wanted}
+    assert sharing.counted(DPID, first, squeezed).altered == ()
     assert sharing.as_set(DPID, {low: None}, wanted) == wanted
 
 
