@@ -88,7 +88,9 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
     # Where all packets have one priority, tags say none.
     ranked = len(ranks) > 1
     wire = Wire(uplink, outside, ranked)
-    add(_fixed, None)
+    narrows = bottlenecks(policy, host)
+    # The two tables of priorities cost look-ups, so packets pass them by where nothing would come of it.
+    add(_fixed, None, "rank" if ranked or narrows else "egress")
     if outside:
         add(_outside, None)
     here: dict[str, Vport] = {}
@@ -117,7 +119,7 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
     add(meter_entries, None, rule_meters(policy, host))
     add(said_entries, None, ranks)
-    for narrow in bottlenecks(policy, host):
+    for narrow in narrows:
         add(share_entries, narrow.receiver, narrow)
     return made
 
@@ -132,11 +134,11 @@ def _asks(policy: Policy, vport: Vport) -> tuple[bool, bool, bool, bool]:
     return out.asks_arp, out.asks_nd, into.asks_arp, into.asks_nd
 
 
-def _fixed() -> Iterator[FlowEntry]:
-    """Yield what every host has."""
-    yield from _misses()
+def _fixed(behind: str) -> Iterator[FlowEntry]:
+    """Yield what every host has; behind is the table that follows where packets have been looked at for closing."""
+    yield from _misses(behind)
     yield from _punts()
-    yield from _closing()
+    yield from _closing(behind)
 
 
 def _local_vport(
@@ -161,12 +163,12 @@ def _local_vport(
         yield from _reflected(vport, segments)
 
 
-def _misses() -> Iterator[FlowEntry]:
+def _misses(behind: str) -> Iterator[FlowEntry]:
     for table in TABLES:
         if table.miss is Miss.CONTROLLER:
             yield entry(table.name, MISS_PRIORITY, {}, *_ASK, cookie=_punt(Punt.MISS))
         elif table.miss is Miss.CONTINUE:
-            (after,) = table.next
+            after = behind if table.name == "closing" else next(iter(table.next))
             yield entry(table.name, MISS_PRIORITY, {}, goto=after, cookie=_BASE)
         else:
             yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
@@ -189,7 +191,7 @@ def _punts() -> Iterator[FlowEntry]:
                 yield entry(table, 200, dhcp, *_ASK, cookie=_punt(Punt.SINGLE))
 
 
-def _closing() -> Iterator[FlowEntry]:
+def _closing(behind: str) -> Iterator[FlowEntry]:
     """Yield the copies for the host of what ends a TCP connection: FIN and RST, behind the verdicts that let them pass.
 
     The packet itself goes on, and no copy is made of any other.
@@ -197,7 +199,7 @@ def _closing() -> Iterator[FlowEntry]:
     for eth_type in (0x0800, 0x86DD):
         for flag in (TCP_FIN, TCP_RST):
             match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (flag, flag)}
-            yield entry("closing", 100, match, ToController(), goto="rank", cookie=_punt(Punt.CLOSING))
+            yield entry("closing", 100, match, ToController(), goto=behind, cookie=_punt(Punt.CLOSING))
 
 
 def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:

@@ -103,7 +103,7 @@ TABLES: Final = (
         purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
         writes=frozenset(),
-        next=frozenset({"rank"}),
+        next=frozenset({"rank", "egress"}),
         miss=Miss.CONTINUE,
     ),
     Table(

@@ -69,9 +69,7 @@ def pipeline(port_no: int = 1, out: int = 2) -> tuple[FlowEntry, ...]:
         entry("outbound", 300, {"eth_type": 0x0800, "ip_frag": (1, 1)}, ToController(), cookie=FRAGMENTS),
         entry("outbound", 0, {}, ToController(), cookie=MISSES),
         entry("deliver", 1, {}, goto="closing", cookie=BASE),
-        entry("closing", 1, {}, goto="rank", cookie=BASE),
-        entry("rank", 1, {}, goto="share", cookie=BASE),
-        entry("share", 1, {}, goto="egress", cookie=BASE),
+        entry("closing", 1, {}, goto="egress", cookie=BASE),
         entry("egress", 1, {}, Output(out), cookie=BASE),
     )  # fmt: skip
 

@@ -128,6 +128,15 @@ def test_a_clock_that_stands_still_tells_nothing() -> None:
     assert [turn.passes_kbps for turn in switch.sharing.shares(DPID)[0].turns] == [0, 0]
 
 
+def test_a_meter_that_was_set_anew_counts_from_nothing() -> None:
+    """Open vSwitch forgets the counts of a meter that is changed, not its age: what it shows has passed since."""
+    switch = Switch(policy_with(5))
+    for age_ms, octets in ((1000, 10**6), (1200, 25_000)):
+        counts = {meter: MeterCount(age_ms, octets, 0) for meter in switch.meters}
+        switch.sharing.counted(DPID, counts, switch.meters)
+    assert [turn.passes_kbps for turn in switch.sharing.shares(DPID)[0].turns] == [1000, 1000]
+
+
 def test_meters_of_others_are_left_alone() -> None:
     """A meter that the switch does not have yet, or that is not of our making, is not changed."""
     policy = policy_with(5)
