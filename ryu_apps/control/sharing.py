@@ -19,9 +19,9 @@ from ryu_apps.pipeline.meters import MeterConfig, rate_config
 # change, because a meter that is changed lets a burst through once more.
 LEAST_SHARE: Final = 100
 _WORTH: Final = 33
-# A changed meter begins with a full bucket, so it is small: five full Ethernet frames, or 20 ms at its rate.
+# A changed meter begins with a full bucket, so it is small: five full Ethernet frames, or 100 ms at its rate.
 _LEAST_BURST_KBIT: Final = 60
-_BURST_PER_RATE: Final = 50
+_BURST_PER_RATE: Final = 10
 
 
 class MeterCount(NamedTuple):
@@ -153,9 +153,15 @@ def _rates(narrow: Bottleneck, uses: Mapping[int, Use]) -> Iterator[MeterConfig]
         if used_kbps is None:
             return
         left = max(left - used_kbps, least)
-        burst = max(left // _BURST_PER_RATE, _LEAST_BURST_KBIT)
-        yield MeterConfig(turn.meter, RateUnit.KBPS, left, burst)
+        yield _rate_config(turn.meter, narrow.rate_kbps, left)
         above = turn.meter
+
+
+def _rate_config(meter: int, whole: int, left: int) -> MeterConfig:
+    """Return the meter for what is left of a whole rate; all of it comes with the burst of any bandwidth."""
+    if left == whole:
+        return rate_config(meter, whole)
+    return MeterConfig(meter, RateUnit.KBPS, left, max(left // _BURST_PER_RATE, _LEAST_BURST_KBIT))
 
 
 def _differs(whole: int, found: MeterConfig, wanted: MeterConfig) -> bool:

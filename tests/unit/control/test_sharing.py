@@ -39,6 +39,7 @@ class Switch:
     def __init__(self, policy: Policy) -> None:
         self.meters: dict[int, MeterConfig] = host_meters(policy, "h1")
         (self.narrow,) = bottlenecks(policy, policy.snapshot.hosts["h1"])
+        self.policy = policy
         self.sharing = Sharing(policy)
         self.age_ms = 0
         self.counts = dict.fromkeys(self.meters, 0)
@@ -91,7 +92,9 @@ def test_priorities_get_what_strict_priority_gives_them(a: int, b: int, c: int, 
 def test_the_highest_priority_never_waits() -> None:
     """S13: the highest priority may have all of the rate at once, whatever the others had."""
     switch = Switch(policy_with(5))
+    switch.run(9000, 20_000, times=5)
     assert switch.run(0, 20_000, times=10) == [0, RATE_KBPS]
+    assert switch.meters == host_meters(switch.policy, "h1")  # The burst is that of one alone.
     assert switch.run(20_000, 20_000) == [RATE_KBPS, RATE_KBPS]
     assert switch.run(20_000, 20_000) == [RATE_KBPS, RATE_KBPS // 100]
 
