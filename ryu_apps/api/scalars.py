@@ -66,6 +66,8 @@ Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
 # 24 bits (RFC 7348 section 4).
 Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
 Priority = Annotated[int, Field(ge=0, le=65535)]
+# Which packets go first where room is short, the highest; as many as there are in a VLAN tag (IEEE 802.1Q, PCP).
+TrafficPriority = Annotated[int, Field(ge=0, le=7)]
 Verdict = Literal["allow", "deny"]
 Count = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
 ActionName = Annotated[str, checked(_action_name), WithJsonSchema({"type": "string", "enum": list(ACTION_NAMES)})]

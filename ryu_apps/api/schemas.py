@@ -24,6 +24,7 @@ from ryu_apps.api.scalars import (
     PortName,
     Ports,
     Priority,
+    TrafficPriority,
     Verdict,
     Vlan,
     Vni,
@@ -36,12 +37,16 @@ from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
 
 class LimitsBody(Body):
-    """What a NIC can hold and do: entries of each cache, names of actions besides allow and deny, meters; null: all."""
+    """What a NIC can hold and do: entries of each cache, names of actions besides allow and deny, meters; null: all.
+
+    uplink_kbps is the most that leaves by the uplink, in kbit/s of whole frames; the highest priority goes first.
+    """
 
     outbound_entries: Count | None = None
     inbound_entries: Count | None = None
     actions: Annotated[list[ActionName], Field(max_length=len(ACTION_NAMES))] | None = None
     meters: Count | None = None
+    uplink_kbps: Annotated[int, Field(ge=1, le=4_000_000_000)] | None = None
 
 
 class HostBody(Body):
@@ -88,6 +93,7 @@ class VportBody(Body):
     segment: Id | None = None
     trunk: Annotated[list[Vlan], Field(max_length=4094)] = Field(default_factory=list)
     bandwidth: BandwidthBody = BandwidthBody()
+    priority: TrafficPriority = 0
 
 
 class RouteBody(Body):
@@ -272,6 +278,13 @@ class EncapsulateBody(Body):
     vni: Vni
 
 
+class PriorityBody(Body):
+    """Go on with this priority instead of the sending vport's; where room is short, the highest goes first."""
+
+    type: Literal["priority"]
+    priority: TrafficPriority
+
+
 class RuleBody(Body):
     """One condition with an action; of all rules of a group that match, the highest priority decides."""
 
@@ -287,7 +300,8 @@ class RuleBody(Body):
         | MeterBody
         | MirrorBody
         | RouteActionBody
-        | EncapsulateBody,
+        | EncapsulateBody
+        | PriorityBody,
         Field(discriminator="type"),
     ]
     idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None

@@ -17,7 +17,7 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import match_of
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, SetField, ToController, entry
-from ryu_apps.pipeline.meters import bandwidth_meter, shut
+from ryu_apps.pipeline.meters import shut
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT
 
 # What tells of other packets is looked at by the host, which knows whose they are (RFC 792, RFC 4443 section 3).
@@ -62,7 +62,7 @@ def _asking(part: AddressRange) -> Iterator[dict[str, MatchValue]]:
 def lead_entry(segment: int, vport: Vport, flow_id: int, reply: FlowKey) -> FlowEntry:
     """Return the entry that brings replies with this key, as they come from the outside, to a vport.
 
-    They count toward the vport's bandwidth; where that is 0 they are dropped.
+    Where the vport has no bandwidth they are dropped.
     """
     match = match_of(reply, exact_dscp=False)
     # The way back may be by another router than the way there.
@@ -71,5 +71,4 @@ def lead_entry(segment: int, vport: Vport, flow_id: int, reply: FlowKey) -> Flow
     cookie = Cookie(EntryClass.LEAD, vport=vport.number, detail=flow_id).pack()
     if shut(vport, Direction.INBOUND):
         return entry("pooled", _LEAD, match, cookie=cookie)
-    to, meter = SetField(RECEIVER, vport.number), bandwidth_meter(vport, Direction.INBOUND)
-    return entry("pooled", _LEAD, match, to, goto="arrival", cookie=cookie, meter=meter)
+    return entry("pooled", _LEAD, match, SetField(RECEIVER, vport.number), goto="arrival", cookie=cookie)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ryu_apps.pipeline.registers import COPY, EXIT, METER, RECEIVER, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.registers import COPY, EXIT, METER, PRIORITY, RECEIVER, SAID, SEGMENT, SENDER, VIA
 
 
 class Miss(Enum):
@@ -48,7 +48,7 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, "vlan", "meter"}),
+        writes=frozenset({SEGMENT, SENDER, SAID, "vlan", "meter"}),
         next=frozenset({"guard"}),
         miss=Miss.DROP,
     ),
@@ -72,7 +72,7 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
-        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT},
+        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -80,7 +80,7 @@ TABLES: Final = (
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
         matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}) | _ASKING,
-        writes=frozenset({RECEIVER, EXIT, "meter"}),
+        writes=frozenset({RECEIVER, EXIT}),
         next=frozenset({"arrival", "closing", "pooled"}),
         miss=Miss.DROP,
     ),
@@ -88,7 +88,7 @@ TABLES: Final = (
         name="pooled",
         purpose="which vport has borrowed the address of a NAT pool that a reply is for",
         matches=_TUPLE | {SEGMENT},
-        writes=frozenset({RECEIVER, "meter"}),
+        writes=frozenset({RECEIVER}),
         next=frozenset({"arrival"}),
         miss=Miss.DROP,
     ),
@@ -104,7 +104,7 @@ TABLES: Final = (
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS | {"vlan", "vlan_vid", METER, COPY},
+        writes=_EDITS | {"vlan", "vlan_vid", METER, COPY, SAID},
         next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -113,6 +113,22 @@ TABLES: Final = (
         purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
         writes=frozenset(),
+        next=frozenset({"rank", "egress"}),
+        miss=Miss.CONTINUE,
+    ),
+    Table(
+        name="rank",
+        purpose="the priority of packets: what a rule has given, else that of the vport that sent them",
+        matches=frozenset({SENDER, SAID}),
+        writes=frozenset({PRIORITY}),
+        next=frozenset({"share"}),
+        miss=Miss.CONTINUE,
+    ),
+    Table(
+        name="share",
+        purpose="where room is short, uplink or bandwidth toward a VM: the meter of each priority",
+        matches=frozenset({RECEIVER, EXIT, PRIORITY, "eth_dst"}),
+        writes=frozenset({"meter"}),
         next=frozenset({"egress"}),
         miss=Miss.CONTINUE,
     ),

@@ -24,6 +24,7 @@ from ryu_apps.model.action import (
     Mirror,
     Nat,
     PopVlanTag,
+    Prioritise,
     PushVlanTag,
     RateUnit,
     Reroute,
@@ -64,6 +65,7 @@ _ACTIONS = st.one_of(
     st.sampled_from(["vm1", "vm2", "vm3"]).map(Mirror),
     st.sampled_from(["vm1", "vm2"]).map(Reroute),
     st.sampled_from([(4, 0xAC100002), (6, 5)]).map(lambda remote: Encapsulate(remote=remote, vni=7)),
+    st.sampled_from([0, 7]).map(Prioritise),
 )
 
 
@@ -74,6 +76,7 @@ class Packet:
     key: FlowKey
     befell: list[tuple[object, ...]] = field(default_factory=list)
     exit: tuple[object, ...] = ()
+    priority: int | None = None
     dropped: bool = False
 
 
@@ -121,6 +124,8 @@ def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, lend: 
                 packet.key = transposition({"vlan_vid": TAGGED | vlan}).apply(packet.key)
             case PopVlanTag():
                 packet.key = transposition({"vlan_vid": 0}).apply(packet.key)
+            case Prioritise(priority):
+                packet.priority = priority
             case Rewrite(edit=edit) | Nat(edit=edit):
                 packet.key = edit.apply(packet.key)
     return packet
@@ -151,6 +156,8 @@ def by_entry(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, directi
                 packet.befell.append(("meter", registers["reg4"]))
             case Resubmit(table="mirror"):
                 packet.befell.append(("copy", registers["reg6"], packet.key))
+    if "reg7" in registers:
+        packet.priority = registers["reg7"] - 8
     if registers.get("reg3") == 3:
         (remote,) = [(version, name) for version in (4, 6) if (name := f"tun_ipv{version}_dst") in registers]
         packet.exit = ("tunnel", remote[0], registers[remote[1]], registers["tunnel_id"])
@@ -176,7 +183,7 @@ def _layer_rules(draw: st.DrawFn) -> Map[str, Rule]:
 def test_the_flat_entry_does_what_the_layers_do_one_by_one(
     maps: list[Map[str, Rule]], key: FlowKey, direction: Direction, tag: int
 ) -> None:
-    """M07 M23: copies, meters, edits and the exit of one entry are those of all layers in turn, in their order."""
+    """M07 M23: copies, meters, edits, exit and priority of one entry are those of all layers in turn."""
     changes: list[Change] = []
     key = transposition({"vlan_vid": TAGGED | tag if tag else 0}).apply(key)
     for number, rules in enumerate(maps):
@@ -188,7 +195,7 @@ def test_the_flat_entry_does_what_the_layers_do_one_by_one(
     found = by_entry(policy, verdict, key, "vm1", direction)
     assert (found.befell, found.dropped) == (expected.befell, expected.dropped)
     if not expected.dropped:
-        assert (found.key, found.exit) == (expected.key, expected.exit)
+        assert (found.key, found.exit, found.priority) == (expected.key, expected.exit, expected.priority)
 
 
 def _leads(action: Action) -> bool:
