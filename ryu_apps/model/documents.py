@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
@@ -151,6 +151,7 @@ def _vport_document(vport: Vport) -> Document:
             "outbound_kbps": vport.bandwidth.outbound_kbps,
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
+        "miss_rate_pps": vport.miss_rate_pps,
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -185,6 +186,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         vlan=document["vlan"],
         trunk=tuple(trunk),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
+        miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ryu_apps.model.flow_key import VLAN_PRESENT
 from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
@@ -64,6 +65,10 @@ class Bandwidth:
     inbound_kbps: int | None = None
 
 
+MISS_RATE_PPS: Final = 500
+"""Misses per second that a vport may have answered in each direction: a small part of what one switch can set up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vport:
     """Policy attachment point of one VF.
@@ -72,6 +77,7 @@ class Vport:
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
+    miss_rate_pps is how many packets a second may ask the controller, of each direction; None for no limit.
     """
 
     id: str
@@ -85,6 +91,7 @@ class Vport:
     vlan: int
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
+    miss_rate_pps: int | None = MISS_RATE_PPS
 
     @property
     def number(self) -> int:

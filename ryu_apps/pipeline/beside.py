@@ -9,7 +9,7 @@ from ryu_apps.model.network import Host, Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry, Output, entry
-from ryu_apps.pipeline.meters import bandwidth_meter, host_meters
+from ryu_apps.pipeline.meters import bandwidth_meter, host_meters, miss_meters
 from ryu_apps.pipeline.registers import COPY, METER
 
 
@@ -17,7 +17,7 @@ def rule_meters(policy: Policy, host: Host) -> tuple[int, ...]:
     """Return the numbers of the meters that rules have on a host, ascending."""
     vports = policy.snapshot.vports.values()
     of_vports = {bandwidth_meter(vport, direction) for vport in vports for direction in Direction}
-    return tuple(sorted(host_meters(policy, host.id).keys() - of_vports))
+    return tuple(sorted(host_meters(policy, host.id).keys() - of_vports - miss_meters(policy, host).keys()))
 
 
 def meter_entries(numbers: tuple[int, ...]) -> Iterator[FlowEntry]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ryu_apps.pipeline.registers import COPY, EXIT, METER, RECEIVER, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.registers import COPY, EXIT, METER, PUNT, RECEIVER, SEGMENT, SENDER, VIA
 
 
 class Miss(Enum):
@@ -70,7 +70,7 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
-        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT},
+        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT, PUNT},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -94,7 +94,7 @@ TABLES: Final = (
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS | {METER, COPY},
+        writes=_EDITS | {METER, COPY, PUNT},
         next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -102,8 +102,8 @@ TABLES: Final = (
         name="closing",
         purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
-        writes=frozenset(),
-        next=frozenset({"egress"}),
+        writes=frozenset({PUNT}),
+        next=frozenset({"missed", "egress"}),
         miss=Miss.CONTINUE,
     ),
     Table(
@@ -116,8 +116,8 @@ TABLES: Final = (
     ),
     Table(
         name="missed",
-        purpose="counts, per vport and cache, the packets that went to the controller",
-        matches=frozenset({SENDER, RECEIVER}),
+        purpose="the way to the controller: counted and metered per vport and cache, so that no vport takes it all",
+        matches=frozenset({PUNT, SENDER, RECEIVER}),
         writes=frozenset(),
         next=frozenset(),
         miss=Miss.DROP,

@@ -34,6 +34,7 @@ from ryu_apps.southbound.wire import (
     SEND_FLOW_REM,
     VERSION,
     Type,
+    metered_to_controller,
     resubmit,
     set_field,
 )
@@ -118,7 +119,7 @@ def _action(action: EntryAction) -> bytes:
             return _PUSH_VLAN + set_field("vlan_vid", _VLAN_PRESENT | vid)
         case Output(port_no=port_no):
             return _OUTPUT.pack(0, 16, port_no, 0)
-        case ToController():
-            return _TO_CONTROLLER
+        case ToController(meter=meter):
+            return metered_to_controller(meter) if meter else _TO_CONTROLLER
         case Resubmit(table=table):
             return resubmit(table)

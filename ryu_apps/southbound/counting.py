@@ -14,6 +14,8 @@ from ryu_apps.control.pace import Pace
 from ryu_apps.control.statistics import Statistics, general_figures, host_statistics, owners
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
+from ryu_apps.pipeline.meters import metered_vports
+from ryu_apps.southbound import meter_stats
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
 
@@ -62,12 +64,15 @@ class Counting:
 
     def _told(self, link: Link) -> bool:
         """Return whether a switch told its counts in time; one that does not even read is given up on too."""
+        metered = metered_vports(self._core.policy, link.id)
         try:
             with eventlet.Timeout(ANSWER_S):
                 present = link.dump_flows(cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
+                dropped = meter_stats.dropped(link, ANSWER_S) if metered else {}
         except (VfswitchError, eventlet.Timeout):
             return False
         self._ledger.take(link.id, present)
+        self._ledger.take_dropped(link.id, dropped, metered)
         return True
 
     def _now(self) -> Statistics:

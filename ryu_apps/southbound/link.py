@@ -118,7 +118,7 @@ class Link(Datapath):
     ) -> list[PresentEntry]:
         """Return the entries whose cookie agrees under the mask, of one table or of all."""
         table_id = flow_dump.ALL_TABLES if table is None else NUMBER[table]
-        parts = self._multipart(
+        parts = self.multipart(
             [lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask)], flow_dump.decode, timeout_s
         )
         return [entry for part in parts for entry in part]
@@ -126,7 +126,7 @@ class Link(Datapath):
     def dump_meters(self, timeout_s: float = 5.0) -> dict[int, MeterConfig | None]:
         """Return the meters that the switch has, by number; None for one that is not of our making."""
         found: dict[int, MeterConfig | None] = {}
-        for part in self._multipart([meters.request], meters.decode, timeout_s):
+        for part in self.multipart([meters.request], meters.decode, timeout_s):
             found |= part
         return found
 
@@ -139,13 +139,13 @@ class Link(Datapath):
         found: list[PresentEntry] = []
         for start in range(0, len(cookies), _ASKED_AT_ONCE):
             requests = [partial(flow_dump.request_cookie, cookie) for cookie in cookies[start : start + _ASKED_AT_ONCE]]
-            found += [entry for part in self._multipart(requests, flow_dump.decode, timeout_s) for entry in part]
+            found += [entry for part in self.multipart(requests, flow_dump.decode, timeout_s) for entry in part]
         return found
 
     def port_numbers(self, timeout_s: float = 5.0) -> dict[str, int]:
         """Return the ports that the switch has now, name to number, its LOCAL port included."""
         found: dict[str, int] = {}
-        for part in self._multipart([ports.request], ports.decode, timeout_s):
+        for part in self.multipart([ports.request], ports.decode, timeout_s):
             found |= part
         return found
 
@@ -153,7 +153,7 @@ class Link(Datapath):
         """Ask the switch to let entries match on the kind of a fragment; does not wait."""
         self.outbox.write(_SET_CONFIG)
 
-    def _multipart(
+    def multipart(
         self, requests: Sequence[Callable[[int], bytes]], decode: Callable[[bytes], T], timeout_s: float
     ) -> Iterator[T]:
         """Yield the decoded parts of multipart replies, once all of them are here; the requests go in one write."""
