@@ -120,7 +120,8 @@ def _register(controller: Controller, client: str, server: str) -> None:
     rest.put("/v1/tenants/red", {})
     rest.put("/v1/segments/red", {"tenant": "red", "vlan": None})
     for number, (name, port, mac) in enumerate((("vm1", client, CLIENT_MAC), ("vm2", server, SERVER_MAC)), start=1):
-        body = {"host": "h1", "port": port, "tenant": "red", "mac": mac, "ips": [], "vlan": 100 + number}
+        body = {"host": "h1", "port": port, "tenant": "red", "mac": mac, "ips": [], "vlan": 100 + number,
+                "miss_rate_pps": None}
         rest.put(f"/v1/vports/{name}", body)
     for number in range(LAYERS):
         name = f"layer{number}"

@@ -75,7 +75,9 @@ def metered_vports(policy: Policy, dpid: int) -> dict[int, int]:
 def _of_misses(policy: Policy, host: Host) -> Iterator[tuple[tuple[str, ...], MeterConfig]]:
     most = host.limits.meters
     room = None if most is None else max(0, most - sum(1 for _ in _named(policy, host.id)))
-    limited = (v for v in policy.snapshot.vports.values() if v.host == host.id and v.miss_rate_pps is not None)
+    limited = [v for v in policy.snapshot.vports.values() if v.host == host.id and v.miss_rate_pps is not None]
+    if room is not None:
+        limited.sort(key=lambda vport: vport.id)
     return islice((((made.id, "misses"), config) for made in limited for config in _of_vport(made)), room)
 
 

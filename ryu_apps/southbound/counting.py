@@ -22,6 +22,9 @@ from ryu_apps.southbound.links import Links
 ANSWER_S: Final = 5.0
 """How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
 
+AGREE_S: Final = 0.2
+"""How long the counts of a switch wait for packet-ins that came before them."""
+
 _MARKED: Final = MARK << 56
 
 
@@ -71,9 +74,19 @@ class Counting:
                 dropped = meter_stats.dropped(link, ANSWER_S) if metered else {}
         except (VfswitchError, eventlet.Timeout):
             return False
+        self._wait_for_misses(link)
         self._ledger.take(link.id, present)
         self._ledger.take_dropped(link.id, dropped, metered)
         return True
+
+    def _wait_for_misses(self, link: Link) -> None:
+        """Return when what came before the switch's counts is decided, so that both sides' counts agree.
+
+        A flood is not waited for.
+        """
+        until_s = self._clock() + AGREE_S
+        while link.waiting and self._clock() < until_s:
+            eventlet.sleep(0.001)
 
     def _now(self) -> Statistics:
         core, ledger, links = self._core, self._ledger, self._links
