@@ -14,7 +14,7 @@ class Limits:
     dead. stall_s: time in which it must read something. crowded_bytes: unsent bytes above which nothing more is read
     from it. backlog_bytes: unsent bytes above which it is closed. reply_bytes: longest answer to one request.
     turn_s: longest time that one connection makes others wait, crowded_turn_s: while packet-ins of it wait.
-    waiting_pkts: packet-ins of one vport that may wait.
+    waiting_pkts: packet-ins of one vport that may wait, unread_s: for how long they are answered before the next read.
     """
 
     greet_s: float = 0.1
@@ -29,3 +29,4 @@ class Limits:
     turn_s: float = 0.005
     crowded_turn_s: float = 0.001
     waiting_pkts: int = 4096
+    unread_s: float = 0.0002

@@ -31,8 +31,6 @@ _PAUSE_EVERY: Final = 64
 """Messages after which answers go out, and others get their turn if time is up."""
 _AT_ONCE: Final = 64
 """Packet-ins of one read that are answered as they come; those behind them wait for the turn of their vport."""
-_WAITING_AT_ONCE: Final = 32
-"""Packet-ins that waited and are answered before the connection is read again."""
 
 
 class Receiver:
@@ -101,17 +99,19 @@ class Receiver:
         return data[at:] if at else data
 
     def answer_waiting(self) -> None:
-        """Answer some of the packet-ins that wait, each vport's in turn."""
-        link, queues = self._link, self._queues
-        now_s = link.clock()
+        """Answer packet-ins that wait, each vport's in turn, for so long as others may wait to be read."""
+        link, queues, clock = self._link, self._queues, self._link.clock
+        now_s = clock()
+        until_s = now_s + link.limits.unread_s
         read_s = []
-        for _ in range(min(queues.waiting, _WAITING_AT_ONCE)):
+        while queues.waiting and now_s < until_s:
             waited = queues.take()
             read_s.append(waited.read_s)
             self._answer(waited.message, now_s)
+            now_s = clock()
         self._misses = 0
         self._flush()
-        now_s = link.clock()
+        now_s = clock()
         for began_s in read_s:
             self._links.latencies[link.id].observe(now_s - began_s, 1)
         self._links.handler.answered()

@@ -40,7 +40,7 @@ def most(started_s: float) -> int:
 
 
 def test_a_flood_of_misses_is_dropped_in_the_switch_and_counted(lab: Lab) -> None:
-    """M21, M28: of a VF's flood as many packets ask as its meter allows, the rest is its refusal; others lose nothing."""
+    """M21, M28: of a VF's flood what its meter allows asks, the rest is its refusal; others lose nothing."""
     lab.tenant(VM1, VM2, VM4)
     register(lab, VM1, miss_rate_pps=SLOW_PPS)
     started_s = time.monotonic()
