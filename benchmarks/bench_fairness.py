@@ -19,7 +19,7 @@ from benchmarks.load_generator import CONTROLLER_CORE, GENERATOR_CORE, pin
 from benchmarks.measurement import print_table
 from benchmarks.packet_source import own_network
 from benchmarks.peers import NO_TWO_ALIKE, VFSWITCH, Peer, running
-from benchmarks.switch_site import site
+from benchmarks.switch_site import MORE, MOST, favour, site
 
 BAR: Final = 2.0
 RATE: Final = 100_000
@@ -56,29 +56,25 @@ def generated(peer: Peer, options: argparse.Namespace) -> Pair:
     with running(peer, core) as controller:
         cores = os.sched_getaffinity(0)
         pin(GENERATOR_CORE)
-        prefer(1, controller.pid)
-        prefer(2)
+        favour(controller.pid, MOST)
+        favour(0, MOST)
         try:
             found, sent = fairness_load.measure(peer, controller, rate=options.rate, duration_s=options.seconds)
         finally:
             os.sched_setaffinity(0, cores)
-            prefer(0)
+            favour(0, 0)
     flood = {"quiet": 0.0, "flood": sent / options.seconds}
     return {name: Seen(tuple(us), len(us) + lost, flood[name]) for name, (us, lost) in found.items()}
-
-
-def prefer(priority: int, pid: int = 0) -> None:
-    """Put a process (0: this one) ahead of what else the machine does, where that is allowed; priority 0: no more."""
-    if not os.geteuid():
-        os.sched_setscheduler(pid, os.SCHED_FIFO if priority else os.SCHED_OTHER, os.sched_param(priority))
 
 
 def real(options: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
     """Return what a real switch shows, quiet and under a flood, and what the flooder's figures are afterwards."""
     vport = {} if options.miss_rate is None else {"miss_rate_pps": options.miss_rate or None}
     count = round(options.seconds / 0.005)
-    with site(options.set, VMS, **vport) as running_site:
-        prefer(3)
+    with site(options.set, VMS, first=False, **vport) as running_site:
+        favour(0, MORE)
+        # It sends a packet now and then, and what it waits for then is no part of what is measured.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(3))
         devices = running_site.devices
         fairness_probe.first_packets(devices, 0, 100)
         quiet = Seen(tuple(fairness_probe.first_packets(devices, 1000, count)), count)
@@ -87,7 +83,8 @@ def real(options: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
             latencies_us = fairness_probe.first_packets(devices, 1000 + count, count)
             took_s = time.monotonic() - started_s
         flood = Seen(tuple(latencies_us), count, sent.value / took_s)
-        prefer(0)
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        favour(0, 0)
         stats = running_site.controller.client.get("/v1/stats")
     flooder = stats["vports"]["vm1"]
     figures = {"answered": flooder["misses"], "refused": flooder["refused"], "flows": stats["flows"]}

@@ -20,6 +20,7 @@ CONTROLLER_CORE: Final = 1
 LAYERS: Final = 3
 # What a network card's ring holds; the default of a tap device is 1,000.
 RING_PKTS: Final = 4096
+MOST, MORE = -20, -10
 
 
 class Site(NamedTuple):
@@ -36,10 +37,12 @@ def mac_of(vm: int) -> str:
 
 
 @contextmanager
-def site(settings: Sequence[str], vms: int, **vport: Any) -> Iterator[Site]:
+def site(settings: Sequence[str], vms: int, *, first: bool = True, **vport: Any) -> Iterator[Site]:
     """Start a switch and a controller, pin each to its core, and register VMs behind three layers.
 
     settings are other_config of Open vSwitch; vport holds fields that all vports have.
+    first says whether both go before what else the machine does, or, because the kernel stops for 50 ms of each second
+    who does that and never rests, only have a far greater share.
     """
     ovs = OpenVSwitch()
     devices = tuple(f"vf{number + 1}" for number in range(vms))
@@ -58,8 +61,8 @@ def site(settings: Sequence[str], vms: int, **vport: Any) -> Iterator[Site]:
                 Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
                 subprocess.run(["ip", "link", "set", device, "txqueuelen", str(RING_PKTS), "up"], check=True)
             with Controller(Path(folder), options=quiet) as controller:
-                _pin(ovs.daemons.switch_pid, SWITCH_CORE)
-                _pin(controller.pid, CONTROLLER_CORE)
+                _pin(ovs.daemons.switch_pid, SWITCH_CORE, first=first)
+                _pin(controller.pid, CONTROLLER_CORE, first=first)
                 ovs.set_controller("nic", controller.openflow_port)
                 _register(controller, devices, vport)
                 yield Site(ovs, controller, devices)
@@ -67,16 +70,33 @@ def site(settings: Sequence[str], vms: int, **vport: Any) -> Iterator[Site]:
             ovs.stop()
 
 
-def _pin(pid: int, core: int) -> None:
-    """Give a process a core, ahead of what else the machine does, and its first thread ahead of its others.
+def _pin(pid: int, core: int, *, first: bool) -> None:
+    """Give a process a core; first: ahead of what else the machine does, and its first thread ahead of its others.
 
     That one forwards; Open vSwitch's others follow changes of the tables and may take what is left.
     """
+    if not first:
+        favour(pid, MOST)
     for thread in Path(f"/proc/{pid}/task").iterdir():
         number = int(thread.name)
-        os.sched_setscheduler(number, os.SCHED_FIFO, os.sched_param(2 if number == pid else 1))
+        if first:
+            os.sched_setscheduler(number, os.SCHED_FIFO, os.sched_param(2 if number == pid else 1))
         if core in os.sched_getaffinity(0):
             os.sched_setaffinity(number, {core})
+
+
+def favour(pid: int, nice: int) -> None:
+    """Give the session of a process (0: this one) a share of the processor, -20 for most to 19 as in nice(1).
+
+    The kernel shares between sessions first (sched(7), autogroup); without that, processes have their share alone.
+    Only root may ask for more, so nothing is done for others.
+    """
+    if os.geteuid():
+        return
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+    group = Path(f"/proc/{pid or 'self'}/autogroup")
+    if group.exists():
+        group.write_text(str(nice))
 
 
 def _register(controller: Controller, devices: Sequence[str], vport: dict[str, Any]) -> None:
