@@ -78,6 +78,7 @@ class Vport:
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
     miss_rate_pps is how many packets a second may ask the controller, of each direction; None for no limit.
+    priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Vport:
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
     miss_rate_pps: int | None = MISS_RATE_PPS
+    priority: int = 0
 
     @property
     def number(self) -> int:

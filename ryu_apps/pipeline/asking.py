@@ -24,20 +24,20 @@ MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 
 
-def misses() -> Iterator[FlowEntry]:
-    """Yield the entry of each table for what no other entry matches."""
+def misses(behind: str) -> Iterator[FlowEntry]:
+    """Yield the entry of each table for what no other entry matches; behind is the table that follows `closing`."""
     for table in TABLES:
         if table.miss is Miss.CONTROLLER:
             yield _ask(table.name, MISS_PRIORITY, {}, Punt.MISS)
         elif table.miss is Miss.CONTINUE:
-            (after,) = table.next - {"missed"}
+            after = behind if table.name == "closing" else next(iter(table.next))
             yield entry(table.name, MISS_PRIORITY, {}, goto=after, cookie=_BASE)
         else:
             yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
 
 
 def punts() -> Iterator[FlowEntry]:
-    """Yield the entries that keep out of the caches what no exact entry can stand for, and those of closing."""
+    """Yield the entries that keep out of the caches what no exact entry can stand for."""
     for table in ("outbound", "inbound"):
         for eth_type in (0x0800, 0x86DD):
             yield _ask(table, 300, {"eth_type": eth_type, "ip_frag": (1, 1)}, Punt.FRAGMENT)
@@ -45,7 +45,6 @@ def punts() -> Iterator[FlowEntry]:
         for eth_type, ports in ((0x0800, (67, 68)), (0x86DD, (546, 547))):
             for port in ports:
                 yield _ask(table, 200, {"eth_type": eth_type, "ip_proto": 17, "udp_dst": port}, Punt.SINGLE)
-    yield from _closing()
 
 
 def _ask(table: str, priority: int, match: dict[str, MatchValue], why: Punt) -> FlowEntry:
@@ -57,16 +56,16 @@ def _punt(why: Punt) -> int:
     return Cookie(EntryClass.PUNT, detail=why).pack()
 
 
-def _closing() -> Iterator[FlowEntry]:
+def closing(behind: str) -> Iterator[FlowEntry]:
     """Yield the copies for the host of what ends a TCP connection: FIN and RST, behind the verdicts that let them pass.
 
-    The packet itself goes on, and no copy is made of any other.
+    The packet itself goes on to the table behind, and no copy is made of any other.
     """
     copy = SetField(PUNT, Punt.CLOSING), Resubmit("missed")
     for eth_type in (0x0800, 0x86DD):
         for flag in (TCP_FIN, TCP_RST):
             match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (flag, flag)}
-            yield entry("closing", 100, match, *copy, goto="egress", cookie=_punt(Punt.CLOSING))
+            yield entry("closing", 100, match, *copy, goto=behind, cookie=_punt(Punt.CLOSING))
 
 
 def neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:

@@ -15,7 +15,6 @@ from ryu_apps.control.statistics import Statistics, general_figures, host_statis
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
 from ryu_apps.pipeline.meters import metered_vports
-from ryu_apps.southbound import meter_stats
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
 
@@ -71,11 +70,12 @@ class Counting:
         try:
             with eventlet.Timeout(ANSWER_S):
                 present = link.dump_flows(cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
-                dropped = meter_stats.dropped(link, ANSWER_S) if metered else {}
+                meters = link.count_meters(ANSWER_S) if metered else {}
         except (VfswitchError, eventlet.Timeout):
             return False
         self._wait_for_misses(link)
         self._ledger.take(link.id, present)
+        dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
         self._ledger.take_dropped(link.id, dropped, metered)
         return True
 

@@ -17,6 +17,7 @@ from ryu.lib.dpid import dpid_to_str
 
 from ryu_apps.control.effects import MeterChange, SwitchChange
 from ryu_apps.control.events import PresentEntry
+from ryu_apps.control.sharing import MeterCount
 from ryu_apps.model.errors import SwitchAway, SwitchRefused
 from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.tables import NUMBER
@@ -123,7 +124,7 @@ class Link(Datapath):
     ) -> list[PresentEntry]:
         """Return the entries whose cookie agrees under the mask, of one table or of all."""
         table_id = flow_dump.ALL_TABLES if table is None else NUMBER[table]
-        parts = self.multipart(
+        parts = self._multipart(
             [lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask)], flow_dump.decode, timeout_s
         )
         return [entry for part in parts for entry in part]
@@ -131,7 +132,14 @@ class Link(Datapath):
     def dump_meters(self, timeout_s: float = 5.0) -> dict[int, MeterConfig | None]:
         """Return the meters that the switch has, by number; None for one that is not of our making."""
         found: dict[int, MeterConfig | None] = {}
-        for part in self.multipart([meters.request], meters.decode, timeout_s):
+        for part in self._multipart([meters.request], meters.decode, timeout_s):
+            found |= part
+        return found
+
+    def count_meters(self, timeout_s: float = 5.0) -> dict[int, MeterCount]:
+        """Return what the switch's meters have counted, by number."""
+        found: dict[int, MeterCount] = {}
+        for part in self._multipart([meters.count_request], meters.decode_counts, timeout_s):
             found |= part
         return found
 
@@ -144,13 +152,13 @@ class Link(Datapath):
         found: list[PresentEntry] = []
         for start in range(0, len(cookies), _ASKED_AT_ONCE):
             requests = [partial(flow_dump.request_cookie, cookie) for cookie in cookies[start : start + _ASKED_AT_ONCE]]
-            found += [entry for part in self.multipart(requests, flow_dump.decode, timeout_s) for entry in part]
+            found += [entry for part in self._multipart(requests, flow_dump.decode, timeout_s) for entry in part]
         return found
 
     def port_numbers(self, timeout_s: float = 5.0) -> dict[str, int]:
         """Return the ports that the switch has now, name to number, its LOCAL port included."""
         found: dict[str, int] = {}
-        for part in self.multipart([ports.request], ports.decode, timeout_s):
+        for part in self._multipart([ports.request], ports.decode, timeout_s):
             found |= part
         return found
 
@@ -158,7 +166,7 @@ class Link(Datapath):
         """Ask the switch to let entries match on the kind of a fragment; does not wait."""
         self.outbox.write(_SET_CONFIG)
 
-    def multipart(
+    def _multipart(
         self, requests: Sequence[Callable[[int], bytes]], decode: Callable[[bytes], T], timeout_s: float
     ) -> Iterator[T]:
         """Yield the decoded parts of multipart replies, once all of them are here; the requests go in one write."""

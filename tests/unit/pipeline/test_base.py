@@ -87,7 +87,7 @@ def test_every_table_says_what_a_miss_does(network: Network) -> None:
         assert set(misses) == {table.name for table in TABLES}
         for table in TABLES:
             after = {Miss.CONTROLLER: {"missed"}, Miss.CONTINUE: table.next - {"missed"}, Miss.DROP: {None}}
-            assert {misses[table.name].goto} == after[table.miss]
+            assert misses[table.name].goto in after[table.miss]
 
 
 @given(networks())
