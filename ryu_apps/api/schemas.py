@@ -109,6 +109,7 @@ class HostBody(Body):
     uplink: PortName | None = None
     tunnel: PortName | None = None
     limits: LimitsBody = LimitsBody()
+    miss: Literal["pf", "vm"] = "pf"
 
 
 class TenantBody(Body):
@@ -146,6 +147,7 @@ class VportBody(Body):
     segment: Id | None = None
     trunk: Annotated[list[Vlan], Field(max_length=4094)] = []
     bandwidth: BandwidthBody = BandwidthBody()
+    synthetic: PortName | None = None
 
 
 class RouteBody(Body):

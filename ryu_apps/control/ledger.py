@@ -24,11 +24,15 @@ _Of = tuple[EntryClass, int]
 
 
 class CacheCount(NamedTuple):
-    """Packets that asked one cache: answered by its entries, not answered, and let past it."""
+    """Packets that asked one cache: answered by its entries, not answered, and let past it.
+
+    misses asked the controller; returns went back to their VM instead and ask again by its synthetic port.
+    """
 
     hits: int = 0
     misses: int = 0
     passes: int = 0
+    returns: int = 0
 
 
 class SwitchCount(NamedTuple):
@@ -56,7 +60,11 @@ class _Vport:
             base = EntryClass.BASE
             asked = self.counted[base, lookup]
             found = asked - self.counted[base, _MISS[direction]] - self.counted[base, _PASS[direction]]
+            found -= self._returns(direction)
             self.hits[direction] = max(self.hits[direction], found)
+
+    def _returns(self, direction: Direction) -> int:
+        return self.counted[EntryClass.BASE, Counted.OUTBOUND_RETURN] if direction is Direction.OUTBOUND else 0
 
     def take_over(self, other: _Vport) -> None:
         """Add what another has counted."""
@@ -68,7 +76,10 @@ class _Vport:
         base = EntryClass.BASE
         caches = {
             direction: CacheCount(
-                self.hits[direction], self.counted[base, _MISS[direction]], self.counted[base, _PASS[direction]]
+                self.hits[direction],
+                self.counted[base, _MISS[direction]],
+                self.counted[base, _PASS[direction]],
+                self._returns(direction),
             )
             for direction in Direction
         }

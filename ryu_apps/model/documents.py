@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
@@ -52,6 +52,7 @@ def to_document(resource: Resource) -> Document:
                 "uplink": resource.uplink,
                 "tunnel": resource.tunnel,
                 "limits": _limits_document(resource.limits),
+                "miss": resource.miss.value,
             }
         case Tenant():
             return {}
@@ -116,7 +117,8 @@ def _parse_host(key: str, document: Document) -> Host:
     if tunnel is not None and tunnel == uplink:
         raise Invalid.at("tunnel", "is the uplink too")
     limits = _parse_limits(document.get("limits") or {})
-    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits)
+    miss = MissPath(document.get("miss", "pf"))
+    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, miss=miss)
 
 
 def _limits_document(limits: NicLimits) -> Document:
@@ -151,6 +153,7 @@ def _vport_document(vport: Vport) -> Document:
             "outbound_kbps": vport.bandwidth.outbound_kbps,
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
+        "synthetic": vport.synthetic,
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -170,6 +173,8 @@ def _parse_vport(key: str, document: Document) -> Vport:
             ips.append(address)
     segment, trunk = document.get("segment"), document.get("trunk") or ()
     _check_attachment(kind, segment, trunk, faults)
+    if document.get("synthetic") == document["port"]:
+        faults.add("synthetic", "is the VF's port")
     faults.refuse("the vport cannot be accepted")
     if kind is VportKind.VF and segment is None:
         segment = document["tenant"]
@@ -185,6 +190,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         vlan=document["vlan"],
         trunk=tuple(trunk),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
+        synthetic=document.get("synthetic"),
     )
 
 

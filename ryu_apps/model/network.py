@@ -9,11 +9,21 @@ from ryu_apps.model.flow_key import VLAN_PRESENT
 from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
 
 
+class MissPath(Enum):
+    """How a packet of a VM that its outbound cache does not know comes to the host (US 8,930,690)."""
+
+    PF = "pf"
+    """From the NIC itself, as a packet-in."""
+    VM = "vm"
+    """Back out of the VF, and from the VM again by its synthetic port."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A hypervisor whose NIC is one datapath.
 
     uplink names the port toward the network, tunnel the port that VXLAN goes in and out by; None for none.
+    miss holds for the vports that have a synthetic port; what others send goes to the PF.
     """
 
     id: str
@@ -21,6 +31,7 @@ class Host:
     uplink: str | None
     tunnel: str | None = None
     limits: NicLimits = UNLIMITED
+    miss: MissPath = MissPath.PF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +83,7 @@ class Vport:
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
+    synthetic names a second port of the same VM, None for none: it sends there what the host is to decide.
     """
 
     id: str
@@ -85,11 +97,17 @@ class Vport:
     vlan: int
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
+    synthetic: str | None = None
 
     @property
     def number(self) -> int:
         """The vport's number in registers and cookies, 1 to 4094."""
         return self.vlan
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The switch's ports that the VM is at, by name."""
+        return (self.port,) if self.synthetic is None else (self.port, self.synthetic)
 
     @property
     def segments(self) -> tuple[str, ...]:

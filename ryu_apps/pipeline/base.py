@@ -34,6 +34,7 @@ from ryu_apps.pipeline.guard import guard
 from ryu_apps.pipeline.meters import bandwidth_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.synthetic import Second, at_both_ports, returned, second_entries, second_port
 from ryu_apps.pipeline.tables import TABLES, Miss
 from ryu_apps.pipeline.tunnel import tunnel_entries
 
@@ -83,7 +84,11 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         segments = tuple([snapshot.segments[name] for name in vport.segments])
         if vport.host == host.id and vport.port in usable:
             here[vport.id] = vport
-            add(_local_vport, vport.number, vport, usable[vport.port], uplink, outside, segments, _asks(policy, vport))
+            second = second_port(vport, host, usable)
+            values = vport, usable[vport.port], uplink, outside, segments, _asks(policy, vport)
+            add(_local_vport, vport.number, *values, second)
+            if second is not None and second.returns:
+                add(_returned, None)
         if uplink is not None and vport.segment is not None:
             add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number)
     for segment in snapshot.segments.values():
@@ -123,6 +128,11 @@ def _fixed() -> Iterator[FlowEntry]:
     yield from _closing()
 
 
+def _returned() -> Iterator[FlowEntry]:
+    """Yield what a host has whose misses go back through a VM."""
+    yield from returned(_fixed())
+
+
 def _local_vport(
     vport: Vport,
     port_no: int,
@@ -130,11 +140,16 @@ def _local_vport(
     outside: bool,
     segments: tuple[Segment, ...],
     asks: tuple[bool, bool, bool, bool],
+    second: Second | None,
 ) -> Iterator[FlowEntry]:
     """Yield what a vport at a port of this host has; outside says whether frames come from elsewhere."""
-    yield from _classify_vport(vport, port_no, segments)
+    yield from at_both_ports(_classify_vport(vport, port_no, segments), port_no, second)
     yield from guard(vport)
-    yield from _neighbours(vport, asks)
+    neighbours = tuple(_neighbours(vport, asks))
+    yield from neighbours
+    if second is not None:
+        yield from second_entries(vport, second, segments)
+        yield from returned(neighbours) if second.returns else ()
     yield from _counters(vport)
     yield from _egress_vport(vport, port_no, uplink, segments)
     yield from _deliver_via(vport, segments)

@@ -82,7 +82,7 @@ class Counted(IntEnum):
     """What the packets of a standing entry are to its vport: the figures that hits and misses are made from.
 
     LOOKUP: they ask the cache. PASS: they are let past it, as ARP is. MISS: no cached entry knew them, or none may.
-    The rest of the look-ups are the cache's hits.
+    RETURN: the same, but they went back to the VM. The rest of the look-ups are the cache's hits.
     """
 
     NOTHING = 0
@@ -92,6 +92,7 @@ class Counted(IntEnum):
     INBOUND_LOOKUP = 4
     INBOUND_PASS = 5
     INBOUND_MISS = 6
+    OUTBOUND_RETURN = 7
 
 
 STANDING_MASK: Final = MARK_MASK | 4 << 52

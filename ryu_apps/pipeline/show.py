@@ -6,6 +6,7 @@ from typing import Final
 
 from ryu_apps.model import address
 from ryu_apps.pipeline.entry import (
+    IN_PORT,
     EntryAction,
     FlowEntry,
     MatchValue,
@@ -28,12 +29,12 @@ _NAMES: Final = {
 # A set_field takes OpenFlow's names, but Open vSwitch calls IPv4 addresses otherwise (ovs-fields(7)).
 _SET_NAMES: Final = {
     "ipv4_src": "ip_src", "ipv4_dst": "ip_dst",
-    "tunnel_id": "tun_id", "tun_ipv4_dst": "tun_dst",
+    "tunnel_id": "tun_id", "tun_ipv4_dst": "tun_dst", "nxm_in_port": "in_port",
 }  # fmt: skip
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "tun_ipv4_dst"})
 _IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target", "tun_ipv6_dst"})
-_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(7)), "tunnel_id"})
+_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(8)), "tunnel_id"})
 
 
 def show(entry: FlowEntry) -> str:
@@ -91,7 +92,7 @@ def _action(action: EntryAction) -> str:
         case PushVlan(vid=vid):
             return f"push_vlan:0x8100,set_field:{vid | 0x1000}->vlan_vid"
         case Output(port_no=port_no):
-            return f"output:{port_no}"
+            return "IN_PORT" if port_no == IN_PORT else f"output:{port_no}"
         case ToController():
             return "CONTROLLER:65535"
         case Resubmit(table=table):

@@ -79,6 +79,7 @@ def resubmit(table: str) -> bytes:
 # ip_frag and the registers and tunnel addresses are Nicira's (Open vSwitch, meta-flow.h).
 OXM: Final = {
     "in_port": 0x80000004,
+    "nxm_in_port": 0x00000002,
     "eth_dst": 0x80000606,
     "eth_src": 0x80000806,
     "eth_type": 0x80000A02,
@@ -114,6 +115,7 @@ OXM: Final = {
     "reg4": 0x00010804,
     "reg5": 0x00010A04,
     "reg6": 0x00010C04,
+    "reg7": 0x00010E04,
     "tunnel_id": 0x80004C08,
     "tun_ipv4_dst": 0x00014004,
     "tun_ipv6_dst": 0x0001DC10,
@@ -132,7 +134,7 @@ FIELD_ORDER: Final = (
     "icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code",
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
-    "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6",
+    "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7",
 )  # fmt: skip
 
 TABLE_NAMES: Final = tuple(table.name for table in TABLES)
