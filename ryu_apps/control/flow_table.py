@@ -145,6 +145,15 @@ class FlowTable:
         """Return the flows with a leg at a vport."""
         return [flow for plan in self._plans.at_vport(vport) for flow in self.of_plan(plan)]
 
+    def ids_at_vport(self, vport: int) -> Iterator[int]:
+        """Yield the ids of the flows with a leg at a vport."""
+        for plan in self._plans.at_vport(vport):
+            number, records = self._plans.number(plan), self._records
+            for slot in self._rows.of_plan(number) if number is not None else ():
+                record = records[slot]
+                if record is not None:
+                    yield record[0]
+
     def by_rule(self, rule: RuleName) -> list[UnifiedFlow]:
         """Return the flows in which a rule (layer, group, rule) has spoken."""
         return [flow for plan in self._plans.by_rule(rule) for flow in self.of_plan(plan)]
