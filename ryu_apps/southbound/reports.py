@@ -4,36 +4,54 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.offload import Whereabouts
+from ryu_apps.control.promises import Standing
 from ryu_apps.control.trace import leg_document
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
+from ryu_apps.model.policy import Snapshot
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.bringup import Agreement
 from ryu_apps.southbound.links import Links
 
+_AWAY: Final = Agreement("away")
 
-def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agreement]) -> list[dict[str, Any]]:
+
+def standings(
+    snapshot: Snapshot, datapaths: Container[int], agreements: Mapping[int, Agreement], failures: Mapping[int, str]
+) -> dict[str, tuple[Standing, str]]:
+    """Return how each registered host's switch stands against the policy, and what the last attempt failed on."""
+    found = {}
+    for name, host in snapshot.hosts.items():
+        ready = host.dpid in datapaths and agreements.get(host.dpid, _AWAY).state == "ready"
+        failed = Standing.REFUSES if host.dpid in failures else Standing.WAITING
+        found[name] = (Standing.AGREES if ready else failed, failures.get(host.dpid, ""))
+    return found
+
+
+def host_reports(
+    core: ControlCore, links: Links, agreements: Mapping[int, Agreement], failures: Mapping[int, str]
+) -> list[dict[str, Any]]:
     """Return each host's state, then each connected datapath that no host is registered for."""
     registered = {host.dpid: host.id for host in core.policy.snapshot.hosts.values()}
     connected = {link.id: link for link in links.all()}
     reports = []
     for dpid, name in sorted(registered.items()):
-        agreement = agreements.get(dpid, Agreement("away"))
+        agreement = agreements.get(dpid, _AWAY)
         reports.append({
             "id": name,
             "dpid": f"{dpid:016x}",
             "connected": dpid in connected,
             "state": agreement.state if dpid in connected else "away",
-            "detail": agreement.detail,
+            "detail": agreement.detail or failures.get(dpid, ""),
             "kept_entries": agreement.kept,
             "changed_entries": agreement.changed,
             "foreign_entries": agreement.foreign,
