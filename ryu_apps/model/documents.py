@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
@@ -52,6 +52,7 @@ def to_document(resource: Resource) -> Document:
                 "uplink": resource.uplink,
                 "tunnel": resource.tunnel,
                 "limits": _limits_document(resource.limits),
+                "miss": resource.miss.value,
             }
         case Tenant():
             return {}
@@ -116,7 +117,8 @@ def _parse_host(key: str, document: Document) -> Host:
     if tunnel is not None and tunnel == uplink:
         raise Invalid.at("tunnel", "is the uplink too")
     limits = _parse_limits(document.get("limits") or {})
-    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits)
+    miss = MissPath(document.get("miss", "pf"))
+    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, miss=miss)
 
 
 def _limits_document(limits: NicLimits) -> Document:
@@ -155,6 +157,7 @@ def _vport_document(vport: Vport) -> Document:
         },
         "miss_rate_pps": vport.miss_rate_pps,
         "priority": vport.priority,
+        "synthetic": vport.synthetic,
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -174,6 +177,8 @@ def _parse_vport(key: str, document: Document) -> Vport:
             ips.append(address)
     segment, trunk = document.get("segment"), document.get("trunk") or ()
     _check_attachment(kind, segment, trunk, faults)
+    if document.get("synthetic") == document["port"]:
+        faults.add("synthetic", "is the VF's port")
     faults.refuse("the vport cannot be accepted")
     if kind is VportKind.VF and segment is None:
         segment = document["tenant"]
@@ -191,6 +196,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
         miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
         priority=document.get("priority", 0),
+        synthetic=document.get("synthetic"),
     )
 
 
