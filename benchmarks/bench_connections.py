@@ -69,8 +69,11 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def site(settings: Sequence[str]) -> Iterator[Site]:
-    """Start a switch and a controller, pin each to its core, and register two VMs behind the layers."""
+def site(settings: Sequence[str], *, pinned: bool = True) -> Iterator[Site]:
+    """Start a switch and a controller, pin each to its core, and register two VMs behind the layers.
+
+    Not pinned, they run as any program does.
+    """
     ovs = OpenVSwitch()
     client, server = "vf1", "vf2"
     with tempfile.TemporaryDirectory(prefix="vfswitch-bench-") as folder:
@@ -88,8 +91,9 @@ def site(settings: Sequence[str]) -> Iterator[Site]:
                 Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
                 subprocess.run(["ip", "link", "set", device, "txqueuelen", str(RING_PKTS), "up"], check=True)
             with Controller(Path(folder), options=quiet) as controller:
-                _pin(ovs.daemons.switch_pid, SWITCH_CORE)
-                _pin(controller.pid, CONTROLLER_CORE)
+                if pinned:
+                    _pin(ovs.daemons.switch_pid, SWITCH_CORE)
+                    _pin(controller.pid, CONTROLLER_CORE)
                 ovs.set_controller("nic", controller.openflow_port)
                 _register(controller, client, server)
                 yield Site(ovs, controller, client, server)
