@@ -22,8 +22,8 @@ RATE_PPS = 5000
 MOST_IN_FLIGHT = 100
 SET_UP_NS = 100_000_000
 BEFORE_NS, BEHIND_NS = 5_000_000, 30_000_000
-# Connections whose order is looked at, how many may be begun for them, and how few tell nothing.
-WANTED, MOST_ATTEMPTS, LEAST = 20, 40, 5
+# Connections whose order is looked at, and how many may be begun to find so many that met a machine that ran.
+WANTED, MOST_ATTEMPTS = 20, 40
 
 
 def serve(lab: Lab, **served: Any) -> None:
@@ -116,9 +116,9 @@ def connections_in_order(lab: Lab, receiver: str, *, count: int, rate_pps: float
             if ran == WANTED:
                 break
     print(f"{in_order} of {ran} connections in order from the first packet; {attempt + 1} were begun")
-    if ran < LEAST:
+    if ran < WANTED:
         pytest.skip(f"the machine stood still in {attempt + 1 - ran} of {attempt + 1} connections")
-    assert in_order >= 0.9 * ran
+    assert in_order >= 18
 
 
 def test_refused_flood_is_dropped_by_the_switch(lab: Lab) -> None:
