@@ -9,12 +9,13 @@ from pydantic_core import ErrorDetails
 
 from ryu_apps.api.schemas import MOST_RULES, Body
 from ryu_apps.model.errors import FieldError
+from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.turns import AT_ONCE, Pause, no_pause
 
 # The field of a body that may hold many values, each looked at by itself.
 _MANY: Final = "rules"
 # Alternatives that pydantic names in a location although no such name stands in the body.
-_ALTERNATIVES: Final = {"action": {"allow", "deny", "rewrite", "nat"}, "applies_to": {"all", "one"}}
+_ALTERNATIVES: Final = {"action": set(ACTION_NAMES), "applies_to": {"all", "one"}}
 
 
 def faults_of(schema: type[Body], value: Any, pause: Pause = no_pause) -> list[FieldError]:

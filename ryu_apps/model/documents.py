@@ -128,6 +128,7 @@ def _limits_document(limits: NicLimits) -> Document:
         "inbound_entries": limits.inbound_entries,
         "actions": None if limits.actions is None else sorted(limits.actions),
         "meters": limits.meters,
+        "uplink_kbps": limits.uplink_kbps,
     }
 
 
@@ -138,6 +139,7 @@ def _parse_limits(document: Document) -> NicLimits:
         inbound_entries=document.get("inbound_entries"),
         actions=None if actions is None else frozenset(actions),
         meters=document.get("meters"),
+        uplink_kbps=document.get("uplink_kbps"),
     )
 
 
@@ -154,6 +156,7 @@ def _vport_document(vport: Vport) -> Document:
             "outbound_kbps": vport.bandwidth.outbound_kbps,
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
+        "priority": vport.priority,
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -188,6 +191,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         vlan=document["vlan"],
         trunk=tuple(trunk),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
+        priority=document.get("priority", 0),
     )
 
 

@@ -72,6 +72,7 @@ class Vport:
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
+    priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Vport:
     vlan: int
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
+    priority: int = 0
 
     @property
     def number(self) -> int:
