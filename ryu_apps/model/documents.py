@@ -20,6 +20,7 @@ from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
 from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
 from ryu_apps.model.rules import Direction, Group, Layer, Rule
+from ryu_apps.model.turns import Pause, no_pause
 
 ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(ID_PATTERN)
@@ -43,7 +44,7 @@ def parse_dpid(text: str) -> int:
     return dpid
 
 
-def to_document(resource: Resource) -> Document:
+def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
@@ -74,16 +75,18 @@ def to_document(resource: Resource) -> Document:
                 "default": default,
             }
         case Group():
-            return group_document(resource)
+            return group_document(resource, pause)
         case Rule():
             return rule_document(resource)
 
 
-def from_document(kind: str, key: str | GroupKey | RuleKey, document: Document) -> Resource:
+def from_document(
+    kind: str, key: str | GroupKey | RuleKey, document: Document, pause: Pause = no_pause
+) -> Resource:
     """Return the resource of a document; Invalid names every field whose value cannot be accepted."""
     match key:
         case (layer, group):
-            return parse_group(layer, group, document)
+            return parse_group(layer, group, document, pause)
         case (_, _, rule):
             return parse_rule(rule, document)
         case str():
