@@ -117,6 +117,7 @@ class HostBody(Body):
     uplink: PortName | None = None
     tunnel: PortName | None = None
     limits: LimitsBody = LimitsBody()
+    miss: Literal["pf", "vm"] = "pf"
 
 
 class TenantBody(Body):
@@ -156,6 +157,7 @@ class VportBody(Body):
     bandwidth: BandwidthBody = BandwidthBody()
     miss_rate_pps: MissRate | None = MISS_RATE_PPS
     priority: TrafficPriority = 0
+    synthetic: PortName | None = None
 
 
 class RouteBody(Body):
