@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ryu_apps.api.scalars import Body
 from ryu_apps.api.schemas import (
-    Body,
     GroupBody,
     HostBody,
     LayerBody,
+    NatPoolBody,
     RouteBody,
     RuleBody,
     SegmentBody,
@@ -103,8 +104,9 @@ TENANTS: Final = Kind(name="tenants", one="tenant", schema=TenantBody)
 SEGMENTS: Final = Kind(name="segments", one="segment", schema=SegmentBody)
 VPORTS: Final = Kind(name="vports", one="vport", schema=VportBody)
 ROUTES: Final = Kind(name="routes", one="route", schema=RouteBody)
+NAT_POOLS: Final = Kind(name="nat_pools", one="nat_pool", schema=NatPoolBody)
 LAYERS: Final = Kind(name="layers", one="layer", schema=LayerBody)
 GROUPS: Final = Kind(name="groups", one="group", schema=GroupBody, parent=LAYERS)
 RULES: Final = Kind(name="rules", one="rule", schema=RuleBody, parent=GROUPS)
 
-KINDS: Final = (HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, LAYERS, GROUPS, RULES)
+KINDS: Final = (HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, NAT_POOLS, LAYERS, GROUPS, RULES)

@@ -8,10 +8,11 @@ from typing import Any
 
 from immutables import Map
 
+from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport
 from ryu_apps.model.rules import Group, Layer, Rule
 
-Resource = Host | Tenant | Segment | Vport | Route | Layer | Group | Rule
+Resource = Host | Tenant | Segment | Vport | Route | NatPool | Layer | Group | Rule
 GroupKey = tuple[str, str]
 RuleKey = tuple[str, str, str]
 
@@ -21,6 +22,7 @@ KIND_OF: dict[type, str] = {
     Segment: "segments",
     Vport: "vports",
     Route: "routes",
+    NatPool: "nat_pools",
     Layer: "layers",
     Group: "groups",
     Rule: "rules",
@@ -54,6 +56,7 @@ class Snapshot:
     segments: Map[str, Segment] = field(default_factory=Map)
     vports: Map[str, Vport] = field(default_factory=Map)
     routes: Map[str, Route] = field(default_factory=Map)
+    nat_pools: Map[str, NatPool] = field(default_factory=Map)
     layers: Map[str, Layer] = field(default_factory=Map)
     groups: Map[GroupKey, Group] = field(default_factory=Map)
 

@@ -105,4 +105,5 @@ class Counting:
             general=general_figures(core),
             faults=dict(links.counters),
             unanswered=self._unanswered,
+            pools=core.flows.leases.uses(core.policy.snapshot.nat_pools),
         )
