@@ -35,6 +35,8 @@ class Policy:
     reached: dict[Any, Any] = field(default_factory=dict)
     # The meters that the NIC of a host has, by host, where it has not enough.
     metered: dict[str, frozenset[int]] = field(default_factory=dict)
+    # Where packets of several priorities share a rate, by host.
+    bottlenecks: dict[str, Any] = field(default_factory=dict)
 
     def view(self, vport: Vport, direction: Direction) -> View:
         """Return the view of a vport in a direction."""

@@ -127,6 +127,7 @@ def _limits_document(limits: NicLimits) -> Document:
         "inbound_entries": limits.inbound_entries,
         "actions": None if limits.actions is None else sorted(limits.actions),
         "meters": limits.meters,
+        "uplink_kbps": limits.uplink_kbps,
     }
 
 
@@ -137,6 +138,7 @@ def _parse_limits(document: Document) -> NicLimits:
         inbound_entries=document.get("inbound_entries"),
         actions=None if actions is None else frozenset(actions),
         meters=document.get("meters"),
+        uplink_kbps=document.get("uplink_kbps"),
     )
 
 
@@ -154,6 +156,7 @@ def _vport_document(vport: Vport) -> Document:
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
         "synthetic": vport.synthetic,
+        "priority": vport.priority,
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -191,6 +194,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         trunk=tuple(trunk),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
         synthetic=document.get("synthetic"),
+        priority=document.get("priority", 0),
     )
 
 

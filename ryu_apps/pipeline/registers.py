@@ -35,8 +35,17 @@ VIA: Final = "reg5"
 CAME_BY: Final = "nxm_in_port"
 """The port that the packet counts as having come in by; it never leaves there unless by `IN_PORT`."""
 
-BACK: Final = "reg7"
+BACK: Final = "reg9"
 """1 for packets of a VF that go back to their VM where the outbound cache would ask the controller."""
+
+SAID: Final = "reg7"
+"""Priority that a rule has given, with the bit below; 0 for none."""
+
+SAID_BIT: Final = 8
+"""Tells that priority 0 was given from that none was."""
+
+PRIORITY: Final = "reg8"
+"""Priority of the packet: what a rule has given, else that of the sending vport."""
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ryu_apps.pipeline.registers import BACK, CAME_BY, COPY, EXIT, METER, RECEIVER, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.registers import (
+    BACK,
+    CAME_BY,
+    COPY,
+    EXIT,
+    METER,
+    PRIORITY,
+    RECEIVER,
+    SAID,
+    SEGMENT,
+    SENDER,
+    VIA,
+)
 
 
 class Miss(Enum):
@@ -46,7 +58,7 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, BACK, CAME_BY, "vlan", "meter"}),
+        writes=frozenset({SEGMENT, SENDER, SAID, BACK, CAME_BY, "vlan", "meter"}),
         next=frozenset({"guard"}),
         miss=Miss.DROP,
     ),
@@ -70,7 +82,7 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT, BACK},
-        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT},
+        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT, SAID},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed", "back"}),
         miss=Miss.CONTROLLER,
     ),
@@ -78,7 +90,7 @@ TABLES: Final = (
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
         matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}),
-        writes=frozenset({RECEIVER, EXIT, "meter"}),
+        writes=frozenset({RECEIVER, EXIT}),
         next=frozenset({"arrival", "closing"}),
         miss=Miss.DROP,
     ),
@@ -94,7 +106,7 @@ TABLES: Final = (
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS | {METER, COPY},
+        writes=_EDITS | {METER, COPY, SAID},
         next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -103,6 +115,22 @@ TABLES: Final = (
         purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
         writes=frozenset(),
+        next=frozenset({"rank", "egress"}),
+        miss=Miss.CONTINUE,
+    ),
+    Table(
+        name="rank",
+        purpose="the priority of packets: what a rule has given, else that of the vport that sent them",
+        matches=frozenset({SENDER, SAID}),
+        writes=frozenset({PRIORITY}),
+        next=frozenset({"share"}),
+        miss=Miss.CONTINUE,
+    ),
+    Table(
+        name="share",
+        purpose="where room is short, uplink or bandwidth toward a VM: the meter of each priority",
+        matches=frozenset({RECEIVER, EXIT, PRIORITY, "eth_dst"}),
+        writes=frozenset({"meter"}),
         next=frozenset({"egress"}),
         miss=Miss.CONTINUE,
     ),
