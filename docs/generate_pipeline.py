@@ -56,10 +56,8 @@ COUNTED: Final = {
     Counted.NOTHING: "nothing that is asked for",
     Counted.OUTBOUND_LOOKUP: "packets of the VM that the guard lets go on to its outbound cache",
     Counted.OUTBOUND_PASS: "of these, neighbour messages that pass the cache by",
-    Counted.OUTBOUND_MISS: "of these, packets that went to the controller",
     Counted.INBOUND_LOOKUP: "packets for the VM that are brought to its inbound cache",
     Counted.INBOUND_PASS: "of these, neighbour messages that pass the cache by",
-    Counted.INBOUND_MISS: "of these, packets that went to the controller",
     Counted.OUTBOUND_RETURN: "of the outbound look-ups, packets that went back to their VM",
 }
 REFUSALS: Final = {
@@ -75,6 +73,7 @@ REFUSALS: Final = {
     Refusal.UNKNOWN_VLAN: "the frame came by the uplink with a VLAN that no segment and no VF has",
     Refusal.NOT_LOCAL: "the frame came by the uplink or a tunnel for a MAC that is not on this host",
     Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
+    Refusal.MISS_LIMIT: "a meter has dropped it before the controller: the vport has used up its `miss_rate_pps`",
     Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
     Refusal.UNKNOWN_VNI: "the frame came by the tunnel port with a VNI that no segment has",
 }

@@ -25,6 +25,7 @@ from pydantic import (
 from ryu_apps.model.address import parse_address, parse_unicast_mac
 from ryu_apps.model.documents import ID_PATTERN, parse_dpid, parse_id
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
+from ryu_apps.model.network import MISS_RATE_PPS
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
@@ -77,6 +78,7 @@ Dpid = Annotated[str, _checked(parse_dpid), WithJsonSchema({"type": "string", "p
 PortName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,15}$")]
 Vlan = Annotated[int, Field(ge=1, le=4094)]
 Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
+MissRate = Annotated[int, Field(ge=1, le=1_000_000)]
 # 24 bits (RFC 7348 section 4).
 Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
 Priority = Annotated[int, Field(ge=0, le=65535)]
@@ -154,6 +156,7 @@ class VportBody(Body):
     trunk: Annotated[list[Vlan], Field(max_length=4094)] = []
     bandwidth: BandwidthBody = BandwidthBody()
     synthetic: PortName | None = None
+    miss_rate_pps: MissRate | None = MISS_RATE_PPS
     priority: TrafficPriority = 0
 
 

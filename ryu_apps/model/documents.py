@@ -14,7 +14,17 @@ from collections.abc import Sequence
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.network import Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import (
+    MISS_RATE_PPS,
+    Bandwidth,
+    Host,
+    MissPath,
+    Route,
+    Segment,
+    Tenant,
+    Vport,
+    VportKind,
+)
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
@@ -156,6 +166,7 @@ def _vport_document(vport: Vport) -> Document:
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
         "synthetic": vport.synthetic,
+        "miss_rate_pps": vport.miss_rate_pps,
         "priority": vport.priority,
     }
     if vport.kind is VportKind.TRUNK:
@@ -194,6 +205,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         trunk=tuple(trunk),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
         synthetic=document.get("synthetic"),
+        miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
         priority=document.get("priority", 0),
     )
 

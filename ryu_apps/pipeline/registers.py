@@ -36,7 +36,7 @@ CAME_BY: Final = "nxm_in_port"
 """The port that the packet counts as having come in by; it never leaves there unless by `IN_PORT`."""
 
 BACK: Final = "reg9"
-"""1 for packets of a VF that go back to their VM where the outbound cache would ask the controller."""
+"""1 for packets of a VF that go back to their VM where they would ask the controller."""
 
 SAID: Final = "reg7"
 """Priority that a rule has given, with the bit below; 0 for none."""
@@ -49,3 +49,6 @@ PRIORITY: Final = "reg8"
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""
+
+PUNT: Final = "reg15"
+"""Why the packet asks the controller, for table `missed`: the numbers of the punts below."""
