@@ -155,9 +155,9 @@ class VportBody(Body):
     segment: Id | None = None
     trunk: Annotated[list[Vlan], Field(max_length=4094)] = []
     bandwidth: BandwidthBody = BandwidthBody()
-    synthetic: PortName | None = None
     miss_rate_pps: MissRate | None = MISS_RATE_PPS
     priority: TrafficPriority = 0
+    synthetic: PortName | None = None
 
 
 class RouteBody(Body):

@@ -67,12 +67,12 @@ class _Vport:
             found = asked - self.missed(direction) - self.counted[base, _PASS[direction]] - self._returns(direction)
             self.hits[direction] = max(self.hits[direction], found)
 
-    def _returns(self, direction: Direction) -> int:
-        return self.counted[EntryClass.BASE, Counted.OUTBOUND_RETURN] if direction is Direction.OUTBOUND else 0
-
     def missed(self, direction: Direction) -> int:
         """Return how many packets asked the controller, those that a meter kept from it included."""
         return sum(self.counted[EntryClass.PUNT, why] for why in _MISSES[direction])
+
+    def _returns(self, direction: Direction) -> int:
+        return self.counted[EntryClass.BASE, Counted.OUTBOUND_RETURN] if direction is Direction.OUTBOUND else 0
 
     def take_over(self, other: _Vport) -> None:
         """Add what another has counted."""

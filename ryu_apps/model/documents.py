@@ -14,22 +14,13 @@ from collections.abc import Sequence
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.network import (
-    MISS_RATE_PPS,
-    Bandwidth,
-    Host,
-    MissPath,
-    Route,
-    Segment,
-    Tenant,
-    Vport,
-    VportKind,
-)
+from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
 from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
 from ryu_apps.model.rules import Direction, Group, Layer, Rule
+from ryu_apps.model.turns import Pause, no_pause
 
 ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(ID_PATTERN)
@@ -53,7 +44,7 @@ def parse_dpid(text: str) -> int:
     return dpid
 
 
-def to_document(resource: Resource) -> Document:
+def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
@@ -84,16 +75,18 @@ def to_document(resource: Resource) -> Document:
                 "default": default,
             }
         case Group():
-            return group_document(resource)
+            return group_document(resource, pause)
         case Rule():
             return rule_document(resource)
 
 
-def from_document(kind: str, key: str | GroupKey | RuleKey, document: Document) -> Resource:
+def from_document(
+    kind: str, key: str | GroupKey | RuleKey, document: Document, pause: Pause = no_pause
+) -> Resource:
     """Return the resource of a document; Invalid names every field whose value cannot be accepted."""
     match key:
         case (layer, group):
-            return parse_group(layer, group, document)
+            return parse_group(layer, group, document, pause)
         case (_, _, rule):
             return parse_rule(rule, document)
         case str():
@@ -165,9 +158,9 @@ def _vport_document(vport: Vport) -> Document:
             "outbound_kbps": vport.bandwidth.outbound_kbps,
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
-        "synthetic": vport.synthetic,
         "miss_rate_pps": vport.miss_rate_pps,
         "priority": vport.priority,
+        "synthetic": vport.synthetic,
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -204,9 +197,9 @@ def _parse_vport(key: str, document: Document) -> Vport:
         vlan=document["vlan"],
         trunk=tuple(trunk),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
-        synthetic=document.get("synthetic"),
         miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
         priority=document.get("priority", 0),
+        synthetic=document.get("synthetic"),
     )
 
 

@@ -88,9 +88,9 @@ class Vport:
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
-    synthetic names a second port of the same VM, None for none: it sends there what the host is to decide.
     miss_rate_pps is how many packets a second may ask the controller, of each direction; None for no limit.
     priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
+    synthetic names a second port of the same VM, None for none: it sends there what the host is to decide.
     """
 
     id: str
@@ -104,9 +104,9 @@ class Vport:
     vlan: int
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
-    synthetic: str | None = None
     miss_rate_pps: int | None = MISS_RATE_PPS
     priority: int = 0
+    synthetic: str | None = None
 
     @property
     def number(self) -> int:

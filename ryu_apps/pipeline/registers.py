@@ -31,13 +31,6 @@ METER: Final = "reg4"
 VIA: Final = "reg5"
 """Number of the vport that a rule sends the packet to, 0 for delivery by MAC."""
 
-# Nicira's field of 16 bits (NXM_OF_IN_PORT): Open vSwitch does not let OpenFlow's in_port, of 32 bits, be set.
-CAME_BY: Final = "nxm_in_port"
-"""The port that the packet counts as having come in by; it never leaves there unless by `IN_PORT`."""
-
-BACK: Final = "reg9"
-"""1 for packets of a VF that go back to their VM where they would ask the controller."""
-
 SAID: Final = "reg7"
 """Priority that a rule has given, with the bit below; 0 for none."""
 
@@ -46,6 +39,13 @@ SAID_BIT: Final = 8
 
 PRIORITY: Final = "reg8"
 """Priority of the packet: what a rule has given, else that of the sending vport."""
+
+# Nicira's field of 16 bits (NXM_OF_IN_PORT): Open vSwitch does not let OpenFlow's in_port, of 32 bits, be set.
+CAME_BY: Final = "nxm_in_port"
+"""The port that the packet counts as having come in by; it never leaves there unless by `IN_PORT`."""
+
+BACK: Final = "reg9"
+"""1 for packets of a VF that go back to their VM where they would ask the controller."""
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

@@ -187,7 +187,7 @@ class SwitchService:
             faults = missing_ports(after, changes, self._core.datapaths)
             if faults:
                 raise Invalid("the switch has no such port", faults)
-            plan = plan_change(self._core, after, changes)
+            plan = plan_change(self._core, after, changes, self.pause)
             if dry_run:
                 return self._preview(plan)
             away = self._waited_for(needed_hosts(before, after, changes), wait)

@@ -67,9 +67,8 @@ def test_vport_faults(alteration: dict[str, Any], paths: set[str]) -> None:
 def test_vport_defaults() -> None:
     """A vport that says no more than it must is a VF in its tenant's own segment, with any address."""
     unlimited = {"outbound_kbps": None, "inbound_kbps": None}
-    more = {"synthetic": None, "priority": 0, "miss_rate_pps": 500}
-    defaults = {"kind": "vf", "ips": [], "segment": "t", "bandwidth": unlimited, **more}
-    assert to_document(from_document("vports", "name", VPORT)) == {**VPORT, **defaults}
+    defaults = {"kind": "vf", "ips": [], "segment": "t", "bandwidth": unlimited, "miss_rate_pps": 500, "priority": 0}
+    assert to_document(from_document("vports", "name", VPORT)) == {**VPORT, **defaults, "synthetic": None}
 
 
 @pytest.mark.parametrize(
