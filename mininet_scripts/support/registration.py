@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mininet.net import Mininet
 
 from mininet_scripts.support.rest import RestClient
-from topologies.parts import EXTERNAL_HOST, NicBridge, address_params
+from topologies.parts import EXTERNAL_HOST, GuestSwitch, NicBridge, address_params
 
 FIRST_VLAN = 100  # vmN's VF has VLAN 100 + N
 
@@ -31,12 +31,12 @@ def vm_number(name: str) -> int:
     return int(name.removeprefix("vm"))
 
 
-def register_hosts(client: RestClient, net: Mininet) -> None:
-    """Register every NIC bridge of the network as the host of its name."""
+def register_hosts(client: RestClient, net: Mininet, **changed: Any) -> None:
+    """Register every NIC bridge of the network as the host of its name, with the fields given besides."""
     for switch in net.switches:
         if isinstance(switch, NicBridge):
             body = {"dpid": f"{int(switch.dpid, 16):016x}", "uplink": f"{switch.name}-uplink"}
-            client.put(f"/v1/hosts/{switch.name}", body)
+            client.put(f"/v1/hosts/{switch.name}", {**body, **changed})
 
 
 def register_tenant(client: RestClient, tenant: str, *, vlan: int | None) -> None:
@@ -54,6 +54,10 @@ def register_vports(client: RestClient, net: Mininet, tenant: str, *names: str, 
 def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
     """Return the document of a VM's vport: its representor, and MAC and addresses as the topology gave them."""
     representor = net[name].defaultIntf().link.intf2
+    second: dict[str, str] = {}
+    if isinstance(representor.node, GuestSwitch):
+        representor, synthetic = representor.node.representors()
+        second = {"synthetic": synthetic.name}
     address = address_of(name)
     return {
         "host": representor.node.name,
@@ -62,4 +66,5 @@ def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
         "mac": address.mac,
         "ips": [address.ipv4, address.ipv6],
         "vlan": FIRST_VLAN + vm_number(name),
+        **second,
     }

@@ -22,7 +22,7 @@ OTHER: Final = "other"
 """Label value for vports that have no series of their own, and for those that are gone; ids of that name join them."""
 
 _REMOVALS: Final = (*REMOVED.values(), REMOVED_OTHERWISE)
-_REFUSED_BY_HOST: Final = ("denied", "malformed", "flow-limit", "unknown-vport")
+_REFUSED_BY_HOST: Final = ("denied", "malformed", "flow-limit", "unknown-vport", "miss-queue")
 # The same refusals are counted by the core and among the faults of connections.
 _SWITCH_REFUSED: Final = "switch-refused "
 _FAULT_REFUSED: Final = "refused: "
@@ -37,6 +37,7 @@ _CACHES: Final = (
     ("cache_hits", "hits", "Look-ups that a cache of the NIC answered by itself"),
     ("cache_misses", "misses", "Look-ups that went to the controller"),
     ("cache_passes", "passes", "Neighbour messages that the NIC let past a cache"),
+    ("cache_returns", "returns", "Look-ups that went back to their VM, to be sent by its synthetic port"),
 )
 
 Row = tuple[str, str, Figures]

@@ -63,6 +63,7 @@ Dpid = Annotated[str, checked(parse_dpid), WithJsonSchema({"type": "string", "pa
 PortName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,15}$")]
 Vlan = Annotated[int, Field(ge=1, le=4094)]
 Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
+MissRate = Annotated[int, Field(ge=1, le=1_000_000)]
 # 24 bits (RFC 7348 section 4).
 Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
 Priority = Annotated[int, Field(ge=0, le=65535)]

@@ -21,6 +21,7 @@ from ryu_apps.api.scalars import (
     Ip,
     Kbps,
     Mac,
+    MissRate,
     PortName,
     Ports,
     Priority,
@@ -32,6 +33,7 @@ from ryu_apps.api.scalars import (
 )
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
 from ryu_apps.model.nat_pool import DEFAULT_REST_S
+from ryu_apps.model.network import MISS_RATE_PPS
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
@@ -56,6 +58,7 @@ class HostBody(Body):
     uplink: PortName | None = None
     tunnel: PortName | None = None
     limits: LimitsBody = LimitsBody()
+    miss: Literal["pf", "vm"] = "pf"
 
 
 class TenantBody(Body):
@@ -93,7 +96,9 @@ class VportBody(Body):
     segment: Id | None = None
     trunk: Annotated[list[Vlan], Field(max_length=4094)] = Field(default_factory=list)
     bandwidth: BandwidthBody = BandwidthBody()
+    miss_rate_pps: MissRate | None = MISS_RATE_PPS
     priority: TrafficPriority = 0
+    synthetic: PortName | None = None
 
 
 class RouteBody(Body):

@@ -210,12 +210,12 @@ class ControlCore:
 
     def _for_pool(self, event: PacketIn, now_s: float) -> list[Effect]:
         """Answer who asks for an address of a NAT pool; decide what comes for one where the vport is that it is for."""
-        if event.table == "deliver":
-            return [*answer(self.policy, event)]
         parsed = parse(event.frame)
         if parsed is None:
             self.tally.count("malformed")
             return []
+        if parsed.key.family in NEIGHBOUR:
+            return [*answer(self.policy, event)]
         if parsed.fragment:
             at = self._fragments.vport_of(datagram_id(event.segment, Direction.INBOUND, parsed.key, parsed.ip_id))
             punt = Punt.FRAGMENT

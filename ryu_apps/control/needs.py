@@ -56,8 +56,9 @@ def missing_ports(
     faults: list[FieldError] = []
     for change in changes:
         match change.value:
-            case Vport(host=host, port=port):
+            case Vport(host=host, port=port, synthetic=synthetic):
                 named, dpid = {"port": port}, after.hosts[host].dpid
+                named |= {} if synthetic is None else {"synthetic": synthetic}
             case Host(uplink=uplink, tunnel=tunnel, dpid=dpid):
                 named = {path: name for path, name in (("uplink", uplink), ("tunnel", tunnel)) if name is not None}
             case _:
@@ -65,6 +66,6 @@ def missing_ports(
         for path, name in named.items():
             if dpid in datapaths and name not in datapaths[dpid]:
                 faults.append(FieldError(path, f"the switch has no port {name!r}"))
-            elif dpid in datapaths and path == "port" and datapaths[dpid][name] > MOST_PORT_NO:
+            elif dpid in datapaths and path in ("port", "synthetic") and datapaths[dpid][name] > MOST_PORT_NO:
                 faults.append(FieldError(path, f"{name!r} is the switch's own port, which no VF is at"))
     return faults

@@ -23,12 +23,13 @@ from ryu_apps.model.nat_pool import (
     parse_addresses,
     parse_ports,
 )
-from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
 from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
 from ryu_apps.model.rules import Direction, Group, Layer, Rule
+from ryu_apps.model.turns import Pause, no_pause
 
 ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(ID_PATTERN)
@@ -52,7 +53,7 @@ def parse_dpid(text: str) -> int:
     return dpid
 
 
-def to_document(resource: Resource) -> Document:
+def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
@@ -61,6 +62,7 @@ def to_document(resource: Resource) -> Document:
                 "uplink": resource.uplink,
                 "tunnel": resource.tunnel,
                 "limits": _limits_document(resource.limits),
+                "miss": resource.miss.value,
             }
         case Tenant():
             return {}
@@ -84,16 +86,18 @@ def to_document(resource: Resource) -> Document:
                 "default": default,
             }
         case Group():
-            return group_document(resource)
+            return group_document(resource, pause)
         case Rule():
             return rule_document(resource)
 
 
-def from_document(kind: str, key: str | GroupKey | RuleKey, document: Document) -> Resource:
+def from_document(
+    kind: str, key: str | GroupKey | RuleKey, document: Document, pause: Pause = no_pause
+) -> Resource:
     """Return the resource of a document; Invalid names every field whose value cannot be accepted."""
     match key:
         case (layer, group):
-            return parse_group(layer, group, document)
+            return parse_group(layer, group, document, pause)
         case (_, _, rule):
             return parse_rule(rule, document)
         case str():
@@ -129,7 +133,8 @@ def _parse_host(key: str, document: Document) -> Host:
     if tunnel is not None and tunnel == uplink:
         raise Invalid.at("tunnel", "is the uplink too")
     limits = _parse_limits(document.get("limits") or {})
-    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits)
+    miss = MissPath(document.get("miss", "pf"))
+    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, miss=miss)
 
 
 def _limits_document(limits: NicLimits) -> Document:
@@ -166,7 +171,9 @@ def _vport_document(vport: Vport) -> Document:
             "outbound_kbps": vport.bandwidth.outbound_kbps,
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
+        "miss_rate_pps": vport.miss_rate_pps,
         "priority": vport.priority,
+        "synthetic": vport.synthetic,
     }
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
@@ -186,6 +193,8 @@ def _parse_vport(key: str, document: Document) -> Vport:
             ips.append(address)
     segment, trunk = document.get("segment"), document.get("trunk") or ()
     _check_attachment(kind, segment, trunk, faults)
+    if document.get("synthetic") == document["port"]:
+        faults.add("synthetic", "is the VF's port")
     faults.refuse("the vport cannot be accepted")
     if kind is VportKind.VF and segment is None:
         segment = document["tenant"]
@@ -201,7 +210,9 @@ def _parse_vport(key: str, document: Document) -> Vport:
         vlan=document["vlan"],
         trunk=tuple(trunk),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
+        miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
         priority=document.get("priority", 0),
+        synthetic=document.get("synthetic"),
     )
 
 

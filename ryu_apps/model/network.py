@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ryu_apps.model.flow_key import VLAN_PRESENT
 from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
+
+
+class MissPath(Enum):
+    """How a packet of a VM that its outbound cache does not know comes to the host (US 8,930,690)."""
+
+    PF = "pf"
+    """From the NIC itself, as a packet-in."""
+    VM = "vm"
+    """Back out of the VF, and from the VM again by its synthetic port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +24,7 @@ class Host:
     """A hypervisor whose NIC is one datapath.
 
     uplink names the port toward the network, tunnel the port that VXLAN goes in and out by; None for none.
+    miss holds for the vports that have a synthetic port; what others send goes to the PF.
     """
 
     id: str
@@ -21,6 +32,7 @@ class Host:
     uplink: str | None
     tunnel: str | None = None
     limits: NicLimits = UNLIMITED
+    miss: MissPath = MissPath.PF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +76,10 @@ class Bandwidth:
     inbound_kbps: int | None = None
 
 
+MISS_RATE_PPS: Final = 500
+"""Misses per second that a vport may have answered in each direction: a small part of what one switch can set up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vport:
     """Policy attachment point of one VF.
@@ -72,7 +88,9 @@ class Vport:
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
+    miss_rate_pps is how many packets a second may ask the controller, of each direction; None for no limit.
     priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
+    synthetic names a second port of the same VM, None for none: it sends there what the host is to decide.
     """
 
     id: str
@@ -86,12 +104,19 @@ class Vport:
     vlan: int
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
+    miss_rate_pps: int | None = MISS_RATE_PPS
     priority: int = 0
+    synthetic: str | None = None
 
     @property
     def number(self) -> int:
         """The vport's number in registers and cookies, 1 to 4094."""
         return self.vlan
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The switch's ports that the VM is at, by name."""
+        return (self.port,) if self.synthetic is None else (self.port, self.synthetic)
 
     @property
     def segments(self) -> tuple[str, ...]:

@@ -44,14 +44,19 @@ class PriorityToTag:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Send out of a port; a packet never leaves by the port that it came in by."""
+    """Send out of a port; a packet leaves by the port that it came in by only where that is named IN_PORT."""
 
     port_no: int
 
 
 @dataclass(frozen=True, slots=True)
 class ToController:
-    """Send the whole packet to the controller."""
+    """Send the whole packet to the controller, if a meter lets it; the packet itself goes on in any case.
+
+    meter is its number, 0 for none (Nicira extension NXAST_CONTROLLER2, property meter id).
+    """
+
+    meter: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,9 @@ MISS_PRIORITY: Final = 0
 
 MOST_PORT_NO: Final = 0xFFFFFF00
 """OFPP_MAX: numbers above it are reserved, among them LOCAL, the switch's own port (OpenFlow 1.4.0, section 7.2.1)."""
+
+IN_PORT: Final = 0xFFFFFFF8
+"""OFPP_IN_PORT: the port that the packet came in by (OpenFlow 1.4.0, section 7.2.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from ryu_apps.pipeline.cached import match_of
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, SetField, ToController, entry
 from ryu_apps.pipeline.meters import shut
-from ryu_apps.pipeline.registers import RECEIVER, SEGMENT
+from ryu_apps.pipeline.registers import PUNT, RECEIVER, SEGMENT, SENDER
 
 # What tells of other packets is looked at by the host, which knows whose they are (RFC 792, RFC 4443 section 3).
 _ERRORS: Final = ((0x0800, PROTO_ICMP, "icmpv4", (3, 4, 11, 12)), (0x86DD, PROTO_ICMPV6, "icmpv6", (1, 2, 3, 4)))
@@ -33,17 +33,26 @@ def pool_entries(pool: NatPool, segment: int) -> Iterator[FlowEntry]:
     """Yield what stands at a pool's host: the way to its table, and what the controller is asked about."""
     for part in pool.addresses:
         for asked in _asking(part):
-            yield entry("deliver", _ASK_ABOVE_ALL, {SEGMENT: segment, **asked}, ToController(), cookie=_PUNT)
+            yield _ask("deliver", _ASK_ABOVE_ALL, {SEGMENT: segment, **asked})
     ours: dict[str, MatchValue] = {SEGMENT: segment, "eth_dst": pool.mac}
     yield entry("deliver", 100, ours, goto="pooled", cookie=_BASE)
     for eth_type, proto, name, kinds in _ERRORS:
         of_version: dict[str, MatchValue] = {**ours, "eth_type": eth_type}
         for kind in kinds:
             error = {**of_version, "ip_proto": proto, f"{name}_type": kind}
-            yield entry("pooled", _ERROR, error, ToController(), cookie=_PUNT)
-        yield entry("pooled", _FRAGMENT, {**of_version, "ip_frag": _LATER_FRAGMENT}, ToController(), cookie=_PUNT)
+            yield _ask("pooled", _ERROR, error)
+        yield _ask("pooled", _FRAGMENT, {**of_version, "ip_frag": _LATER_FRAGMENT})
     refused = Cookie(EntryClass.GUARD, detail=Refusal.NOT_LENT).pack()
     yield entry("pooled", _NOT_LENT, ours, cookie=refused)
+
+
+def _ask(table: str, priority: int, match: dict[str, MatchValue]) -> FlowEntry:
+    return entry(table, priority, match, SetField(PUNT, Punt.POOL), goto="missed", cookie=_PUNT)
+
+
+def asks_of_network() -> Iterator[FlowEntry]:
+    """Yield what sends to the controller what the network asks of pools; what vports ask has their meters."""
+    yield entry("missed", 100, {PUNT: Punt.POOL, SENDER: 0, RECEIVER: 0}, ToController(), cookie=_PUNT)
 
 
 def _asking(part: AddressRange) -> Iterator[dict[str, MatchValue]]:

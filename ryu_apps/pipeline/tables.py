@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ryu_apps.pipeline.registers import COPY, EXIT, METER, PRIORITY, RECEIVER, SAID, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.registers import (
+    BACK,
+    CAME_BY,
+    COPY,
+    EXIT,
+    METER,
+    PRIORITY,
+    PUNT,
+    RECEIVER,
+    SAID,
+    SEGMENT,
+    SENDER,
+    VIA,
+)
 
 
 class Miss(Enum):
@@ -48,7 +61,7 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, SAID, "vlan", "meter"}),
+        writes=frozenset({SEGMENT, SENDER, SAID, BACK, CAME_BY, "vlan", "meter"}),
         next=frozenset({"guard"}),
         miss=Miss.DROP,
     ),
@@ -72,7 +85,7 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
-        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID},
+        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID, PUNT},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -80,16 +93,16 @@ TABLES: Final = (
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
         matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}) | _ASKING,
-        writes=frozenset({RECEIVER, EXIT}),
-        next=frozenset({"arrival", "closing", "pooled"}),
+        writes=frozenset({RECEIVER, EXIT, PUNT}),
+        next=frozenset({"arrival", "closing", "pooled", "missed"}),
         miss=Miss.DROP,
     ),
     Table(
         name="pooled",
         purpose="which vport has borrowed the address of a NAT pool that a reply is for",
         matches=_TUPLE | {SEGMENT},
-        writes=frozenset({RECEIVER}),
-        next=frozenset({"arrival"}),
+        writes=frozenset({RECEIVER, PUNT}),
+        next=frozenset({"arrival", "missed"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -104,7 +117,7 @@ TABLES: Final = (
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS | {"vlan", "vlan_vid", METER, COPY, SAID},
+        writes=_EDITS | {"vlan", "vlan_vid", METER, COPY, SAID, PUNT},
         next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -112,8 +125,8 @@ TABLES: Final = (
         name="closing",
         purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
-        writes=frozenset(),
-        next=frozenset({"rank", "egress"}),
+        writes=frozenset({PUNT}),
+        next=frozenset({"missed", "rank", "egress"}),
         miss=Miss.CONTINUE,
     ),
     Table(
@@ -135,16 +148,16 @@ TABLES: Final = (
     Table(
         name="egress",
         purpose="tag for the wire or the trunk, and output",
-        matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT, "vlan_vid"}),
+        matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT, "eth_src", "vlan_vid"}),
         writes=frozenset({"vlan", "output"}),
         next=frozenset(),
         miss=Miss.DROP,
     ),
     Table(
         name="missed",
-        purpose="counts, per vport and cache, the packets that went to the controller",
-        matches=frozenset({SENDER, RECEIVER}),
-        writes=frozenset(),
+        purpose="the way to the controller, counted and metered per vport and cache; or back to a VM's synthetic port",
+        matches=frozenset({PUNT, SENDER, RECEIVER, SEGMENT, BACK}),
+        writes=frozenset({"vlan", "output"}),
         next=frozenset(),
         miss=Miss.DROP,
     ),
@@ -159,7 +172,7 @@ TABLES: Final = (
     Table(
         name="mirror",
         purpose="beside the way, by resubmit: a copy out of a vport's port",
-        matches=frozenset({COPY}),
+        matches=frozenset({COPY, SENDER, "eth_src"}),
         writes=frozenset({"output"}),
         next=frozenset(),
         miss=Miss.DROP,

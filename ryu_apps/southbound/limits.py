@@ -13,7 +13,9 @@ class Limits:
     echo_s: quiet time after which the peer is asked for a sign of life. silent_s: quiet time after which it counts as
     dead. stall_s: time in which it must read something. crowded_bytes: unsent bytes above which nothing more is read
     from it. backlog_bytes: unsent bytes above which it is closed. reply_bytes: longest answer to one request.
-    turn_s: longest time that one connection makes others wait.
+    turn_s: longest time that one connection makes others wait, crowded_turn_s: while packet-ins of it wait.
+    waiting_pkts: packet-ins of one vport that may wait, waiting_bytes: of all, above which nothing more is read.
+    unread_s: for how long those that wait are answered before the next read.
     """
 
     greet_s: float = 0.1
@@ -26,3 +28,7 @@ class Limits:
     backlog_bytes: int = 64 << 20
     reply_bytes: int = 1 << 30
     turn_s: float = 0.005
+    crowded_turn_s: float = 0.001
+    waiting_pkts: int = 4096
+    waiting_bytes: int = 32 << 20
+    unread_s: float = 0.0002

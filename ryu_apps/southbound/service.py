@@ -15,6 +15,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
+from ryu_apps.control.hints import Hints
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.promises import Progress, Promises
@@ -67,6 +68,7 @@ class SwitchService:
         self._releasing = False
         self._promises = Promises()
         self._counting = Counting(core, self._links, clock)
+        self._hints = Hints(core)
         hub.spawn(self._tick)
         hub.spawn(nic_watch.watch, core, self._links, clock)
         hub.spawn(share_watch.watch, core, self._links)
@@ -89,6 +91,10 @@ class SwitchService:
             hub.spawn(self._release)
         if self._core.life.restless:
             self._upkeep.wake()
+
+    def miss_dropped(self, vport: int) -> None:
+        """Count a packet-in that found its vport's queue full."""
+        self._core.tally.count("miss-queue", vport)
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
@@ -181,7 +187,7 @@ class SwitchService:
             faults = missing_ports(after, changes, self._core.datapaths)
             if faults:
                 raise Invalid("the switch has no such port", faults)
-            plan = plan_change(self._core, after, changes)
+            plan = plan_change(self._core, after, changes, self.pause)
             if dry_run:
                 return self._preview(plan)
             away = self._waited_for(needed_hosts(before, after, changes), wait)
@@ -308,6 +314,10 @@ class SwitchService:
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with their counters, ascending by id."""
         return flow_reports(self._core, self._links, vport, after, limit, self._clock())
+
+    def hints(self, *, vport: str, since: str, limit: int) -> Mapping[str, Any]:
+        """Return which packets of a VM the NIC knows, as far as it has changed since a version."""
+        return self._hints.ask(self._core.policy.snapshot.vports[vport], since, limit, self._clock())
 
     def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
         """Return what would become of a packet."""
