@@ -19,8 +19,11 @@ from ryu_apps.model.network import Host, Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.bottlenecks import UPLINK, bottlenecks
 
-LEAST_BURST_PKTS: Final = 64
-"""A vport may ask so much at once, or what its rate gives in a quarter of a second if that is more."""
+LEAST_BURST_PKTS: Final = 256
+"""A vport may ask so much at once, or what its rate gives in a quarter of a second if that is more.
+
+The first packets of a connection ask for 10 ms, 20 on a busy machine: enough for one that begins with 12,000/s.
+"""
 
 
 class MeterConfig(NamedTuple):
