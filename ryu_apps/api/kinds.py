@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ryu_apps.api.hairpin_schemas import OutletBody
+from ryu_apps.api.schema_types import Body
 from ryu_apps.api.schemas import (
-    Body,
     GroupBody,
     HostBody,
     LayerBody,
@@ -103,8 +104,9 @@ TENANTS: Final = Kind(name="tenants", one="tenant", schema=TenantBody)
 SEGMENTS: Final = Kind(name="segments", one="segment", schema=SegmentBody)
 VPORTS: Final = Kind(name="vports", one="vport", schema=VportBody)
 ROUTES: Final = Kind(name="routes", one="route", schema=RouteBody)
+OUTLETS: Final = Kind(name="outlets", one="outlet", schema=OutletBody)
 LAYERS: Final = Kind(name="layers", one="layer", schema=LayerBody)
 GROUPS: Final = Kind(name="groups", one="group", schema=GroupBody, parent=LAYERS)
 RULES: Final = Kind(name="rules", one="rule", schema=RuleBody, parent=GROUPS)
 
-KINDS: Final = (HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, LAYERS, GROUPS, RULES)
+KINDS: Final = (HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, OUTLETS, LAYERS, GROUPS, RULES)

@@ -6,13 +6,9 @@ What a value means is decided in `model.documents`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     PlainValidator,
@@ -22,21 +18,12 @@ from pydantic import (
     field_validator,
 )
 
-from ryu_apps.model.address import parse_address, parse_unicast_mac
-from ryu_apps.model.documents import ID_PATTERN, parse_dpid, parse_id
+from ryu_apps.api.hairpin_schemas import HairpinBody
+from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName, checked
+from ryu_apps.model.address import parse_address
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
-
-
-def _checked(parse: Callable[[str], object]) -> AfterValidator:
-    """Return a validator that leaves the text as it is, when `parse` accepts it."""
-
-    def validate(text: str) -> str:
-        parse(text)
-        return text
-
-    return AfterValidator(validate)
 
 
 def _action_name(text: str) -> str:
@@ -55,26 +42,11 @@ def _number_or_text(value: Any) -> int | str:
     return value
 
 
-class Body(BaseModel):
-    """A JSON object of which every name is known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-Id = Annotated[str, _checked(parse_id), WithJsonSchema({"type": "string", "pattern": f"^{ID_PATTERN}$"})]
-Mac = Annotated[
-    str,
-    _checked(parse_unicast_mac),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"}),
-]
 Ip = Annotated[
     str,
-    _checked(parse_address),
+    checked(parse_address),
     WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
 ]
-Dpid = Annotated[str, _checked(parse_dpid), WithJsonSchema({"type": "string", "pattern": "^(?!0+$)[0-9a-fA-F]{1,16}$"})]
-# OpenFlow tells 15 characters of a port's name (OpenFlow 1.4.0, section 7.2.1).
-PortName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,15}$")]
 Vlan = Annotated[int, Field(ge=1, le=4094)]
 Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
 # 24 bits (RFC 7348 section 4).
@@ -82,7 +54,7 @@ Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
 Priority = Annotated[int, Field(ge=0, le=65535)]
 Verdict = Literal["allow", "deny"]
 Count = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
-ActionName = Annotated[str, _checked(_action_name), WithJsonSchema({"type": "string", "enum": list(ACTION_NAMES)})]
+ActionName = Annotated[str, checked(_action_name), WithJsonSchema({"type": "string", "enum": list(ACTION_NAMES)})]
 FieldValue = Annotated[
     int | str, PlainValidator(_number_or_text), WithJsonSchema({"type": ["string", "integer"], "maxLength": 64})
 ]
@@ -103,12 +75,13 @@ class LimitsBody(Body):
 
 
 class HostBody(Body):
-    """A hypervisor, whose NIC is one datapath."""
+    """A hypervisor, whose NIC is one datapath, or three with a hairpin."""
 
     dpid: Dpid
     uplink: PortName | None = None
     tunnel: PortName | None = None
     limits: LimitsBody = LimitsBody()
+    hairpin: HairpinBody | None = None
 
 
 class TenantBody(Body):
@@ -141,11 +114,12 @@ class VportBody(Body):
     kind: Literal["vf", "trunk"] = "vf"
     tenant: Id
     mac: Mac
-    ips: Annotated[list[Ip], Field(max_length=256)] = []
+    ips: list[Ip] = Field(default_factory=list, max_length=256)
     vlan: Vlan
     segment: Id | None = None
-    trunk: Annotated[list[Vlan], Field(max_length=4094)] = []
+    trunk: list[Vlan] = Field(default_factory=list, max_length=4094)
     bandwidth: BandwidthBody = BandwidthBody()
+    subinterface: PortName | None = None
 
 
 class RouteBody(Body):

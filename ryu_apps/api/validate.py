@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ryu_apps.api.schemas import Body
+from ryu_apps.api.schema_types import Body
 from ryu_apps.model.errors import FieldError
 
 # Alternatives that pydantic names in a location although no such name stands in the body.

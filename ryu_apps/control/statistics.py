@@ -128,19 +128,23 @@ def host_statistics(
     answered: bool,
     miss_latency: Durations,
 ) -> HostStatistics:
-    """Return the statistics of one host; counts are the controller's by the vports' numbers."""
+    """Return the statistics of one host; counts are the controller's by the vports' numbers.
+
+    A host with a hairpin is connected when all its datapaths are.
+    """
     dpid = host.dpid
+    connected = all(each in core.datapaths for each in host.dpids)
     return HostStatistics(
         id=host.id,
-        connected=dpid in core.datapaths,
-        answered=answered and dpid in core.datapaths,
+        connected=connected,
+        answered=answered and connected,
         vports={
             vport.id: _figures(ledger.of_vport(dpid, vport.number), counts.get(vport.number, {}))
             for vport in core.policy.snapshot.vports.values()
             if vport.host == host.id
         },
         gone=_figures(ledger.of_gone(dpid), core.tally.of_gone(dpid)),
-        uplink=_figures(ledger.of_vport(dpid, 0), {}),
+        uplink=together(_figures(ledger.of_vport(each, 0), {}) for each in host.dpids),
         miss_latency=miss_latency,
     )
 

@@ -84,6 +84,8 @@ def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> str | None:
     scope, action = bound.group.scope, bound.rule.action
     if scope.vport not in (None, vport.id) or scope.tenant not in (None, vport.tenant):
         return None
+    if isinstance(action, Reroute) and after.hosts[vport.host].hairpin is not None:
+        return f"host {vport.host!r} of vport {vport.id!r} has a hairpin, and functions say where its frames go"
     if isinstance(action, Encapsulate):
         return None if after.hosts[vport.host].tunnel else f"host {vport.host!r} of vport {vport.id!r} has no tunnel"
     target = after.vports.get(named_vport(action) or "")

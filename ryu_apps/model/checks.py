@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from ryu_apps.model.action_checks import action_faults, network_faults, users_of_vport
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
+from ryu_apps.model.hairpin_checks import hairpin_clashes, hairpin_orphans, hairpin_references, outlet_users
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.offload_checks import demand_faults, limit_faults
 from ryu_apps.model.policy import Change, Snapshot
@@ -28,11 +29,15 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
             _raise(Conflict, "it is in use", _users(after, change))
         if change.value is None and change.kind == "vports":
             _raise(Conflict, "it is in use", users_of_vport(after, str(change.key)))
+    _raise(Conflict, "it is in use", outlet_users(after, changes))
     for change in changes:
         if change.value is not None:
             _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value))
+            _raise(Invalid, "it does not fit the host", hairpin_references(after, change.value))
             _raise(Conflict, "it takes what another owns", _clashes(after, change.value))
+            _raise(Conflict, "it takes what another owns", hairpin_clashes(after, change.value))
             _raise(Conflict, "it is in use", _orphans(before, after, change))
+            _raise(Conflict, "it is in use", hairpin_orphans(after, change.value))
             _raise(Invalid, "the action cannot be carried out", action_faults(after, change))
     _raise(Conflict, "rules could not be carried out", network_faults(after, changes))
     _raise(Invalid, "the NIC cannot do it", demand_faults(after, changes))
@@ -110,10 +115,6 @@ def _vport_references(after: Snapshot, vport: Vport) -> Iterator[FieldError]:
 
 def _clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
     match value:
-        case Host():
-            for other in after.hosts.values():
-                if other.id != value.id and other.dpid == value.dpid:
-                    yield FieldError("dpid", f"host {other.id!r} has this dpid")
         case Segment():
             for segment in after.segments.values():
                 if segment.id != value.id and segment.number == value.number:

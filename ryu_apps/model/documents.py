@@ -12,8 +12,11 @@ import re
 from collections.abc import Sequence
 
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
+from ryu_apps.model.datapath_id import parse_dpid
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
+from ryu_apps.model.hairpin import Outlet
+from ryu_apps.model.hairpin_documents import hairpin_document, outlet_document, parse_hairpin, parse_outlet
 from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
@@ -23,7 +26,6 @@ from ryu_apps.model.rules import Direction, Group, Layer, Rule
 
 ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(ID_PATTERN)
-_DPID = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
 def parse_id(text: str) -> str:
@@ -33,26 +35,11 @@ def parse_id(text: str) -> str:
     return text
 
 
-def parse_dpid(text: str) -> int:
-    """Return a 64-bit datapath id; ValueError unless it is 1 to 16 hex digits and not zero, which no switch has."""
-    if not _DPID.fullmatch(text):
-        raise ValueError(f"{text!r} is not a datapath id of up to 16 hex digits")
-    dpid = int(text, 16)
-    if not dpid:
-        raise ValueError("zero is no switch's datapath id")
-    return dpid
-
-
 def to_document(resource: Resource) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
-            return {
-                "dpid": f"{resource.dpid:016x}",
-                "uplink": resource.uplink,
-                "tunnel": resource.tunnel,
-                "limits": _limits_document(resource.limits),
-            }
+            return _host_document(resource)
         case Tenant():
             return {}
         case Segment():
@@ -64,6 +51,8 @@ def to_document(resource: Resource) -> Document:
         case Route():
             target: Document = {"to": "uplink"} if resource.vport is None else {"vport": resource.vport}
             return {"segment": resource.segment, "eth_dst": format_mac(resource.eth_dst), **target}
+        case Outlet():
+            return outlet_document(resource)
         case Layer():
             default = {way.value: "allow" if resource.allows_by_default(way) else "deny" for way in Direction}
             return {
@@ -102,6 +91,8 @@ def _from_named(kind: str, key: str, document: Document) -> Resource:
             return _parse_vport(key, document)
         case "routes":
             return _parse_route(key, document)
+        case "outlets":
+            return parse_outlet(key, document)
         case "layers":
             return _parse_layer(key, document)
     raise ValueError(f"{kind!r} is not a kind of resource")
@@ -116,7 +107,18 @@ def _parse_host(key: str, document: Document) -> Host:
     if tunnel is not None and tunnel == uplink:
         raise Invalid.at("tunnel", "is the uplink too")
     limits = _parse_limits(document.get("limits") or {})
-    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits)
+    hairpin = parse_hairpin(document.get("hairpin"))
+    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, hairpin=hairpin)
+
+
+def _host_document(host: Host) -> Document:
+    document: Document = {
+        "dpid": f"{host.dpid:016x}",
+        "uplink": host.uplink,
+        "tunnel": host.tunnel,
+        "limits": _limits_document(host.limits),
+    }
+    return document if host.hairpin is None else {**document, "hairpin": hairpin_document(host.hairpin)}
 
 
 def _limits_document(limits: NicLimits) -> Document:
@@ -152,6 +154,8 @@ def _vport_document(vport: Vport) -> Document:
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
     }
+    if vport.subinterface is not None:
+        document["subinterface"] = vport.subinterface
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
     return {**document, "segment": vport.segment}
@@ -184,6 +188,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         ips=tuple(ips),
         vlan=document["vlan"],
         trunk=tuple(trunk),
+        subinterface=document.get("subinterface"),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
     )
 

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ryu_apps.model.flow_key import VLAN_PRESENT
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A hypervisor whose NIC is one datapath.
+    """A hypervisor whose NIC is one datapath, or three where it has a hairpin; dpid is that of the VFs.
 
     uplink names the port toward the network, tunnel the port that VXLAN goes in and out by; None for none.
+    hairpin: all frames of VFs go to network functions, and no other way.
     """
 
     id: str
@@ -21,6 +23,15 @@ class Host:
     uplink: str | None
     tunnel: str | None = None
     limits: NicLimits = UNLIMITED
+    hairpin: Hairpin | None = None
+
+    @property
+    def dpids(self) -> tuple[int, ...]:
+        """All datapaths of the host's NIC, that of the VFs first."""
+        if self.hairpin is None:
+            return (self.dpid,)
+        first, second = self.hairpin.function_port, self.hairpin.network_port
+        return (self.dpid, first.dpid) if second is None else (self.dpid, first.dpid, second.dpid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +83,7 @@ class Vport:
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
+    subinterface is the port toward network functions that stands for its VLAN, on a host with a hairpin.
     """
 
     id: str
@@ -85,6 +97,7 @@ class Vport:
     vlan: int
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
+    subinterface: str | None = None
 
     @property
     def number(self) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 
 from immutables import Map
 
+from ryu_apps.model.hairpin import Outlet
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport
 from ryu_apps.model.rules import Group, Layer, Rule
 
-Resource = Host | Tenant | Segment | Vport | Route | Layer | Group | Rule
+Resource = Host | Tenant | Segment | Vport | Route | Outlet | Layer | Group | Rule
 GroupKey = tuple[str, str]
 RuleKey = tuple[str, str, str]
 
@@ -21,6 +22,7 @@ KIND_OF: dict[type, str] = {
     Segment: "segments",
     Vport: "vports",
     Route: "routes",
+    Outlet: "outlets",
     Layer: "layers",
     Group: "groups",
     Rule: "rules",
@@ -54,6 +56,7 @@ class Snapshot:
     segments: Map[str, Segment] = field(default_factory=Map)
     vports: Map[str, Vport] = field(default_factory=Map)
     routes: Map[str, Route] = field(default_factory=Map)
+    outlets: Map[str, Outlet] = field(default_factory=Map)
     layers: Map[str, Layer] = field(default_factory=Map)
     groups: Map[GroupKey, Group] = field(default_factory=Map)
 
@@ -84,6 +87,10 @@ class Snapshot:
                 current = current.delete(key)
             maps[kind] = current
         return replace(self, generation=self.generation + 1, **maps)
+
+    def dpids(self) -> set[int]:
+        """Return the datapaths of all hosts."""
+        return {dpid for host in self.hosts.values() for dpid in host.dpids}
 
     def ordered_layers(self) -> tuple[Layer, ...]:
         """Return the layers in outbound order: ascending position, then id."""

@@ -30,11 +30,14 @@ from ryu_apps.pipeline.entry import (
     ToController,
     entry,
 )
+from ryu_apps.pipeline.from_outside import from_uplink, past_guard, reflected
 from ryu_apps.pipeline.guard import guard
+from ryu_apps.pipeline.hairpin import hairpin_parts
 from ryu_apps.pipeline.meters import bandwidth_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
-from ryu_apps.pipeline.tables import TABLES, Miss
+from ryu_apps.pipeline.table import Miss
+from ryu_apps.pipeline.tables import TABLES
 from ryu_apps.pipeline.tunnel import tunnel_entries
 
 _PRESENT: Final = 0x1000
@@ -77,7 +80,7 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
     outside = uplink is not None or tunnel is not None
     add(_fixed, None)
     if outside:
-        add(_outside, None)
+        add(past_guard, None)
     here: dict[str, Vport] = {}
     for vport in snapshot.vports.values():
         segments = tuple([snapshot.segments[name] for name in vport.segments])
@@ -86,6 +89,11 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
             add(_local_vport, vport.number, vport, usable[vport.port], uplink, outside, segments, _asks(policy, vport))
         if uplink is not None and vport.segment is not None:
             add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number)
+    add(meter_entries, None, rule_meters(policy, host))
+    if host.hairpin is not None:
+        for make, key, values in hairpin_parts(policy, host.hairpin, ports, here.values()):
+            add(make, key, *values)
+        return made
     for segment in snapshot.segments.values():
         add(_segment, segment.number, segment, uplink)
         if uplink is not None and segment.vlan is not None:
@@ -98,11 +106,10 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
                 place = Place.HERE if owner.id in here else _place_away(owner, host)
                 add(_owner, (segment.number, mac), segment.number, mac, owner, place)
     if uplink is not None:
-        add(_from_uplink, uplink, uplink)
+        add(from_uplink, uplink, uplink)
     if host.tunnel is not None:
         vnis = [(segment.number, segment.vni) for segment in snapshot.segments.values() if segment.vni is not None]
         add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
-    add(meter_entries, None, rule_meters(policy, host))
     return made
 
 
@@ -140,7 +147,7 @@ def _local_vport(
     yield from _deliver_via(vport, segments)
     yield mirror_entry(vport, port_no)
     if outside:
-        yield from _reflected(vport, segments)
+        yield from reflected(vport, segments)
 
 
 def _misses() -> Iterator[FlowEntry]:
@@ -247,25 +254,6 @@ def _tag(uplink: int, vlan: int, segment: int) -> Iterator[FlowEntry]:
     match: dict[str, MatchValue] = {"in_port": uplink, "vlan_vid": _PRESENT | vlan if vlan else 0}
     pop = (PopVlan(),) if vlan else ()
     yield entry("classify", 100, match, *pop, SetField(SEGMENT, segment), goto="guard", cookie=_BASE)
-
-
-def _from_uplink(uplink: int) -> Iterator[FlowEntry]:
-    """Yield that the network's frames need a VLAN that is known."""
-    unknown = Cookie(EntryClass.GUARD, detail=Refusal.UNKNOWN_VLAN).pack()
-    yield entry("classify", 90, {"in_port": uplink}, cookie=unknown)
-
-
-def _outside() -> Iterator[FlowEntry]:
-    """Yield that frames from the network pass the guard but for those brought back."""
-    yield entry("guard", 90, {SENDER: 0}, goto="deliver", cookie=_BASE)
-
-
-def _reflected(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
-    """Yield the check that the network does not bring a vport's own frames back."""
-    cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.REFLECTED).pack()
-    for segment in segments:
-        match: dict[str, MatchValue] = {SENDER: 0, SEGMENT: segment.number, "eth_src": vport.mac}
-        yield entry("guard", 100, match, cookie=cookie)
 
 
 def _owner(segment: int, mac: int, owner: Vport, place: Place) -> Iterator[FlowEntry]:

@@ -71,6 +71,9 @@ class Refusal(IntEnum):
     NO_TUNNEL = 12
     UNKNOWN_VNI = 13
     HALF_OPEN_LIMIT = 14
+    NO_CABLE = 15
+    NO_FUNCTION = 16
+    OUTLET_MAC = 17
 
     @property
     def slug(self) -> str:

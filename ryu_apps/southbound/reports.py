@@ -23,23 +23,16 @@ from ryu_apps.southbound.links import Links
 
 def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agreement]) -> list[dict[str, Any]]:
     """Return each host's state, then each connected datapath that no host is registered for."""
-    registered = {host.dpid: host.id for host in core.policy.snapshot.hosts.values()}
     connected = {link.id: link for link in links.all()}
     reports = []
-    for dpid, name in sorted(registered.items()):
-        agreement = agreements.get(dpid, Agreement("away"))
-        reports.append({
-            "id": name,
-            "dpid": f"{dpid:016x}",
-            "connected": dpid in connected,
-            "state": agreement.state if dpid in connected else "away",
-            "detail": agreement.detail,
-            "kept_entries": agreement.kept,
-            "changed_entries": agreement.changed,
-            "foreign_entries": agreement.foreign,
-            "ports": dict(core.datapaths.get(dpid, {})),
-            "nic_entries": core.offload.room(dpid),
-        })
+    for host in sorted(core.policy.snapshot.hosts.values(), key=lambda host: host.dpid):
+        states = {dpid: _datapath_report(core, dpid, dpid in connected, agreements) for dpid in host.dpids}
+        report = {"id": host.id, **states[host.dpid], "nic_entries": core.offload.room(host.dpid)}
+        if host.hairpin is not None:
+            names = ("function_port", "network_port")
+            report["hairpin"] = dict(zip(names, [states[dpid] for dpid in host.dpids[1:]], strict=False))
+        reports.append(report)
+    registered = core.policy.snapshot.dpids()
     for dpid, link in sorted(connected.items()):
         if dpid not in registered:
             agreement = agreements.get(dpid, Agreement("unregistered"))
@@ -48,6 +41,23 @@ def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agree
                 "left_entries": agreement.kept, "ports": dict(link.known_ports()),
             })
     return reports
+
+
+def _datapath_report(
+    core: ControlCore, dpid: int, connected: bool, agreements: Mapping[int, Agreement]
+) -> dict[str, Any]:
+    """Return how one datapath of a host stands."""
+    agreement = agreements.get(dpid, Agreement("away"))
+    return {
+        "dpid": f"{dpid:016x}",
+        "connected": connected,
+        "state": agreement.state if connected else "away",
+        "detail": agreement.detail,
+        "kept_entries": agreement.kept,
+        "changed_entries": agreement.changed,
+        "foreign_entries": agreement.foreign,
+        "ports": dict(core.datapaths.get(dpid, {})),
+    }
 
 
 def flow_reports(

@@ -207,7 +207,8 @@ class SwitchService:
 
     def _away(self, hosts: Iterable[str]) -> tuple[str, ...]:
         known, up = self.snapshot().hosts, self._core.datapaths
-        return tuple(sorted(name for name in hosts if name in known and known[name].dpid not in up))
+        asked = [known[name] for name in hosts if name in known]
+        return tuple(sorted(host.id for host in asked if not all(dpid in up for dpid in host.dpids)))
 
     def _install(self, plan: PolicyChange) -> None:
         """Put a change in force and have the switches confirm it; undo it everywhere when one does not."""
@@ -285,7 +286,7 @@ class SwitchService:
 
     def _greet_new_hosts(self, after: Snapshot) -> None:
         """Bring datapaths to agree that were connected before their host was registered."""
-        registered = {host.dpid for host in after.hosts.values()}
+        registered = after.dpids()
         for link in self._links.all():
             if link.id in registered and link.id not in self._core.datapaths:
                 self._core.connected(link.id, link.known_ports())
@@ -327,7 +328,11 @@ def _outcome(
 
 def _difference(after: Snapshot, switches: Iterable[SwitchChange]) -> tuple[str, ...]:
     """Return what each switch would lose and gain, a line an entry."""
-    hosts = {host.dpid: host.id for host in after.hosts.values()}
+    hosts = {
+        dpid: host.id if dpid == host.dpid else f"{host.id}/{dpid:x}"
+        for host in after.hosts.values()
+        for dpid in host.dpids
+    }
     lines = []
     for switch in switches:
         name = hosts.get(switch.dpid, f"{switch.dpid:016x}")

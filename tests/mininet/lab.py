@@ -100,7 +100,7 @@ class Lab:
             for group in self._ids(f"layers/{layer}/groups"):
                 self.client.delete(f"/v1/layers/{layer}/groups/{group}")
             self.client.delete(f"/v1/layers/{layer}")
-        for kind in ("routes", "vports", "segments", "tenants"):
+        for kind in ("routes", "vports", "outlets", "segments", "tenants"):
             for name in self._ids(kind):
                 self.client.delete(f"/v1/{kind}/{name}")
         # Else one would still be waiting for an answer that it was refused, or ask its old neighbours now and then.
@@ -113,6 +113,7 @@ class Lab:
         """Register a tenant with its segment, and these VMs as its vports."""
         registration.register_tenant(self.client, name, vlan=vlan)
         registration.register_vports(self.client, self.net, name, *vms, **changed)
+        registration.register_outlets(self.client, self.net, name)
 
     def layer(self, name: str, document: Document, **groups: Document) -> None:
         """Put a layer and its groups."""
@@ -195,8 +196,8 @@ class Lab:
 
     def _node(self, interface: str) -> Node | None:
         """Return the host that an interface lies in, None for a bridge's port."""
-        owner = interface.partition("-")[0]
-        return self.net[owner] if interface.endswith("-eth0") else None
+        owner = self.net[interface.partition("-")[0]]
+        return owner if owner in self.net.hosts else None
 
     def _peer(self, interface: str) -> str:
         for link in self.net.links:

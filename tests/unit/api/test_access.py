@@ -37,9 +37,15 @@ ADMINS_PUTS: Mapping[str, Any] = {
     "segments/new": {"tenant": "red"},
     "vports/vm1": {**VPORT, "ips": []},
     "routes/new": {"segment": "red", "eth_dst": "02:00:00:00:00:98", "to": "uplink"},
+    "outlets/new": {"host": "h9", "segment": "lab", "port": "h9n-lab"},
     "layers/unowned": {"position": 1},
     "layers/bare": {"position": 1},
     "layers/bare/groups/g": GROUP,
+}
+HAIRPIN = {
+    "cable": "h9-cable",
+    "function_port": {"dpid": "109", "cable": "h9f-cable"},
+    "network_port": {"dpid": "209", "uplink": "h9n-uplink"},
 }
 DELETES = ("layers/empty", "layers/fw/groups/web", "layers/fw/groups/web/rules/http")
 ADMINS_DELETES = ("hosts/h1", "tenants/red", "segments/red", "vports/vm1", "routes/gw", "layers/bare")
@@ -52,7 +58,9 @@ class Guarded(Client):
         super().__init__(tokens=TOKENS)
         for path, body in {
             "hosts/h1": {"dpid": "1", "uplink": "h1-uplink"},
+            "hosts/h9": {"dpid": "9", "hairpin": HAIRPIN},
             "tenants/red": {},
+            "segments/lab": {"tenant": "red", "vlan": 200},
             "vports/vm1": VPORT,
             "routes/gw": {"segment": "red", "eth_dst": "02:00:00:00:00:99", "to": "uplink"},
             "layers/fw": LAYER,
@@ -211,8 +219,8 @@ def test_without_a_valid_token(guarded: Guarded, route: Any, sent: str) -> None:
     """Every operation but the OpenAPI document asks for a token: 401, with a challenge after RFC 6750 section 3."""
     value = BAD[sent]
     before = guarded.service.policy
-    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", layer="fw",
-                                 group="web", rule="http")
+    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", outlet="out",
+                                 layer="fw", group="web", rule="http")
     response = guarded.send(route.method, path, b"{}", **({} if value is None else {"authorization": value}))
     assert response.status == 401
     assert ProblemBody.model_validate(json.loads(response.body)).type == "urn:vfswitch:problem:unauthorized"

@@ -216,6 +216,7 @@ PATHS = {
     "segments": "/v1/segments/x",
     "vports": "/v1/vports/x",
     "routes": "/v1/routes/x",
+    "outlets": "/v1/outlets/x",
     "layers": "/v1/layers/x",
     "groups": "/v1/layers/fw/groups/x",
     "rules": "/v1/layers/fw/groups/web/rules/x",

@@ -38,9 +38,23 @@ def hosts() -> st.SearchStrategy[Document]:
             "uplink": st.none() | ports,
             "tunnel": st.none() | ports,
         },
-        optional={"limits": limits},
+        optional={"limits": limits, "hairpin": hairpins()},
     )
     return documents.filter(lambda host: host["tunnel"] is None or host["tunnel"] != host["uplink"])
+
+
+def hairpins() -> st.SearchStrategy[Document]:
+    """Draw the hairpin of a host's document."""
+    dpid = st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}")
+    network = st.none() | st.fixed_dictionaries({"dpid": dpid, "uplink": ports})
+    functions = st.fixed_dictionaries({"dpid": dpid, "cable": ports})
+    return st.fixed_dictionaries({"cable": ports, "function_port": functions, "network_port": network})
+
+
+def outlets() -> st.SearchStrategy[Document]:
+    """Draw an outlet's document."""
+    speakers = st.lists(macs, max_size=3, unique=True)
+    return st.fixed_dictionaries({"host": ids, "segment": ids, "port": ports, "macs": speakers})
 
 
 def segments() -> st.SearchStrategy[Document]:
@@ -68,6 +82,8 @@ def vports(draw: st.DrawFn) -> Document:
         "vlan": draw(vlans),
         "bandwidth": {name: draw(st.none() | rates) for name in ("outbound_kbps", "inbound_kbps")},
     }
+    if draw(st.booleans()):
+        document["subinterface"] = draw(ports)
     if document["kind"] == "trunk":
         return {**document, "trunk": draw(st.lists(ids, min_size=1, max_size=3, unique=True))}
     return {**document, "segment": draw(ids)}
@@ -199,6 +215,7 @@ DOCUMENTS = {
     "segments": segments(),
     "vports": vports(),
     "routes": routes(),
+    "outlets": outlets(),
     "layers": layers(),
     "groups": groups(),
     "rules": rules(),
