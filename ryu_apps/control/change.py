@@ -186,13 +186,13 @@ def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Rev
     removed: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     added: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
     for revision in revisions:
-        for made in () if core.in_host(revision.old) else core.offload.entries(revision.old, plan.before):
+        for made in () if core.ageing.in_host(revision.old) else core.offload.entries(revision.old, plan.before):
             dpid = _dpid_of(core, plan.before, made.vport)
             if dpid is not None:
                 removed[dpid][compile_cached(made).key] = made
     for revision in revisions:
         new = revision.new
-        for made in () if new is None or core.in_host(new) else core.offload.entries(new, plan.after):
+        for made in () if new is None or core.ageing.in_host(new) else core.offload.entries(new, plan.after):
             dpid = _dpid_of(core, plan.after, made.vport)
             if dpid is not None:
                 key = compile_cached(made).key

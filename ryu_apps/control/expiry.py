@@ -23,7 +23,7 @@ class Ending(Enum):
 
     NONE = "the core removed it, or the NIC made room: the host still knows the connection"
     ASK = "one direction ran idle: see whether the other did"
-    RENEW = "one direction ran idle, and the other was just seen in use: install it again"
+    RENEW = "its time was over, but the connection was just seen in use: install it again"
     END = "the connection ends"
 
 
@@ -51,12 +51,12 @@ class Expiry:
             return Ending.NONE
         if reason == EVICTION:
             return Ending.NONE
+        if reason in (IDLE_TIMEOUT, HARD_TIMEOUT) and self.confirmed(flow_id, now_s):
+            return Ending.RENEW
         if reason != IDLE_TIMEOUT:
             return Ending.END
         if now_s - self._asked_s.get(flow_id, -ANSWER_S) < ANSWER_S:
             return Ending.NONE
-        if now_s - self._confirmed_s.get(flow_id, -LATE_NEWS_S) < LATE_NEWS_S:
-            return Ending.RENEW
         self._asked_s[flow_id] = now_s
         return Ending.ASK
 
@@ -75,6 +75,13 @@ class Expiry:
         """Note that a flow is in use: what else is told of its entries is late news, and no answer is waited for."""
         self._asked_s.pop(flow_id, None)
         self._confirmed_s[flow_id] = now_s
+
+    def confirmed(self, flow_id: int, now_s: float) -> bool:
+        """Return whether a flow was seen in use so lately that a removal or a count told now is from before.
+
+        A switch tells of a removal some time after it: a packet that missed meanwhile may be here first.
+        """
+        return now_s - self._confirmed_s.get(flow_id, -LATE_NEWS_S) < LATE_NEWS_S
 
     def forget(self, flow_id: int) -> None:
         """Drop what is remembered of a flow that is gone."""

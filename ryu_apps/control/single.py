@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from ryu_apps.control.effects import Emit
 from ryu_apps.control.events import PacketIn
@@ -16,6 +17,9 @@ from ryu_apps.pipeline.entry import EntryAction, Resubmit, SetField
 from ryu_apps.pipeline.registers import COPY
 from ryu_apps.pipeline.treated import exit_actions, meter_actions, next_table, treated_actions
 
+# Where a packet goes on that was decided here: behind the cache that it missed in.
+BEHIND: Final = {Direction.OUTBOUND: "deliver", Direction.INBOUND: "closing"}
+
 _NOTHING = Treatment()
 _TO_MIRROR = Resubmit("mirror")
 
@@ -28,8 +32,7 @@ def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKe
     treatment = verdict.treatment
     if treatment is None:
         if verdict.allow:
-            table = "deliver" if direction is Direction.OUTBOUND else "closing"
-            yield _emit(event, table, event.frame, edit_actions(verdict.edit, key))
+            yield _emit(event, BEHIND[direction], event.frame, edit_actions(verdict.edit, key))
         return
     actions = tuple(treated_actions(treatment, verdict.edit, key))
     if verdict.allow:

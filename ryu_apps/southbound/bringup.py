@@ -133,7 +133,7 @@ class BringUp:
     def wanted(self, dpid: int) -> list[FlowEntry | CachedEntry]:
         """Return every entry that a datapath must have."""
         core = self._core
-        flows = (flow for flow in core.flows if not core.in_host(flow))
+        flows = (flow for flow in core.flows if not core.ageing.in_host(flow))
         cached = [made for flow in flows for made in core.offload.entries(flow) if core.dpid_of(made.vport) == dpid]
         return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached]
 

@@ -89,7 +89,7 @@ class SwitchService:
 
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
-        return self._ask(self._core.flow_removed(event, now_s))
+        return self._ask(self._core.ageing.flow_removed(event, now_s))
 
     def link_up(self, link: Link) -> None:
         """Begin to bring a datapath to agree."""
@@ -131,7 +131,7 @@ class SwitchService:
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", question.dpid, error.message)
         answer = EntryCounted(question.cookie, found[0].packets if found else None)
-        self._links.apply(self._core.entry_counted(answer, self._clock()))
+        self._links.apply(self._core.ageing.entry_counted(answer, self._clock()))
 
     def _release(self) -> None:
         """Install what is held back, each when its time has come, until nothing is."""
@@ -150,7 +150,7 @@ class SwitchService:
         while True:
             hub.sleep(5)
             try:
-                self._links.apply(self._ask(self._core.tick(self._clock())))
+                self._links.apply(self._ask(self._core.ageing.tick(self._clock())))
                 self._counting.sample()
             except Exception:
                 self._links.fault("ageing")

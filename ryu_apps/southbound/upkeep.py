@@ -47,7 +47,7 @@ class Upkeep:
         try:
             while self._core.life.busy:
                 hub.sleep(CLOSE_EVERY_S)
-                self._links.apply(self._core.close_due(self._clock()))
+                self._links.apply(self._core.ageing.close_due(self._clock()))
         except Exception:
             self._links.fault("closing connections")
         finally:

@@ -258,3 +258,32 @@ def test_answered_connections_do_not_fill_the_quota(lab: Lab) -> None:
 
     assert refused(lab, VM1) == before
     assert len(lab.sent(VM2)) >= total
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_connection_that_the_host_forwards_ends_by_its_closing_packets(lab: Lab, reset: bool) -> None:
+    """M19 M12: a connection with no entry in any NIC is forgotten as soon, and no closing packet is lost."""
+    lab.tenant(VM1, VM2)
+    lab.layer("firewall", stateful=True, inbound="deny")
+    lab.group("web", "inbound", {**rule("web", {"ip_proto": "tcp", "l4_dst": 80}), "offload": "off"})
+    lab.send(VM1, tcp(VM1, VM2))
+    lab.wait_sent(VM2, 1)
+    lab.send(VM2, tcp(VM2, VM1, 80, 40000, flags=SYN | ACK))
+    lab.wait_sent(VM1, 1)
+    lab.send(VM1, tcp(VM1, VM2, flags=ACK))
+    lab.wait_sent(VM2, 2)
+    assert lab.get("flows")["items"] and not lab.cached()
+
+    if reset:
+        lab.send(VM1, tcp(VM1, VM2, flags=RST))
+        lab.wait_sent(VM2, 3)
+    else:
+        lab.send(VM1, tcp(VM1, VM2, flags=FIN | ACK))
+        lab.wait_sent(VM2, 3)
+        lab.send(VM2, tcp(VM2, VM1, 80, 40000, flags=FIN | ACK))
+        lab.wait_sent(VM1, 2)
+        lab.send(VM1, tcp(VM1, VM2, flags=ACK))
+        lab.wait_sent(VM2, 4)
+
+    wait_until(lambda: lab.get("flows")["items"], 8, "the flow to be forgotten", until=lambda flows: not flows)
+    assert not lab.cached()

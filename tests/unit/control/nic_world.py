@@ -111,7 +111,7 @@ class World:
         if old is not None:
             counted = self.packets.pop((dpid, old.cookie), 0)
             if gone:
-                self.do(self.core.flow_removed(FlowRemoved(dpid, old.cookie, DELETE, counted, 0, 1), self.now_s))
+                self.do(self.core.ageing.flow_removed(FlowRemoved(dpid, old.cookie, DELETE, counted, 0, 1), self.now_s))
 
     def _meet(self, number: int, direction: Direction, frame: bytes, sender: int) -> None:
         """Let a packet come to a cache of the NIC that a vport is on."""

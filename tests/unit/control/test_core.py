@@ -10,7 +10,7 @@ from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Emit, Install, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
-from ryu_apps.control.expiry import DELETE, IDLE_TIMEOUT
+from ryu_apps.control.expiry import DELETE, HARD_TIMEOUT, IDLE_TIMEOUT
 from ryu_apps.engine.checksum import checksum
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.engine.rewrite import rewrite
@@ -121,7 +121,7 @@ def test_removing_one_direction_removes_both() -> None:
     """M09: an entry deleted by hand takes its whole connection along."""
     core = make_core(*FIREWALL)
     entries = installed(core.packet_in(met(tcp_frame()), 0.0))
-    effects = core.flow_removed(removal(entries[0], DELETE), 1.0)
+    effects = core.ageing.flow_removed(removal(entries[0], DELETE), 1.0)
     assert {e.entry.cookie for e in effects if isinstance(e, Release)} == {e.cookie for e in entries}
     assert len(core.flows) == 0
 
@@ -131,14 +131,60 @@ def test_an_idle_direction_ends_the_connection_unless_the_other_is_in_use() -> N
     core = make_core(*FIREWALL)
     entries = installed(core.packet_in(met(tcp_frame(flags=0x10)), 0.0))
     entries += installed(core.release(1.0))
-    (question,) = core.flow_removed(removal(entries[0], IDLE_TIMEOUT), 1.0)
+    (question,) = core.ageing.flow_removed(removal(entries[0], IDLE_TIMEOUT), 1.0)
     assert isinstance(question, CountEntry)
     asked = unpack(question.cookie)
     assert asked and asked.entry_class is EntryClass.REPLY
-    again = core.entry_counted(EntryCounted(question.cookie, 7), 1.0)
+    again = core.ageing.entry_counted(EntryCounted(question.cookie, 7), 1.0)
     assert len(installed(again)) == 4 and len(core.flows) == 1
-    ended = core.entry_counted(EntryCounted(question.cookie, 7), 60.0)
+    ended = core.ageing.entry_counted(EntryCounted(question.cookie, 7), 60.0)
     assert len(ended) == 4 and len(core.flows) == 0
+
+
+@pytest.mark.parametrize("reason", [IDLE_TIMEOUT, HARD_TIMEOUT])
+def test_a_packet_may_be_here_before_the_news_of_the_removal(reason: int) -> None:
+    """M10: what misses behind a removal gets its entries again, and the late news of the removal takes none away."""
+    core = make_core(*FIREWALL)
+    ack = tcp_frame(flags=16)
+    core.packet_in(met(ack), 0.0)
+    core.release(1.0)
+    (flow,) = core.flows
+    entries = list(core.offload.entries(flow))
+
+    core.packet_in(met(ack), 300.0)
+    late = [effect for entry in entries for effect in core.ageing.flow_removed(removal(entry, reason), 300.01)]
+
+    assert set(installed(late)) == set(entries)
+    assert not any(isinstance(effect, Release) for effect in late)
+    assert core.flows.get(flow.id) is not None
+
+
+def test_a_packet_while_the_partner_is_asked_about_answers_for_it() -> None:
+    """M10: a connection that comes up between the question and its answer is in use, whatever the answer."""
+    core = make_core(*FIREWALL)
+    ack = tcp_frame(flags=16)
+    core.packet_in(met(ack), 0.0)
+    (flow,) = core.flows
+    entry = next(iter(core.offload.entries(flow)))
+    (question,) = core.ageing.flow_removed(removal(entry, IDLE_TIMEOUT), 300.0)
+    assert isinstance(question, CountEntry)
+
+    core.packet_in(met(ack), 300.01)
+
+    assert core.ageing.entry_counted(EntryCounted(question.cookie, 0), 300.02) == []
+    assert core.flows.get(flow.id) is not None
+
+
+def test_a_denied_flood_is_asked_about_once_when_its_entry_ends() -> None:
+    """M18: a packet that comes before the news of the hard timeout has its drop entry, and keeps it."""
+    core = make_core(layer("fw", 1, out=False))
+    core.packet_in(met(tcp_frame()), 0.0)
+    (flow,) = core.flows
+    (entry,) = core.offload.entries(flow)
+
+    assert installed(core.packet_in(met(tcp_frame()), 60.0)) == [entry]
+
+    assert installed(core.ageing.flow_removed(removal(entry, HARD_TIMEOUT), 60.01)) == [entry]
 
 
 def test_the_way_back_may_be_begun_after_it_was_refused() -> None:
@@ -161,7 +207,7 @@ def test_other_macs_of_a_connection_are_a_variant_that_ends_with_it() -> None:
     other[6:12] = b"\x02\x00\x00\x00\x00\x77"
     (entry,) = installed(core.packet_in(met(bytes(other), "vm1", "inbound"), 0.1))
     assert entry.allow and len(core.flows) == 2
-    core.flow_removed(removal(first[0], DELETE), 1.0)
+    core.ageing.flow_removed(removal(first[0], DELETE), 1.0)
     assert len(core.flows) == 0
 
 
@@ -188,9 +234,9 @@ def test_flows_that_only_fragments_made_end_when_idle() -> None:
     core.packet_in(
         met(frame("vm1", "vm2", 17, struct.pack("!HHHH", 9, 9, 2000, 0), 1, 0x2000), punt=Punt.FRAGMENT), 0.0
     )
-    core.tick(30.0)
+    core.ageing.tick(30.0)
     assert len(core.flows) == 1
-    core.tick(100.0)
+    core.ageing.tick(100.0)
     assert len(core.flows) == 0
 
 

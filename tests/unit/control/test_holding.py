@@ -94,7 +94,7 @@ def test_what_is_held_back_goes_with_its_flow() -> None:
     core = make_core()
     core.packet_in(met(udp_frame()), 0.0)
     (flow,) = core.flows
-    core.remove_flow(flow)
+    core.ageing.remove(flow)
     assert core.release(1.0) == []
 
 

@@ -62,8 +62,8 @@ def close(core: ControlCore, now_s: float) -> list[Effect]:
     """Let both sides send a FIN, and the time pass until the entries go; return what follows."""
     assert core.packet_in(copied(forward(FIN)), now_s) == []
     assert core.packet_in(copied(back(FIN)), now_s) == []
-    assert core.close_due(now_s + LINGER_S / 2) == []
-    return core.close_due(now_s + LINGER_S)
+    assert core.ageing.close_due(now_s + LINGER_S / 2) == []
+    return core.ageing.close_due(now_s + LINGER_S)
 
 
 def test_a_syn_has_short_timeouts_and_a_later_packet_long_ones() -> None:
@@ -81,7 +81,7 @@ def test_an_answered_connection_outlives_the_short_timeout(order: int) -> None:
     core, entries = begun()
     again: list[CachedEntry] = []
     for made in entries[::order]:
-        again += installed(core.flow_removed(idle(made, 3), 10.0))
+        again += installed(core.ageing.flow_removed(idle(made, 3), 10.0))
     assert {made.idle_timeout_s for made in again} == {LONG_S}
     assert {made.key for made in again} == {made.key for made in entries}
     assert not core.life.is_half_open(next(iter(core.flows)).id)
@@ -91,7 +91,7 @@ def test_an_unanswered_connection_ends_with_the_short_timeout() -> None:
     """M21: no reply counted, so the connection is gone with all entries, and counts no more."""
     core, entries = begun()
     sent = {made: int(_class(made) is EntryClass.FORWARD) for made in entries}
-    effects = [effect for made in entries for effect in core.flow_removed(idle(made, sent[made]), 10.0)]
+    effects = [effect for made in entries for effect in core.ageing.flow_removed(idle(made, sent[made]), 10.0)]
     assert any(isinstance(effect, Release) for effect in effects)
     assert len(core.flows) == 0 and not core.life.full(101)
 
@@ -101,9 +101,9 @@ def test_both_fins_close_and_one_does_not() -> None:
     core, entries = begun()
     for _ in range(3):
         core.packet_in(copied(forward(FIN)), 1.0)
-    assert core.close_due(100.0) == [] and not core.life.busy
+    assert core.ageing.close_due(100.0) == [] and not core.life.busy
     core.packet_in(copied(back(FIN)), 100.0)
-    released = core.close_due(100.0 + LINGER_S)
+    released = core.ageing.close_due(100.0 + LINGER_S)
     assert {effect.entry for effect in released if isinstance(effect, Release)} == set(entries)
 
 
@@ -112,7 +112,7 @@ def test_one_reset_closes(frame: bytes) -> None:
     """M19: a RST of either side takes all entries away."""
     core, _ = begun()
     core.packet_in(copied(frame), 1.0)
-    assert len(core.close_due(1.0 + LINGER_S)) == 4
+    assert len(core.ageing.close_due(1.0 + LINGER_S)) == 4
 
 
 def test_a_copy_of_no_known_connection_is_nothing() -> None:
@@ -127,12 +127,12 @@ def test_a_closed_connection_is_known_for_a_while() -> None:
     """M19: late FINs pass and leave no entry; when the time is over the connection is forgotten."""
     core, entries = begun()
     close(core, 1.0)
-    assert core.flow_removed(FlowRemoved(1, entries[0].cookie, DELETE, 3, 180, 1), 1.6) == []
+    assert core.ageing.flow_removed(FlowRemoved(1, entries[0].cookie, DELETE, 3, 180, 1), 1.6) == []
     for _ in range(2 * LATE_PKTS):
         effects = core.packet_in(met(back(FIN), "vm2"), 2.0)
         assert [type(effect) for effect in effects] == [Emit]
     assert len(core.flows) == 1
-    assert core.close_due(1.0 + LINGER_S + CLOSED_S) == []
+    assert core.ageing.close_due(1.0 + LINGER_S + CLOSED_S) == []
     assert len(core.flows) == 0 and not core.life.busy
 
 
@@ -140,12 +140,12 @@ def test_packets_that_end_nothing_open_it_again() -> None:
     """M19: after a RST that was not true the connection has its entry again with the third packet, and stays."""
     core, _ = begun()
     core.packet_in(copied(back(RST)), 1.0)
-    core.close_due(1.0 + LINGER_S)
+    core.ageing.close_due(1.0 + LINGER_S)
     for _ in range(LATE_PKTS - 1):
         assert not installed(core.packet_in(met(back(), "vm2"), 2.0))
     core.packet_in(met(back(), "vm2"), 2.0)
     assert installed(core.release(3.0))
-    core.close_due(100.0)
+    core.ageing.close_due(100.0)
     assert len(core.flows) == 1
 
 
@@ -167,7 +167,7 @@ def test_a_full_quota_drops_and_has_the_switch_drop() -> None:
     assert core.packet_in(met(forward(sport=2)), 1.5) == []
     assert core.packet_in(met(forward(sport=3)), 1.0 + CHOKE_S) != []
     cookie = Cookie(EntryClass.GUARD, vport=101, detail=Refusal.HALF_OPEN_LIMIT).pack()
-    core.flow_removed(FlowRemoved(1, cookie, 1, 7, 420, 1), 3.0)
+    core.ageing.flow_removed(FlowRemoved(1, cookie, 1, 7, 420, 1), 3.0)
     assert core.tally.of_vport(101)["half-open-limit"] == 3 + 7
     assert len(core.packet_in(met(tcp_frame("vm2", "vm1", 1, 2), "vm2"), 1.5)) > 1
     assert installed(core.packet_in(met(forward(ACK, sport=9)), 1.5)), "only SYNs are limited"
@@ -181,17 +181,17 @@ def test_every_end_gives_the_quota_back(how: str) -> None:
     flow = next(iter(core.flows))
     match how:
         case "idle":
-            core.flow_removed(idle(reply_of(entries), 0), 10.0)
+            core.ageing.flow_removed(idle(reply_of(entries), 0), 10.0)
         case "answer":
             core.packet_in(met(back(), "vm2"), 1.0)
         case "reset":
             core.packet_in(copied(back(RST)), 1.0)
         case "removed":
-            core.remove_flow(flow)
+            core.ageing.remove(flow)
         case "asked":
-            (question,) = core.tick(100.0)
+            (question,) = core.ageing.tick(100.0)
             assert isinstance(question, CountEntry)
-            core.entry_counted(EntryCounted(question.cookie, 5), 100.0)
+            core.ageing.entry_counted(EntryCounted(question.cookie, 5), 100.0)
             assert len(core.flows) == 1
     assert not core.life.full(101)
 
@@ -199,9 +199,9 @@ def test_every_end_gives_the_quota_back(how: str) -> None:
 def test_a_lost_half_open_connection_is_found_and_forgotten() -> None:
     """M21: when the switch has lost the entries without a word, asking after a minute tells, and nothing leaks."""
     core, _ = begun(limit=1)
-    (question,) = core.tick(61.0)
+    (question,) = core.ageing.tick(61.0)
     assert isinstance(question, CountEntry)
-    core.entry_counted(EntryCounted(question.cookie, None), 61.0)
+    core.ageing.entry_counted(EntryCounted(question.cookie, None), 61.0)
     assert len(core.flows) == 0 and not core.life.full(101)
 
 

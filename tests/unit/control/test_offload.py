@@ -164,9 +164,9 @@ def test_an_idle_entry_does_not_end_a_flow_that_the_host_forwards() -> None:
     world.now_s = 59.0
     world.send("vm1", IN, reverse(key))
     world.now_s = 61.0
-    again = core.flow_removed(removal(entry, IDLE_TIMEOUT), world.now_s)
+    again = core.ageing.flow_removed(removal(entry, IDLE_TIMEOUT), world.now_s)
     assert [type(effect) for effect in again] == [Install] and len(core.flows) == 1
-    assert core.flow_removed(removal(entry, IDLE_TIMEOUT), 300.0) == [Release(1, entry)]
+    assert core.ageing.flow_removed(removal(entry, IDLE_TIMEOUT), 300.0) == [Release(1, entry)]
     assert len(core.flows) == 0 and core.offload.room(1) == {"inbound": 0}
 
 
@@ -181,12 +181,12 @@ def test_a_flow_of_which_no_nic_has_anything_ages_in_the_host() -> None:
         world.now_s = float(at_s)
         world.send("vm1", OUT, tcp(ip_proto="udp"))
         world.send("vm1", OUT, tcp(dport=9))
-        assert core.tick(world.now_s) == []
+        assert core.ageing.tick(world.now_s) == []
         ids |= {flow.id for flow in core.flows}
     assert len(core.flows) == 2 and len(ids) == 3
-    core.tick(129.0)
+    core.ageing.tick(129.0)
     assert [flow.plan.allow for flow in core.flows] == [True]
-    core.tick(131.0)
+    core.ageing.tick(131.0)
     assert len(core.flows) == 0
 
 
@@ -197,9 +197,9 @@ def test_an_answer_that_the_host_has_seen_gives_a_connection_its_lasting_timeout
     assert [flow.half_open for flow in world.core.flows] == [True]
     world.send("vm2", OUT, reverse(tcp()))
     assert [flow.half_open for flow in world.core.flows] == [False]
-    world.core.tick(299.0)
+    world.core.ageing.tick(299.0)
     assert len(world.core.flows) == 1
-    world.core.tick(301.0)
+    world.core.ageing.tick(301.0)
     assert len(world.core.flows) == 0
 
 
@@ -209,7 +209,7 @@ def test_a_nic_that_makes_room_itself_is_believed() -> None:
     world.send("vm1", OUT, tcp(target="ext"))
     (entry,) = world.nics[1, OUT].values()
     del world.nics[1, OUT]
-    assert world.core.flow_removed(removal(entry, EVICTION), 1.0) == []
+    assert world.core.ageing.flow_removed(removal(entry, EVICTION), 1.0) == []
     assert world.core.offload.room(1) == {"outbound": 0}
     assert world.core.tally.of_vport(101)["nic-evictions"] == 1
     world.send("vm1", OUT, tcp(target="ext"))
@@ -232,7 +232,7 @@ def test_what_a_switch_has_counts_and_what_is_too_much_goes_without_ending_a_con
     assert len(gone) == 2 and world.core.offload.room(1) == {"outbound": 2}
     for entry in gone:
         event = removal(unlimited.nics[1, OUT][next(iter(unlimited.nics[1, OUT]))], 2)._replace(cookie=entry.cookie)
-        assert world.core.flow_removed(event, 1.0) == []
+        assert world.core.ageing.flow_removed(event, 1.0) == []
     assert len(world.core.flows) == 4
 
 
@@ -274,10 +274,10 @@ def test_an_idle_pair_asks_only_what_is_installed() -> None:
     world.send("vm1", OUT, tcp(ip_proto="udp"))
     world.pause()
     (sent,) = world.nics[1, OUT].values()
-    (question,) = core.flow_removed(removal(sent, IDLE_TIMEOUT), 1.0)
+    (question,) = core.ageing.flow_removed(removal(sent, IDLE_TIMEOUT), 1.0)
     assert isinstance(question, CountEntry)
     installed = {made.cookie for nic in world.nics.values() for made in nic.values()}
     assert question.cookie in installed
-    again = core.entry_counted(EntryCounted(question.cookie, 7), 1.0)
+    again = core.ageing.entry_counted(EntryCounted(question.cookie, 7), 1.0)
     assert {effect.entry.cookie for effect in again if isinstance(effect, Install)} == installed
     assert not any(isinstance(effect, Emit) for effect in again)

@@ -150,7 +150,7 @@ def test_the_fast_path_equals_the_usual_way(
             side.core.policy = compile_policy(after)
             for flow in tuple(side.core.flows):
                 if not flow.parent:
-                    side.core.remove_flow(flow)
+                    side.core.ageing.remove(flow)
         assert sides[0].state() == sides[1].state()
 
 
@@ -257,6 +257,6 @@ def test_a_vm_cannot_fill_memory_with_kinds() -> None:
     assert fast.state() == plain.state()
     for side in sides:
         for flow in tuple(side.core.flows):
-            side.core.remove_flow(flow)
+            side.core.ageing.remove(flow)
         side.core.policy = compile_policy(side.core.policy.snapshot)
     assert not kinds and fast.state() == plain.state()

@@ -1,0 +1,113 @@
+"""The flow that a packet belongs to: found in the host's table, or begun by a walk through the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ryu_apps.control.ageing import Ageing
+from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.connections import Connections, choke
+from ryu_apps.control.effects import Choke, Effect
+from ryu_apps.control.expiry import Expiry
+from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.life import CHOKE_S
+from ryu_apps.control.tally import Tally
+from ryu_apps.control.variant import plan_of_packet, same_packets
+from ryu_apps.engine.policy import Policy
+from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.network import Segment, Vport
+from ryu_apps.model.rules import Direction
+
+
+class Met(NamedTuple):
+    """The flow that a packet belongs to, whether the packet began it, and what had to go for it.
+
+    flow is None when its vport may begin no more.
+    """
+
+    flow: UnifiedFlow | None
+    begun: bool
+    effects: list[Effect]
+
+
+class Meeting:
+    """Finds or begins the flow of a packet, within what its vport may begin."""
+
+    def __init__(
+        self,
+        flows: FlowTable,
+        ageing: Ageing,
+        life: Connections,
+        expiry: Expiry,
+        tally: Tally,
+        flows_per_vport: int,
+        dpid_of: Callable[[int], int | None],
+    ) -> None:
+        """Keep what is shared with the core; dpid_of returns the connected datapath that a vport is on."""
+        self._flows = flows
+        self._ageing = ageing
+        self._life = life
+        self._expiry = expiry
+        self._tally = tally
+        self._flows_per_vport = flows_per_vport
+        self._dpid_of = dpid_of
+
+    def meet(
+        self,
+        policy: Policy,
+        segment: Segment,
+        vport: Vport,
+        direction: Direction,
+        key: FlowKey,
+        now_s: float,
+        *,
+        syn: bool = False,
+    ) -> Met:
+        """Return the flow that a packet belongs to, found or begun; a SYN begins one that is half open."""
+        connection = connection_id(segment.number, key)
+        known = self._flows.find(connection)
+        effects: list[Effect] = []
+        if syn and known and any(self._life.is_closed(flow.id) for flow in known):
+            # The ends use their ports again; what follows is another connection.
+            for flow in known:
+                if self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
+                    effects += self._ageing.remove(flow)
+            known = ()
+        for flow in known:
+            for leg, seen in flow.legs():
+                if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
+                    self._tally.count("host-hits", vport.number)
+                    self._expiry.confirm(flow.id, now_s)
+                    return Met(flow, False, [])
+        plan, parent = plan_of_packet(policy, known, segment, vport, direction, key)
+        if not plan.allow:
+            self._tally.count("denied", vport.number)
+        if self._flows.begun_by(vport.number) >= self._flows_per_vport:
+            self._tally.count("flow-limit", vport.number)
+            return Met(None, False, effects)
+        half_open = syn and not parent
+        if half_open and plan.allow and self._life.full(vport.number):
+            self._tally.count("half-open-limit", vport.number)
+            return Met(None, False, effects + self._choke(vport.number, direction, now_s))
+        # A refusal of the way back stood only until somebody began the connection from that side.
+        for flow in known if plan.allow and not parent else ():
+            if not flow.plan.allow and self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
+                effects += self._ageing.remove(flow)
+        generation = policy.snapshot.generation
+        flow = UnifiedFlow(
+            self._flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent, half_open
+        )
+        self._flows.add(flow, connection)
+        if not parent:
+            self._tally.count("begun", vport.number)
+        if half_open and plan.allow:
+            self._life.began(flow.id, vport.number)
+        return Met(flow, True, effects)
+
+    def _choke(self, vport: int, direction: Direction, now_s: float) -> list[Effect]:
+        """Return what spares the controller a flood: for a moment the switch itself drops what it would refuse."""
+        dpid = self._dpid_of(vport)
+        if dpid is None or not self._life.choke(vport, now_s):
+            return []
+        return [Choke(dpid, made) for made in choke(vport, direction, CHOKE_S)]

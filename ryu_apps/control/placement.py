@@ -1,0 +1,63 @@
+"""What carries a flow's entries to the switches that its vports are on, and takes them away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ryu_apps.control.effects import CountEntry, Effect, Install, Release
+from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.holding import Held
+from ryu_apps.control.offload import Offload
+from ryu_apps.control.tally import Tally
+from ryu_apps.pipeline.cookie import EntryClass, unpack
+
+
+class Placement:
+    """Turns flows into effects on switches; only entries that the NICs are to hold, only switches that are up."""
+
+    def __init__(self, flows: FlowTable, offload: Offload, tally: Tally, dpid_of: Callable[[int], int | None]) -> None:
+        """Keep what is shared with the core; dpid_of returns the connected datapath that a vport is on."""
+        self._flows = flows
+        self._offload = offload
+        self._tally = tally
+        self._dpid_of = dpid_of
+
+    def install(self, flow: UnifiedFlow, *, but: Held | None = None) -> list[Effect]:
+        """Return the installing of a flow's entries, all or all but that of one leg."""
+        effects: list[Effect] = []
+        for made in self._offload.entries(flow):
+            dpid = self._dpid_of(made.vport)
+            if dpid is not None and (but is None or but != (flow.id, made.vport, made.direction)):
+                effects.append(Install(dpid, made))
+                self._tally.count("offloads", made.vport)
+        return effects
+
+    def install_leg(self, leg: Held) -> list[Effect]:
+        """Return the installing of the entry of one leg."""
+        flow, dpid = self._flows.get(leg.flow_id), self._dpid_of(leg.vport)
+        if flow is None or dpid is None:
+            return []
+        entries = [made for made in self._offload.entries(flow) if leg == (flow.id, made.vport, made.direction)]
+        for made in entries:
+            self._tally.count("offloads", made.vport)
+        return [Install(dpid, made) for made in entries]
+
+    def release(self, flow: UnifiedFlow) -> list[Effect]:
+        """Return the removal of the entries of a connection and its variants, those that a switch may have."""
+        effects: list[Effect] = []
+        for gone in (*self._flows.variants(flow.id), flow):
+            for made in self._offload.entries(gone):
+                dpid = self._dpid_of(made.vport)
+                if dpid is not None:
+                    effects.append(Release(dpid, made))
+            self._offload.forget(gone)
+        return effects
+
+    def question(self, flow: UnifiedFlow, wanted: EntryClass | None) -> CountEntry | None:
+        """Return what asks for the packet count of a flow's entry of this class, None where no switch has one."""
+        for made in self._offload.entries(flow):
+            dpid = self._dpid_of(made.vport)
+            cookie = unpack(made.cookie)
+            if cookie is not None and cookie.entry_class is wanted and dpid is not None:
+                return CountEntry(dpid, made.cookie)
+        return None
