@@ -59,9 +59,9 @@ def missing_ports(
     for change in changes:
         for path, dpid, name in _named_ports(after, change):
             if dpid in datapaths and name not in datapaths[dpid]:
-                faults.append(FieldError(path, f"the switch has no port {name!r}"))
+                faults.append(FieldError(change.path + path, f"the switch has no port {name!r}"))
             elif dpid in datapaths and path in _AT_PORTS and datapaths[dpid][name] > MOST_PORT_NO:
-                faults.append(FieldError(path, f"{name!r} is the switch's own port, which no VF is at"))
+                faults.append(FieldError(change.path + path, f"{name!r} is the switch's own port, which no VF is at"))
     return faults
 
 

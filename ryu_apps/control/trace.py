@@ -199,10 +199,14 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
         case None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
+    hairpin = core.policy.snapshot.hosts[vport.host].hairpin is not None
+    if receiver is None and hairpin:
+        return {"to": "cable", "vlan": vport.vlan}
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}
     if receiver.number == vport.number:
         return {"to": "nowhere"}
-    via = None if receiver.host == vport.host else "uplink"
+    away = None if receiver.host == vport.host else "uplink"
+    via = "cable" if hairpin else away
     return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}

@@ -32,13 +32,13 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
     _raise(Conflict, "it is in use", outlet_users(after, changes))
     for change in changes:
         if change.value is not None:
-            _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value))
-            _raise(Invalid, "it does not fit the host", hairpin_references(after, change.value))
-            _raise(Conflict, "it takes what another owns", _clashes(after, change.value))
-            _raise(Conflict, "it takes what another owns", hairpin_clashes(after, change.value))
-            _raise(Conflict, "it is in use", _orphans(before, after, change))
-            _raise(Conflict, "it is in use", hairpin_orphans(after, change.value))
-            _raise(Invalid, "the action cannot be carried out", action_faults(after, change))
+            _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value), change.path)
+            _raise(Invalid, "it does not fit the host", hairpin_references(after, change.value), change.path)
+            _raise(Conflict, "it takes what another owns", _clashes(after, change.value), change.path)
+            _raise(Conflict, "it takes what another owns", hairpin_clashes(after, change.value), change.path)
+            _raise(Conflict, "it is in use", _orphans(before, after, change), change.path)
+            _raise(Conflict, "it is in use", hairpin_orphans(before, after, change.value), change.path)
+            _raise(Invalid, "the action cannot be carried out", action_faults(after, change), change.path)
     _raise(Conflict, "rules could not be carried out", network_faults(after, changes))
     _raise(Invalid, "the NIC cannot do it", demand_faults(after, changes))
     _raise(Conflict, "rules demand more of the NIC", limit_faults(after, changes))
@@ -61,8 +61,8 @@ def _name(key: object) -> str:
     return "/".join(key) if isinstance(key, tuple) else str(key)
 
 
-def _raise(error: type[Conflict] | type[Invalid], message: str, faults: Iterable[FieldError]) -> None:
-    found = tuple(faults)
+def _raise(error: type[Conflict] | type[Invalid], message: str, faults: Iterable[FieldError], path: str = "") -> None:
+    found = tuple(FieldError(path + fault.path, fault.message) for fault in faults)
     if found:
         raise error(message, found)
 

@@ -95,21 +95,21 @@ def _same_datapath(value: Host, other: Host) -> Iterator[FieldError]:
             yield FieldError(path, f"host {other.id!r} has this dpid")
 
 
-def hairpin_orphans(after: Snapshot, value: object) -> Iterator[FieldError]:
-    """Yield what a changed host or segment would leave inconsistent in vports and outlets."""
+def hairpin_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterator[FieldError]:
+    """Yield what a changed host or segment would leave inconsistent in vports and outlets that stay as they are."""
     match value:
         case Host():
             for vport in after.vports.values():
-                if vport.host == value.id:
+                if vport.host == value.id and before.vports.get(vport.id) == vport:
                     for fault in _vport_faults(value, vport):
                         yield FieldError("hairpin", f"vport {vport.id!r}: {fault.path}: {fault.message}")
             for outlet in after.outlets.values():
-                if outlet.host == value.id:
+                if outlet.host == value.id and before.outlets.get(outlet.id) == outlet:
                     for fault in _outlet_faults(after, outlet):
                         yield FieldError("hairpin", f"outlet {outlet.id!r}: {fault.path}: {fault.message}")
         case Segment():
             for outlet in after.outlets.values():
-                if outlet.segment == value.id and value.vlan is None:
+                if outlet.segment == value.id and value.vlan is None and before.outlets.get(outlet.id) == outlet:
                     yield FieldError("vlan", f"outlet {outlet.id!r} needs one")
 
 

@@ -34,11 +34,13 @@ class Change:
     """One resource put (value given) or deleted (value None).
 
     A rule that is put or deleted alone has kind `rules` and the key (layer, group, rule).
+    path is what stands before the paths of its faults, where a request makes several changes.
     """
 
     kind: str
     key: str | GroupKey | RuleKey
     value: Resource | None
+    path: str = ""
 
     @property
     def group_key(self) -> GroupKey | None:

@@ -173,7 +173,7 @@ class SwitchService:
                 away = () if dry_run else self._waited_for(needed_hosts(before, before, changes), wait)
                 return Outcome(state="stored" if away else "unchanged", generation=before.generation, waiting_for=away)
             after = check(before, changes)
-            faults = missing_ports(after, changes, self._core.datapaths)
+            faults = missing_ports(after, changes, {link.id: link.known_ports() for link in self._links.all()})
             if faults:
                 raise Invalid("the switch has no such port", faults)
             plan = plan_change(self._core, after, changes)

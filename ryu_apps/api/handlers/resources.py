@@ -48,11 +48,11 @@ def _put(kind: Kind, call: Call) -> Response:
     kind.require_parent(snapshot, call.params)
     resource = understood(kind, key, call.body, snapshot)
     changes = [kind.change(key, resource), *_own_segment(kind, key, snapshot)]
-    outcome = _carry_out(call, changes)
+    outcome = carry_out(call, changes)
     after = snapshot.changed(changes)
     created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
     body = {**shown(kind, key, resource, after), "outcome": outcome_body(outcome)}
-    return json_response(_status(call, outcome, 201 if created else 200), body, _headers(call, created))
+    return json_response(outcome_status(call, outcome, 201 if created else 200), body, outcome_headers(call, created))
 
 
 def delete(kind: Kind, call: Call) -> Response:
@@ -63,8 +63,8 @@ def delete(kind: Kind, call: Call) -> Response:
     changes = [kind.change(key, None)]
     if kind is TENANTS and _is_own(snapshot.get("segments", key), key):
         changes.append(SEGMENTS.change(key, None))
-    outcome = _carry_out(call, changes)
-    return json_response(_status(call, outcome, 200), {"outcome": outcome_body(outcome)}, _headers(call, False))
+    outcome = carry_out(call, changes)
+    return json_response(outcome_status(call, outcome, 200), {"outcome": outcome_body(outcome)}, outcome_headers(call))
 
 
 def outcome_body(outcome: Outcome) -> dict[str, Any]:
@@ -90,13 +90,14 @@ def _is_own(segment: Resource | None, tenant: Key) -> bool:
     return isinstance(segment, Segment) and segment.tenant == tenant
 
 
-def _carry_out(call: Call, changes: Sequence[Change]) -> Outcome:
+def carry_out(call: Call, changes: Sequence[Change]) -> Outcome:
+    """Return what came of changes that are made as one, with the client's rights and wishes."""
     return call.service.change(
         changes, rights=call.rights, dry_run=call.query["dry_run"], wait=not _asked_async(call)
     )
 
 
-def _status(call: Call, outcome: Outcome, done: int) -> int:
+def outcome_status(call: Call, outcome: Outcome, done: int) -> int:
     """Return 202 where the client asked not to wait and something is still to come; the body says what."""
     return 202 if outcome.state in _UNFINISHED and _asked_async(call) else done
 
@@ -107,7 +108,8 @@ def _asked_async(call: Call) -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-def _headers(call: Call, created: bool) -> tuple[tuple[str, str], ...]:
+def outcome_headers(call: Call, created: bool = False) -> tuple[tuple[str, str], ...]:
+    """Return the headers of an answer to a change."""
     applied = (("Preference-Applied", "respond-async"),) if _asked_async(call) else ()
     location = (("Location", call.path),) if created else ()
     return applied + location

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.api.conftest import VPORT, Client
@@ -61,3 +63,63 @@ def test_the_parts_go_in_order(hairpin: Client) -> None:
 def test_faults(hairpin: Client, item: str, alteration: dict[str, object], paths: set[str]) -> None:
     """H01: what cannot be accepted is refused with its path, and nothing changes."""
     assert hairpin.faults("PUT", f"/v1/{item}", {**ITEMS[item], **alteration}) == paths
+
+
+PART: dict[str, Any] = {name: value for name, value in VF.items() if name != "host"}
+WHOLE: dict[str, Any] = {
+    "host": "h2",
+    **HOST,
+    "vports": {"vm3": PART},
+    "outlets": {"h2-lab": {name: value for name, value in OUTLET.items() if name != "host"}},
+}
+
+
+def test_one_call_makes_and_one_unmakes_it(network: Client) -> None:
+    """H13: POST makes host, sub-interfaces and outlets as one generation, GET shows them, DELETE leaves nothing."""
+    before = network.service.policy
+    made = network.ask("POST", "/v1/hairpins", WHOLE)
+    assert (made[0], made[1]["outcome"]["state"]) == (201, "installed")
+    assert network.service.policy.generation == before.generation + 1
+    shown = network.get("/v1/hairpins/h2")
+    assert network.get("/v1/hairpins")["items"] == [shown]
+    for item, body in ITEMS.items():
+        one = network.get(f"/v1/{item}")
+        assert {name: one[name] for name in body} == body
+    assert network.ask("POST", "/v1/hairpins", shown)[0] == 409
+    assert network.ask("DELETE", "/v1/hairpins/h2")[0] == 200
+    after = network.service.policy
+    assert (after.hosts, after.vports, after.outlets) == (before.hosts, before.vports, before.outlets)
+    assert network.ask("POST", "/v1/hairpins", shown)[0] == 201
+    assert network.get("/v1/hairpins/h2") == shown
+
+
+def test_a_host_that_is_there_gets_a_hairpin(network: Client) -> None:
+    """H13: a plain host and its VFs are changed as one, which their parts alone could not be."""
+    plain = network.get("/v1/vports/vm1")
+    network.ask("DELETE", "/v1/vports/vm2")
+    vf = {name: plain[name] for name in ("port", "tenant", "mac", "ips", "vlan")}
+    asked = {"host": "h1", "dpid": "1", "hairpin": HAIRPIN, "vports": {"vm1": {**vf, "subinterface": "h1f-vf1"}}}
+    assert network.ask("POST", "/v1/hairpins", {**asked, "vports": {}})[0] == 409
+    assert network.ask("POST", "/v1/hairpins", asked)[0] == 201
+    assert network.get("/v1/vports/vm1")["subinterface"] == "h1f-vf1"
+
+
+@pytest.mark.parametrize(
+    ("alteration", "status", "paths"),
+    [
+        ({"host": "no id"}, 422, {"host"}),
+        ({"hairpin": {}}, 422, {"hairpin.cable", "hairpin.function_port"}),
+        ({"dpid": "1"}, 409, {"dpid"}),
+        ({"vports": {"vm3": {**PART, "host": "h1"}}}, 422, {"vports.vm3.host"}),
+        ({"vports": {"vm3": {**PART, "vlan": 101}}}, 409, {"vports.vm3.vlan"}),
+        ({"vports": {"vm3": {**PART, "tenant": "x"}}}, 422, {"vports.vm3.tenant", "vports.vm3.segment"}),
+        ({"vports": {"vm3": {**PART, "ips": ["::1", "::1"]}}}, 422, {"vports.vm3.ips[1]"}),
+        ({"outlets": {"o": {"segment": "x", "port": "p"}}}, 422, {"outlets.o.segment"}),
+        ({"outlets": {"o": {"segment": "lab", "port": "h2n-uplink"}}}, 422, {"outlets.o.port"}),
+    ],
+)  # fmt: skip
+def test_a_fault_in_any_part_makes_nothing(
+    network: Client, alteration: dict[str, object], status: int, paths: set[str]
+) -> None:
+    """H13: one part that cannot be accepted refuses the whole, with the path to it."""
+    assert network.faults("POST", "/v1/hairpins", {**WHOLE, **alteration}, status) == paths
