@@ -25,7 +25,9 @@ from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Holding
 from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Tally
+from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.policy import Snapshot
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import IDENTITY, Transposition, transposition
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
@@ -108,7 +110,7 @@ def _dump(made: Sequence[CachedEntry]) -> bytes:
 class _Core:
     """Answers each miss with two entries and the packet, all made beforehand; knows no kinds."""
 
-    fast_path = FastPath(FlowTable(), Holding(), Life(), Tally(), 0)
+    fast_path = FastPath(compile_policy(Snapshot()), FlowTable(), Holding(), Life(), Tally(), 0)
 
     def __init__(self, made: CachedEntry) -> None:
         self._install = Install(1, made)

@@ -77,7 +77,7 @@ REFUSALS: Final = {
     Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
     Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
     Refusal.NO_CABLE: "the port of the host's hairpin cable is not there",
-    Refusal.NO_FUNCTION: "the sub-interface or outlet that the frame is for is not there",
+    Refusal.NO_FUNCTION: "the sub-interface or outlet that the frame is for is not there, or cannot be reached",
     Refusal.OUTLET_MAC: "a function sends to the network from a MAC that may not leave by the outlet",
     Refusal.UNKNOWN_VNI: "the frame came by the tunnel port with a VNI that no segment has",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName
@@ -22,11 +24,15 @@ class NetworkPortBody(Body):
 
 
 class HairpinBody(Body):
-    """All frames of the host's VFs leave by the cable and reach others through network functions only."""
+    """All frames of the host's VFs leave by the cable and reach others through network functions only.
+
+    While the functions of a segment cannot be reached, its frames are dropped (closed), or delivered on the host (open).
+    """
 
     cable: PortName
     function_port: FunctionPortBody
     network_port: NetworkPortBody | None = None
+    fail: Literal["closed", "open"] = "closed"
 
 
 class OutletBody(Body):

@@ -118,6 +118,14 @@ ROUTES: Final = (
     ),
     Route(
         method="GET",
+        template=f"{PREFIX}/changes/{{generation}}",
+        handler=observe.progress,
+        needs=Needs.READ,
+        summary="Tell how far a change has come",
+        answers={200: "installed, stored, or failed with what each switch said."},
+    ),
+    Route(
+        method="GET",
         template=f"{PREFIX}/flows",
         handler=observe.list_flows,
         needs=Needs.READ,

@@ -323,7 +323,7 @@ class TraceBody(Body):
 class OutcomeBody(Body):
     """What came of a change."""
 
-    state: Literal["installed", "stored", "pending", "planned", "unchanged"]
+    state: Literal["installed", "stored", "planned", "unchanged"]
     generation: int
     waiting_for: list[str]
     touched_flows: int

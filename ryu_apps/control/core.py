@@ -59,7 +59,7 @@ class ControlCore:
         self.holding = Holding()
         self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
         self.life = Connections(self.flows, half_open_per_vport)
-        self.fast_path = FastPath(self.flows, self.holding, self.life, self.tally, flows_per_vport)
+        self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self._placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
         self.ageing = Ageing(self.flows, self._placement, self.offload, self.life, self.expiry, self.tally)
         self._meeting = Meeting(
@@ -77,7 +77,7 @@ class ControlCore:
         """Put another policy in force."""
         self._policy = policy
         self.offload.policy = policy
-        self.fast_path.forget()
+        self.fast_path.forget(self._policy)
 
     @property
     def datapaths(self) -> Mapping[int, Mapping[str, int]]:
@@ -88,7 +88,7 @@ class ControlCore:
     def datapaths(self, datapaths: Mapping[int, Mapping[str, int]]) -> None:
         """Note which datapaths are up."""
         self._datapaths = Map(datapaths)
-        self.fast_path.forget()
+        self.fast_path.forget(self._policy)
 
     def connected(self, dpid: int, ports: Mapping[str, int]) -> None:
         """Note that a datapath is up with these ports, name to number."""

@@ -3,6 +3,8 @@
 The plan of a connection depends on where its first packet is met and on the header bits that rules look at.
 So a packet that agrees in these bits with one that went the usual way has the same plan.
 One masked integer finds it; what is left to do is to see that the connection is new, and to keep it.
+A packet that differs in bits that rules look at walks the layers; when it comes to a plan that is known for such
+packets, only the walk is added.
 
 Whatever is not plainly so goes the usual way, `ControlCore.packet_in`; that is also the plain twin that this equals.
 """
@@ -19,7 +21,9 @@ from ryu_apps.control.flow_table import FlowTable, Kind, UnifiedFlow
 from ryu_apps.control.holding import Held, Holding
 from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Cell, Tally
-from ryu_apps.model.flow_key import PROTO_TCP, PROTOS_WITH_PORTS, Family, Parsed
+from ryu_apps.engine.connection import Plan, connect_layers
+from ryu_apps.engine.policy import Policy
+from ryu_apps.model.flow_key import PROTO_TCP, PROTOS_WITH_PORTS, Family, FlowKey, Parsed
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import Punt
@@ -29,6 +33,7 @@ HEADER_BYTES: Final = 48
 _ADDRESSES_AND_PORTS: Final = (1 << 96) - 1
 _PROTO_AT: Final = 23
 _TRANSPORT_AT: Final = 34
+_BEHIND_ENDS_BITS: Final = 8 * (HEADER_BYTES - 38)
 # How many kinds are remembered of one place; then all of them are learned again. A VM chooses what packets it sends.
 MOST_KINDS: Final = 1024
 
@@ -41,9 +46,9 @@ def _at(offset: int, value: int, width: int = 1) -> int:
     return value << 8 * (HEADER_BYTES - offset - width)
 
 
-# What two packets of one kind agree in whatever the rules are: MACs and type, version and header length, that they are
-# no fragments, and the protocol; DSCP, which some entry may carry although no rule for first packets looks at it;
-# of TCP also the header's length, and whether it is a SYN, a FIN or a RST.
+# What two packets of one kind agree in always, whatever the rules are: MACs and type, version and header length, that
+# they are no fragments, and the protocol; DSCP, which some entry may carry although no rule for first packets looks
+# at it; of TCP also the header's length, and whether it is a SYN, a FIN or a RST.
 _ALWAYS: Final = _at(0, (1 << 112) - 1, 14) | _at(14, 0xFFFC, 2) | _at(20, 0x3FFF, 2) | _at(23, 0xFF)
 _OF_TCP: Final = _ALWAYS | _at(46, 0xF0) | _at(47, 0x17)
 _LEAST_BYTES: Final = {17: 28, 132: 32}
@@ -88,10 +93,34 @@ class Met(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
+class Alike:
+    """Packets of one course that agree in all but addresses and ports: their key without these, and answers by plan."""
+
+    key: int
+    answers: dict[Plan, Answer] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Course:
+    """The packets of one protocol that go from a place to one MAC.
+
+    mask is what matters of their headers, and answers are found by headers so masked;
+    always is what kinds agree in whatever the rules are, and alike is found by headers so masked.
+    once holds headers masked as for answers that were met once: many are not met again.
+    """
+
+    mask: int
+    always: int
+    answers: dict[int, Answer] = field(default_factory=dict)
+    alike: dict[int, Alike] = field(default_factory=dict)
+    once: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
 class Place:
     """Where packets miss: a cache, with the registers as they stand there; and the kinds known there.
 
-    courses holds, by protocol and destination MAC, the mask of what matters and the answers by masked header.
+    courses are found by protocol and destination MAC.
     """
 
     dpid: int
@@ -101,8 +130,13 @@ class Place:
     sender: int
     receiver: int
     vport: int
-    courses: dict[int, dict[bytes, tuple[int, dict[int, Answer]]]] = field(default_factory=dict)
+    courses: dict[int, dict[bytes, Course]] = field(default_factory=dict)
     kinds: int = 0
+
+    def forget(self) -> None:
+        """Forget all kinds."""
+        self.courses.clear()
+        self.kinds = 0
 
 
 _new_met = tuple.__new__
@@ -111,7 +145,10 @@ _new_met = tuple.__new__
 class FastPath:
     """The kinds that are known, by place; forgotten whenever policy or the set of datapaths changes."""
 
-    def __init__(self, flows: FlowTable, holding: Holding, life: Life, tally: Tally, flows_per_vport: int) -> None:
+    def __init__(
+        self, policy: Policy, flows: FlowTable, holding: Holding, life: Life, tally: Tally, flows_per_vport: int
+    ) -> None:
+        self._policy = policy
         self._flows = flows
         self._life = life
         self._holding = holding
@@ -119,18 +156,11 @@ class FastPath:
         self._flows_per_vport = flows_per_vport
         self._places: dict[tuple[int, str, int, int, int, int], Place] = {}
 
-    def forget(self) -> None:
-        """Forget all kinds; places stay what they are."""
+    def forget(self, policy: Policy) -> None:
+        """Forget all kinds, for this policy is in force from now on; places stay what they are."""
+        self._policy = policy
         for place in self._places.values():
-            self._clear(place)
-
-    def _clear(self, place: Place) -> None:
-        for courses in place.courses.values():
-            for _, answers in courses.values():
-                for answer in answers.values():
-                    self._flows.retire_kind(answer.kind)
-        place.courses.clear()
-        place.kinds = 0
+            place.forget()
 
     def place(self, event: PacketIn) -> Place | None:
         """Return the place of a packet that was met in a cache and had a kind; None before that."""
@@ -148,8 +178,8 @@ class FastPath:
         course = courses.get(header[:6]) if courses else None
         if course is None:
             return None
-        mask, answers = course
-        answer = answers.get(_from_bytes(header, "big") & mask)
+        bits = _from_bytes(header, "big")
+        answer = course.answers.get(bits & course.mask) or self._walk(place, course, bits)
         if answer is None:
             return None
         total, ipv4_src, ipv4_dst, l4_src, l4_dst = _FIELDS(data, at)
@@ -163,7 +193,7 @@ class FastPath:
         half_open = kind.half_open and kind.plan.allow
         if half_open and self._life.full(kind.first_vport):
             return None
-        flow_id = flows.begin(kind, header, answer.connection_head | ends, now_s)
+        flow_id = flows.begin(kind, header[26:38], answer.connection_head | ends, now_s)
         if not flow_id:
             return None
         if half_open:
@@ -172,6 +202,30 @@ class FastPath:
         if answer.held is not None:
             self._holding.seen(Held(flow_id, place.vport, answer.held), now_s)
         return _new_met(Met, (answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
+
+    def _walk(self, place: Place, course: Course, header: int) -> Answer | None:
+        """Return what becomes of a packet by its plan, None where that plan is not known for packets like it."""
+        alike = course.alike.get(header & course.always)
+        segment, vport = self._policy.segments.get(place.segment), self._policy.vports.get(place.vport)
+        if alike is None or segment is None or vport is None:
+            return None
+        key = FlowKey(Family.IPV4, alike.key | header >> _BEHIND_ENDS_BITS & _ADDRESSES_AND_PORTS)
+        answer = alike.answers.get(connect_layers(self._policy, segment.id, vport, Direction(place.table), key))
+        if answer is not None:
+            self._met_by_plan(place, course, header & course.mask, answer)
+        return answer
+
+    def _met_by_plan(self, place: Place, course: Course, masked: int, answer: Answer) -> None:
+        """Spare packets of a kind the walk from now on, if one was met before: many kinds are met only once."""
+        if place.kinds >= MOST_KINDS:
+            place.forget()
+        elif masked in course.once:
+            place.kinds += 1
+            course.answers[masked] = answer
+        else:
+            if len(course.once) >= MOST_KINDS:
+                course.once.clear()
+            course.once.add(masked)
 
     def takes(self, event: PacketIn, parsed: Parsed) -> bool:
         """Return whether packets like this one can have a kind."""
@@ -194,18 +248,19 @@ class FastPath:
             place = Place(*_where(event), vport)
             self._places[_where(event)] = place
         if place.kinds >= MOST_KINDS:
-            self._clear(place)
+            place.forget()
         place.kinds += 1
-        courses = place.courses.setdefault(proto, {})
-        mask, answers = courses.setdefault(frame[:6], (header_mask(proto, relevant), {}))
+        course = place.courses.setdefault(proto, {}).get(frame[:6])
+        if course is None:
+            course = place.courses[proto][frame[:6]] = Course(header_mask(proto, relevant), always(proto))
         counts = [("misses", vport), ("begun", vport), *(("offloads", leg.entry.vport) for leg in legs)]
         if not flow.plan.allow:
             counts.append(("denied", vport))
-        masked = _from_bytes(frame[:HEADER_BYTES], "big") & mask
-        before = answers.get(masked)
-        if before is not None:
-            self._flows.retire_kind(before.kind)
-        answers[masked] = Answer(
+        header = _from_bytes(frame[:HEADER_BYTES], "big")
+        alike = course.alike.get(header & course.always)
+        if alike is None:
+            alike = course.alike[header & course.always] = Alike(parsed.key.bits & ~_ADDRESSES_AND_PORTS)
+        course.answers[header & course.mask] = alike.answers[flow.plan] = Answer(
             kind=self._flows.kind(flow),
             legs=legs,
             table=table,
@@ -220,7 +275,11 @@ def _where(event: PacketIn) -> tuple[int, str, int, int, int, int]:
     return event.dpid, event.table, event.in_port, event.segment, event.sender, event.receiver
 
 
+def always(proto: int) -> int:
+    """Return the bits of a header in which two packets of one kind agree whatever the rules are."""
+    return _OF_TCP if proto == PROTO_TCP else _ALWAYS
+
+
 def header_mask(proto: int, relevant: int) -> int:
     """Return the bits of a header in which two packets of one kind agree, from those of an IPv4 key that matter."""
-    always = _OF_TCP if proto == PROTO_TCP else _ALWAYS
-    return always | _at(26, relevant & _ADDRESSES_AND_PORTS, 12)
+    return always(proto) | _at(26, relevant & _ADDRESSES_AND_PORTS, 12)

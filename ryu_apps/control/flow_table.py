@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
-from ryu_apps.control.key_rows import KEPT_BYTES, KeyRows
+from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
 from ryu_apps.control.plan_index import PlanIndex, RuleName
+from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
-from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import ETH_IPV4, Family, FlowKey, reverse
+from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.match import Condition
 from ryu_apps.pipeline.cached import CachedEntry, cached
 from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass, of_vport
-
-_ADDRESSES_AND_PORTS: Final = (1 << 96) - 1
 
 
 class UnifiedFlow(NamedTuple):
@@ -64,38 +62,39 @@ class UnifiedFlow(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Kind:
-    """What flows begun by packets that differ only in their headers have in common; such a flow is kept as a Brief."""
+    """What flows have in common that were begun by packets which differ in addresses and ports alone."""
 
-    number: int
     plan: Plan
     segment: int
-    vlan_vid: int
     generation: int
     first_vport: int
     half_open: bool
-    flows: int = 0
-    retired: bool = False
+    key: FlowKey
+    # Made for the number of the plan; one that no flow has is forgotten, and has another number when it comes again.
+    plan_number: int = 0
+    shape: RowShape = NO_SHAPE
 
 
-# A flow of a kind: its id, the kind's number, the first KEPT_BYTES of its first packet, and when it began.
-# Plain values in a plain tuple cost the least memory, and the garbage collector need not look at them.
-Brief = tuple[int, int, bytes, float]
+# Growing a dictionary of a million connections would be a pause of 50 ms; growing one of so many parts is none.
+_PARTS: Final = 251
 
 
 class FlowTable:
     """All unified flows, found by id, by connection, by plan, by vport, by rule and by condition.
 
     A flow has a slot: its place in the list of records and its row of packed key bytes.
+    The record of a flow of a kind is the kind, and what is its own stands in its row:
+    that costs the least memory, and the garbage collector has nothing to look at.
+    Whatever has a place for every flow is kept in parts, none of which takes long to grow.
     """
 
     def __init__(self, first_id: int = 1) -> None:
-        self._slots: dict[int, int] = {}
-        self._records: list[UnifiedFlow | Brief | None] = []
-        self._kinds: dict[int, Kind] = {}
-        self._next_kind = 1
+        self._slots = Slots()
+        self._records: list[list[UnifiedFlow | Kind | None]] = []
+        self._used = 0
         self._free: list[int] = []
         self._rows = KeyRows()
-        self._by_connection: dict[int, int | tuple[int, ...]] = {}
+        self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = tuple({} for _ in range(_PARTS))
         self._plans = PlanIndex()
         self._variants: dict[int, set[int]] = {}
         self._begun: dict[int, int] = {}
@@ -105,24 +104,23 @@ class FlowTable:
         return len(self._slots)
 
     def __iter__(self) -> Iterator[UnifiedFlow]:
-        return (self._whole(record) for record in self._records if record is not None)
+        return (self._whole(slot) for slot in range(self._used) if self._record(slot) is not None)
 
     def get(self, flow_id: int) -> UnifiedFlow | None:
         """Return the flow with this id."""
         slot = self._slots.get(flow_id)
-        record = None if slot is None else self._records[slot]
-        return None if record is None else self._whole(record)
+        return None if slot is None else self._whole(slot)
 
     def find(self, connection: int) -> tuple[UnifiedFlow, ...]:
         """Return the flows of a connection; more than one only for variants and for refusals both ways."""
-        ids = self._by_connection.get(connection)
+        ids = self._by_connection[connection % _PARTS].get(connection)
         if ids is None:
             return ()
         return self._all((ids,) if isinstance(ids, int) else ids)
 
     def knows(self, flow: UnifiedFlow) -> bool:
         """Return whether a connection of the flow is kept already."""
-        return any(connection in self._by_connection for connection in _connections(flow))
+        return any(connection in self._by_connection[connection % _PARTS] for connection in _connections(flow))
 
     def begun_by(self, vport: int) -> int:
         """Return how many flows a vport has begun."""
@@ -164,93 +162,92 @@ class FlowTable:
         while True:
             flow_id = self._next_id
             self._next_id = self._next_id % (FLOW_IDS - 1) + 1
-            if flow_id not in self._slots:
+            if self._slots.get(flow_id) is None:
                 return flow_id
 
     def add(self, flow: UnifiedFlow, connection: int | None = None) -> None:
         """Keep a flow; one with the same id must have been removed. Its connection id may be given if known."""
-        slot = self._slots[flow.id] = self._place(flow)
+        slot = self._place(flow, flow.id)
         self._rows.put(slot, flow.key, self._plans.join(flow.plan))
         connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
         for found_by in connections:
-            known = self._by_connection.get(found_by)
+            part = self._by_connection[found_by % _PARTS]
+            known = part.get(found_by)
             if known is None:
-                self._by_connection[found_by] = flow.id
+                part[found_by] = flow.id
             else:
-                self._by_connection[found_by] = (*((known,) if isinstance(known, int) else known), flow.id)
+                part[found_by] = (*((known,) if isinstance(known, int) else known), flow.id)
         if flow.parent:
             self._variants.setdefault(flow.parent, set()).add(flow.id)
         first = flow.plan.forward[0].vport
         self._begun[first] = self._begun.get(first, 0) + 1
 
     def kind(self, flow: UnifiedFlow) -> Kind:
-        """Return a new kind, of flows that are like this one in all but their headers; retire_kind ends it."""
-        number, self._next_kind = self._next_kind, self._next_kind + 1
-        vlan_vid = FIELDS["vlan_vid"].get(flow.key)
+        """Return the kind of IPv4 flows that are like this one in all but their addresses and ports."""
         first = flow.plan.forward[0].vport
-        kind = Kind(number, flow.plan, flow.segment, vlan_vid, flow.generation, first, flow.half_open)
-        self._kinds[number] = kind
-        return kind
+        return Kind(flow.plan, flow.segment, flow.generation, first, flow.half_open, flow.key)
 
-    def retire_kind(self, kind: Kind) -> None:
-        """Note that nothing more will be begun of a kind; it is forgotten with its last flow."""
-        kind.retired = True
-        if not kind.flows:
-            del self._kinds[kind.number]
+    def begin(self, kind: Kind, ends: bytes, connection: int, now_s: float) -> int:
+        """Return the id of a new flow, kept with the first packet's ends; 0 when its connection is known already.
 
-    def begin(self, kind: Kind, header: bytes, connection: int, now_s: float) -> int:
-        """Return the id of a new flow, kept with the first packet's header; 0 when its connection is known already."""
-        if connection in self._by_connection:
+        ends: its ENDS_BYTES with addresses and ports.
+        """
+        part = self._by_connection[connection % _PARTS]
+        if connection in part:
             return 0
         flow_id = self.new_id()
-        kept = header[:KEPT_BYTES]
-        slot = self._slots[flow_id] = self._place((flow_id, kind.number, kept, now_s))
-        kind.flows += 1
-        self._rows.put_header(slot, kept, kind.vlan_vid, self._plans.join(kind.plan))
-        self._by_connection[connection] = flow_id
+        slot = self._place(kind, flow_id)
+        number = self._plans.join(kind.plan)
+        if number != kind.plan_number:
+            kind.plan_number, kind.shape = number, row_shape(kind.key, number)
+        self._rows.put_ends(slot, kind.shape, ends, flow_id, now_s)
+        part[connection] = flow_id
         first = kind.first_vport
         self._begun[first] = self._begun.get(first, 0) + 1
         return flow_id
 
-    def _place(self, record: UnifiedFlow | Brief) -> int:
+    def _place(self, record: UnifiedFlow | Kind, flow_id: int) -> int:
         """Return the slot that a record was put in."""
-        if not self._free:
-            self._records.append(record)
-            return len(self._records) - 1
-        slot = self._free.pop()
-        self._records[slot] = record
+        if self._free:
+            slot = self._free.pop()
+        else:
+            slot = self._used
+            self._used += 1
+            if slot == len(self._records) * CHUNK_ROWS:
+                self._records.append([None] * CHUNK_ROWS)
+        self._records[slot // CHUNK_ROWS][slot % CHUNK_ROWS] = record
+        self._slots.put(flow_id, slot)
         return slot
 
-    def _whole(self, record: UnifiedFlow | Brief) -> UnifiedFlow:
-        """Return a record as the flow that it stands for."""
+    def _record(self, slot: int) -> UnifiedFlow | Kind | None:
+        return self._records[slot // CHUNK_ROWS][slot % CHUNK_ROWS]
+
+    def _whole(self, slot: int) -> UnifiedFlow:
+        """Return the flow that stands in a slot."""
+        record = self._record(slot)
         if isinstance(record, UnifiedFlow):
             return record
-        flow_id, number, header, created_s = record
-        kind = self._kinds[number]
-        key = key_of_header(header, kind.vlan_vid)
-        made, half_open = kind.generation, kind.half_open
-        return UnifiedFlow(flow_id, kind.segment, key, kind.plan, made, made, created_s, half_open=half_open)
+        if record is None:
+            raise LookupError(f"slot {slot} is free")
+        key, flow_id, began_s = self._rows.get(slot)
+        made, half_open = record.generation, record.half_open
+        return UnifiedFlow(flow_id, record.segment, key, record.plan, made, made, began_s, half_open=half_open)
 
     def remove(self, flow: UnifiedFlow) -> None:
         """Forget a flow; its variants stay and must be removed first."""
         slot = self._slots.pop(flow.id)
-        record = self._records[slot]
-        if record is not None and not isinstance(record, UnifiedFlow):
-            kind = self._kinds[record[1]]
-            kind.flows -= 1
-            if kind.retired and not kind.flows:
-                del self._kinds[kind.number]
-        self._records[slot] = None
+        self._records[slot // CHUNK_ROWS][slot % CHUNK_ROWS] = None
         self._free.append(slot)
         self._rows.clear(slot)
         self._plans.leave(flow.plan)
         for connection in _connections(flow):
-            known = self._by_connection[connection]
+            part = self._by_connection[connection % _PARTS]
+            known = part[connection]
             left = () if isinstance(known, int) else tuple(other for other in known if other != flow.id)
             if not left:
-                del self._by_connection[connection]
+                del part[connection]
             else:
-                self._by_connection[connection] = left[0] if len(left) == 1 else left
+                part[connection] = left[0] if len(left) == 1 else left
         if flow.parent and flow.parent in self._variants:
             self._variants[flow.parent].discard(flow.id)
             if not self._variants[flow.parent]:
@@ -266,19 +263,10 @@ class FlowTable:
         self.add(new)
 
     def _all(self, ids: Iterable[int]) -> tuple[UnifiedFlow, ...]:
-        return self._at([self._slots[flow_id] for flow_id in ids])
+        return self._at([slot for flow_id in ids if (slot := self._slots.get(flow_id)) is not None])
 
     def _at(self, slots: Iterable[int]) -> tuple[UnifiedFlow, ...]:
-        records = self._records
-        return tuple(self._whole(record) for slot in slots if (record := records[slot]) is not None)
-
-
-def key_of_header(header: bytes, vlan_vid: int) -> FlowKey:
-    """Return the key of an IPv4 packet without options from its first KEPT_BYTES."""
-    bits = int.from_bytes(header, "big")
-    link = bits >> 208 << 32 | vlan_vid << 16 | ETH_IPV4
-    above = link << 16 | header[23] << 8 | header[15] >> 2
-    return FlowKey(Family.IPV4, above << 96 | bits & _ADDRESSES_AND_PORTS)
+        return tuple([self._whole(slot) for slot in slots])
 
 
 def _connections(flow: UnifiedFlow) -> set[int]:

@@ -8,21 +8,27 @@ a sweep over packed rows costs nanoseconds a flow.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
 from ryu_apps.model.match import FULL_RANGE, Condition
 
-# The key right-aligned in 56 bytes, its family, and the number of the flow's plan.
-_ROW: Final = Struct("<56sB3xI")
-_WORDS: Final = _ROW.size // 8
-_FREE: Final = 0xFF
-# Ethernet, IPv4 without options, and the transport ports.
-KEPT_BYTES: Final = 38
-_MOST_PENDING: Final = 4096
-CHUNK_ROWS: Final = 32768
+# The key right-aligned in 56 bytes, its family counted from 1 (0 is a free row), the number of the flow's plan;
+# and what is not looked for but kept here: the flow's id, and when it began.
+_KEY: Final = Struct("<56sB3xI")
+_REST: Final = Struct("<I4xd")
+_ROW_BYTES: Final = _KEY.size + _REST.size
+_FREE: Final = bytes(_ROW_BYTES)
+_KEY_BYTES: Final = 56
+_WORDS: Final = _ROW_BYTES // 8
+# The addresses and ports of an IPv4 key, at its end: what differs among flows of one kind.
+ENDS_BYTES: Final = 12
+_ENDS_AT: Final = _KEY_BYTES - ENDS_BYTES
+_write_ends: Final = Struct(f"<{_ENDS_AT}s{ENDS_BYTES}s{_KEY.size - _KEY_BYTES}sI4xd").pack_into
+# A new chunk is a pause of some 50 us; one of eight times the size would be seen in the latency of misses.
+CHUNK_ROWS: Final = 4096
 
 # Where the two ends of a key stand, as (shift, width) of the packed integer.
 _SWAPS: Final[dict[Family, tuple[tuple[int, int, int], ...]]] = {
@@ -35,16 +41,36 @@ _SWAPS: Final[dict[Family, tuple[tuple[int, int, int], ...]]] = {
 _PROTO_SHIFT: Final = {Family.IPV4: 104, Family.IPV6: 296, Family.ND: 296}
 
 
+class RowShape(NamedTuple):
+    """What stands before and behind addresses and ports in the rows of flows of one kind."""
+
+    head: bytes
+    tail: bytes
+
+
+NO_SHAPE: Final = RowShape(b"", b"")
+
+
+def row_shape(key: FlowKey, plan: int) -> RowShape:
+    """Return the shape of rows of IPv4 keys that differ from this one in addresses and ports alone."""
+    row = _key_part(key, plan)
+    return RowShape(row[:_ENDS_AT], row[_KEY_BYTES:])
+
+
+def _key_part(key: FlowKey, plan: int) -> bytes:
+    return _KEY.pack(key.bits.to_bytes(_KEY_BYTES, "big"), key.family + 1, plan)
+
+
 class _Chunk:
     """The rows of so many slots, and views of what is looked at in them."""
 
     def __init__(self) -> None:
-        self.buffer = bytearray(_ROW.pack(b"", _FREE, 0) * CHUNK_ROWS)
-        self.rows: Any = np.frombuffer(self.buffer, dtype="u1").reshape(-1, _ROW.size)
+        self.buffer = bytearray(_ROW_BYTES * CHUNK_ROWS)
+        self.rows: Any = np.frombuffer(self.buffer, dtype="u1").reshape(-1, _ROW_BYTES)
         self.words: Any = np.frombuffer(self.buffer, dtype="<u8").reshape(-1, _WORDS)
-        self.ports: Any = np.frombuffer(self.buffer, dtype=">u2").reshape(-1, _ROW.size // 2)[:, 26:28]
+        self.ports: Any = np.frombuffer(self.buffer, dtype=">u2").reshape(-1, _ROW_BYTES // 2)[:, 26:28]
         self.families: Any = self.rows[:, 56]
-        self.plans: Any = np.frombuffer(self.buffer, dtype="<u4").reshape(-1, _ROW.size // 4)[:, 15]
+        self.plans: Any = np.frombuffer(self.buffer, dtype="<u4").reshape(-1, _ROW_BYTES // 4)[:, 15]
 
 
 class KeyRows:
@@ -55,61 +81,42 @@ class KeyRows:
 
     def __init__(self) -> None:
         self._chunks: list[_Chunk] = []
-        self._pending: dict[int, tuple[bytes, int, int]] = {}
 
-    def put(self, slot: int, key: FlowKey, plan: int) -> None:
+    def put(self, slot: int, key: FlowKey, plan: int, flow_id: int = 0, began_s: float = 0.0) -> None:
         """Set a slot's row."""
-        self._set(slot, _ROW.pack(key.bits.to_bytes(56, "big"), key.family, plan))
+        self._set(slot, _key_part(key, plan) + _REST.pack(flow_id, began_s))
 
-    def put_header(self, slot: int, header: bytes, vlan_vid: int, plan: int) -> None:
-        """Set a slot's row from the first KEPT_BYTES of an IPv4 packet; many such are written at once, when needed."""
-        self._pending[slot] = header, vlan_vid, plan
-        if len(self._pending) >= _MOST_PENDING:
-            self._write()
+    def put_ends(self, slot: int, shape: RowShape, ends: bytes, flow_id: int = 0, began_s: float = 0.0) -> None:
+        """Set a slot's row from the ENDS_BYTES with the addresses and ports of an IPv4 packet."""
+        head, tail = shape
+        _write_ends(self._buffer(slot), slot % CHUNK_ROWS * _ROW_BYTES, head, ends, tail, flow_id, began_s)
 
     def clear(self, slot: int) -> None:
         """Free a slot's row."""
-        if self._pending.pop(slot, None) is None:
-            self._set(slot, _ROW.pack(b"", _FREE, 0))
+        self._set(slot, _FREE)
+
+    def get(self, slot: int) -> tuple[FlowKey, int, float]:
+        """Return what a slot's row was set to, which must not be free: key, flow id, and when it began."""
+        start = slot % CHUNK_ROWS * _ROW_BYTES
+        row = self._buffer(slot)[start : start + _ROW_BYTES]
+        flow_id, began_s = _REST.unpack_from(row, _KEY.size)
+        return FlowKey(Family(row[_KEY_BYTES] - 1), int.from_bytes(row[:_KEY_BYTES], "big")), flow_id, began_s
 
     def _set(self, slot: int, row: bytes) -> None:
-        number, place = divmod(slot, CHUNK_ROWS)
-        while number >= len(self._chunks):
-            self._chunks.append(_Chunk())
-        self._chunks[number].buffer[place * _ROW.size : (place + 1) * _ROW.size] = row
+        start = slot % CHUNK_ROWS * _ROW_BYTES
+        self._buffer(slot)[start : start + _ROW_BYTES] = row
 
-    def _write(self) -> None:
-        """Write the rows that are pending: the columns of all their headers, exchanged at once."""
-        pending, self._pending = self._pending, {}
-        if not pending:
-            return
-        slots = np.fromiter(pending, dtype=np.intp)
-        headers = np.frombuffer(b"".join([header for header, _, _ in pending.values()]), dtype="u1")
-        headers = headers.reshape(-1, KEPT_BYTES)
-        rows = np.zeros((len(slots), _ROW.size), dtype="u1")
-        rows[:, 26:38] = headers[:, 0:12]
-        vlans = np.array([vlan_vid for _, vlan_vid, _ in pending.values()], dtype=">u2")
-        rows[:, 38:40] = vlans.view("u1").reshape(-1, 2)
-        rows[:, 40:42] = headers[:, 12:14]
-        rows[:, 42] = headers[:, 23]
-        rows[:, 43] = headers[:, 15] >> 2
-        rows[:, 44:56] = headers[:, 26:38]
-        rows[:, 56] = Family.IPV4
-        plans = np.array([plan for _, _, plan in pending.values()], dtype="<u4")
-        rows[:, 60:64] = plans.view("u1").reshape(-1, 4)
-        numbers, places = np.divmod(slots, CHUNK_ROWS)
-        for number in range(int(numbers.max()) + 1):
-            if number == len(self._chunks):
-                self._chunks.append(_Chunk())
-            chosen = numbers == number
-            self._chunks[number].rows[places[chosen]] = rows[chosen]
+    def _buffer(self, slot: int) -> bytearray:
+        """Return what holds a slot's row, made when there was none so far."""
+        while slot >= len(self._chunks) * CHUNK_ROWS:
+            self._chunks.append(_Chunk())
+        return self._chunks[slot // CHUNK_ROWS].buffer
 
     def of_plan(self, plan: int) -> list[int]:
         """Return the slots of a plan's flows."""
-        self._write()
         found: list[int] = []
         for number, chunk in enumerate(self._chunks):
-            places = np.nonzero((chunk.plans == plan) & (chunk.families != _FREE))[0]
+            places = np.nonzero((chunk.plans == plan) & (chunk.families != 0))[0]
             found += (places + number * CHUNK_ROWS).tolist()
         return found
 
@@ -118,17 +125,18 @@ class KeyRows:
 
         For replies to ICMP queries, whose type changes, the type is not looked at: some may be found that do not match.
         """
-        self._write()
         mask, value = condition.mask, condition.value
         src, dst = condition.l4_src, condition.l4_dst
         if reply:
             mask, value, src, dst = _as_first(family, mask, value), _as_first(family, value, value), dst, src
-        words = np.frombuffer(_ROW.pack(mask.to_bytes(56, "big"), 0, 0), dtype="<u8")
-        wanted = np.frombuffer(_ROW.pack((value & mask).to_bytes(56, "big"), 0, 0), dtype="<u8")
+        words = np.frombuffer(_KEY.pack(mask.to_bytes(56, "big"), 0, 0), dtype="<u8")
+        wanted = np.frombuffer(_KEY.pack((value & mask).to_bytes(56, "big"), 0, 0), dtype="<u8")
         found: list[tuple[int, int]] = []
         for number, chunk in enumerate(self._chunks):
-            met = chunk.families == family
+            met = chunk.families == family + 1
             for position in np.nonzero(words)[0]:
+                if not met.any():
+                    break
                 met &= chunk.words[:, position] & words[position] == wanted[position]
             for column, (low, high) in ((0, src), (1, dst)):
                 if (low, high) != FULL_RANGE:

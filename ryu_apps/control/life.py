@@ -22,6 +22,7 @@ CLOSED_S: Final = 4.0
 LATE_PKTS: Final = 3
 # For so long the switch drops the connection attempts of a vport that may have no more; then the host looks again.
 CHOKE_S: Final = 1
+_BLOCK_IDS: Final = 1024
 
 
 class Connection(Enum):
@@ -39,7 +40,8 @@ class Life:
         self._most = half_open_per_vport
         self._many = max(1, half_open_per_vport // 2)
         self.crowded: set[int] = set()
-        self._half_open: dict[int, int] = {}
+        # The vport of each, by flow id, in blocks of ids, which rise: growing one dictionary of all would be a pause.
+        self._half_open: dict[int, dict[int, int]] = {}
         self._counts: dict[int, int] = {}
         self._fins: dict[int, int] = {}
         self._closing: dict[int, float] = {}
@@ -65,24 +67,32 @@ class Life:
 
     def began(self, flow_id: int, vport: int) -> None:
         """Count a connection as half open at a vport."""
-        self._half_open[flow_id] = vport
+        block = self._half_open.get(flow_id // _BLOCK_IDS)
+        if block is None:
+            block = self._half_open[flow_id // _BLOCK_IDS] = {}
+        block[flow_id] = vport
         self._counts[vport] = count = self._counts.get(vport, 0) + 1
         if count >= self._many:
             self.crowded.add(vport)
 
     def half_open_ids(self) -> Iterator[int]:
         """Yield the half-open connections of all vports, the oldest first."""
-        return iter(self._half_open)
+        return (flow_id for block in tuple(self._half_open.values()) for flow_id in block)
 
     def half_open_at(self, vport: int) -> list[int]:
         """Return the half-open connections of a vport."""
-        return [flow_id for flow_id, there in self._half_open.items() if there == vport]
+        return [
+            flow_id for block in self._half_open.values() for flow_id, there in block.items() if there == vport
+        ]
 
     def answered(self, flow_id: int) -> None:
         """Count a connection as half open no more."""
-        vport = self._half_open.pop(flow_id, None)
-        if vport is None:
+        block = self._half_open.get(flow_id // _BLOCK_IDS)
+        vport = None if block is None else block.pop(flow_id, None)
+        if block is None or vport is None:
             return
+        if not block:
+            del self._half_open[flow_id // _BLOCK_IDS]
         self._counts[vport] = count = self._counts[vport] - 1
         if count < self._many:
             self.crowded.discard(vport)
@@ -91,7 +101,7 @@ class Life:
 
     def is_half_open(self, flow_id: int) -> bool:
         """Return whether a connection counts as half open."""
-        return flow_id in self._half_open
+        return flow_id in self._half_open.get(flow_id // _BLOCK_IDS, ())
 
     def choke(self, vport: int, now_s: float) -> bool:
         """Return whether the switch is to drop a vport's attempts from now on; True once for each CHOKE_S."""

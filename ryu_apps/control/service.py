@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ryu_apps.control.promises import Progress
 from ryu_apps.control.statistics import Statistics
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rights import Rights
@@ -16,7 +17,7 @@ class Outcome:
     """What came of a change.
 
     state: installed (every datapath confirmed), stored (kept, and waiting for the datapaths named), unchanged,
-    pending (kept, confirmation still under way), planned (a dry run).
+    planned (a dry run).
     difference: flow entries removed (-) and added (+) per host, in the syntax of ovs-ofctl; filled for a dry run.
     touched_flows: unified flows whose verdict the change alters.
     """
@@ -40,6 +41,9 @@ class Service(Protocol):
         Forbidden when the rights do not cover a change of the policy that it meets, a dry run included.
         SwitchAway when wait is asked and a datapath that the change needs is not connected.
         """
+
+    def progress(self, generation: int) -> Progress:
+        """Return how far the change has come that made this generation of the policy, or an earlier one."""
 
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""

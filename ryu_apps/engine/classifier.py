@@ -241,6 +241,31 @@ def _shape(shape_id: ShapeId, table: dict[int, Place]) -> Shape:
     return Shape(*shape_id, min(place.entries[0][0] for place in table.values()), table, probed)
 
 
+def _with_place(shape: Shape, value: int, place: Place) -> Shape:
+    """Return a shape with one more place, or another in the stead of one; nothing else of it is looked at.
+
+    What it has for the probed bytes may stay too wide, and its best precedence too good, by what was there before:
+    then it is looked at where it need not be, until the group is put as a whole.
+    """
+    probed = tuple(
+        known if known is None or value >> shift & 0xFF in known else known | {value >> shift & 0xFF}
+        for known, shift in zip(shape.probed, _PROBED_SHIFTS, strict=True)
+    )
+    table = {**shape.table, value: place}
+    return Shape(*_id_of(shape), min(shape.best, place.entries[0][0]), table, probed)
+
+
+def _without_place(shape: Shape, value: int) -> Shape:
+    """Return a shape with one place less; the rest stays as for `_with_place`."""
+    table = dict(shape.table)
+    del table[value]
+    return Shape(*_id_of(shape), shape.best, table, shape.probed)
+
+
+def _id_of(shape: Shape) -> ShapeId:
+    return shape.mask, shape.src_ranged, shape.dst_ranged
+
+
 def _by_best(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
     return tuple(sorted(shapes, key=lambda shape: shape.best))
 
@@ -268,18 +293,14 @@ def _changed(
     classifier: FamilyClassifier, condition: Condition, gone: str | None, come: Entry | None
 ) -> FamilyClassifier:
     """Return a classifier with one rule less or one more at a condition's place."""
-    shape_id, others, table = _shape_id(condition), [], {}
-    for shape in classifier.shapes:
-        if (shape.mask, shape.src_ranged, shape.dst_ranged) == shape_id:
-            table = dict(shape.table)
-        else:
-            others.append(shape)
-    known = table[condition.value].entries if condition.value in table else ()
+    shape_id, value = _shape_id(condition), condition.value
+    others = [shape for shape in classifier.shapes if _id_of(shape) != shape_id]
+    before = next((shape for shape in classifier.shapes if _id_of(shape) == shape_id), None)
+    known = before.table[value].entries if before is not None and value in before.table else ()
     entries = [entry for entry in known if entry[1] != gone] + ([come] if come else [])
     if entries:
-        table[condition.value] = _place(shape_id, entries)
-    else:
-        table.pop(condition.value, None)
-    if table:
-        others.append(_shape(shape_id, table))
+        place = _place(shape_id, entries)
+        others.append(_shape(shape_id, {value: place}) if before is None else _with_place(before, value, place))
+    elif before is not None and len(before.table) > 1:
+        others.append(_without_place(before, value) if known else before)
     return FamilyClassifier(_by_best(others))

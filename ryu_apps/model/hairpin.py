@@ -7,6 +7,14 @@ Each is a datapath of its own (CN patent application PCT/CN2016/105227).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Fail(str, Enum):
+    """What becomes of frames while functions cannot be reached: dropped, or delivered on the host without them."""
+
+    CLOSED = "closed"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +43,7 @@ class Hairpin:
     cable: str
     function_port: FunctionPort
     network_port: NetworkPort | None = None
+    fail: Fail = Fail.CLOSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ryu_apps.model.address import format_mac, parse_unicast_mac
 from ryu_apps.model.datapath_id import parse_dpid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.hairpin import FunctionPort, Hairpin, NetworkPort, Outlet
+from ryu_apps.model.hairpin import Fail, FunctionPort, Hairpin, NetworkPort, Outlet
 from ryu_apps.model.rule_documents import Document
 
 
@@ -16,6 +16,7 @@ def hairpin_document(hairpin: Hairpin) -> Document:
         "cable": hairpin.cable,
         "function_port": {"dpid": f"{first.dpid:016x}", "cable": first.cable},
         "network_port": None if second is None else {"dpid": f"{second.dpid:016x}", "uplink": second.uplink},
+        "fail": hairpin.fail.value,
     }
 
 
@@ -32,6 +33,7 @@ def parse_hairpin(document: Document | None) -> Hairpin | None:
         cable=document["cable"],
         function_port=FunctionPort(dpid=dpid or 0, cable=first["cable"]),
         network_port=None if second is None else NetworkPort(dpid=away or 0, uplink=second["uplink"]),
+        fail=Fail(document.get("fail", "closed")),
     )
 
 

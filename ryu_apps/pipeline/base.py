@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 from ryu_apps.engine.policy import Policy
+from ryu_apps.engine.ways import bypassed
 from ryu_apps.model.flow_key import ND_TYPES, TCP_FIN, TCP_RST
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
@@ -93,6 +94,12 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
     if host.hairpin is not None:
         for make, key, values in hairpin_parts(policy, host.hairpin, ports, here.values()):
             add(make, key, *values)
+        for segment in bypassed(policy, host):
+            members = [vport for vport in policy.directory.residents(segment.id, host.id) if vport.id in here]
+            add(_flood, segment.number, segment, tuple([vport.number for vport in members]), None)
+            for mac, owner in policy.directory.of_segment(segment.id):
+                if owner is not None and owner.id in here:
+                    add(_owner, (segment.number, mac), segment.number, mac, owner, Place.HERE)
         return made
     for segment in snapshot.segments.values():
         add(_segment, segment.number, segment, uplink)

@@ -33,19 +33,27 @@ def hairpin_parts(
         segment = policy.snapshot.segments[vport.segments[0]]
         macs = policy.directory.macs_of(segment.id, vport)
         yield Part(_back_to, vport.number, (vport, macs))
+        if vport.number in policy.broken:
+            yield Part(_cut_off, vport.number, (vport.number,))
         if cable is not None:
             yield Part(_by_cable, vport.number, (cable, vport.number, vport.vlan, segment.number))
 
 
 def _to_cable(cable: int | None) -> Iterator[FlowEntry]:
     """Yield that whatever a VF sends leaves by the cable; without it all is dropped."""
-    yield entry("deliver", 100, {}, SetField(EXIT, EXIT_BY_CABLE), goto="closing", cookie=_BASE)
+    yield entry("deliver", 50, {}, SetField(EXIT, EXIT_BY_CABLE), goto="closing", cookie=_BASE)
     if cable is None:
         gone = Cookie(EntryClass.GUARD, detail=Refusal.NO_CABLE).pack()
         yield entry("egress", 94, {EXIT: EXIT_BY_CABLE}, cookie=gone)
         return
     unknown = Cookie(EntryClass.GUARD, detail=Refusal.UNKNOWN_VLAN).pack()
     yield entry("classify", 90, {"in_port": cable}, cookie=unknown)
+
+
+def _cut_off(number: int) -> Iterator[FlowEntry]:
+    """Yield that what a VF sends that cannot reach its functions is dropped, and counted."""
+    unreachable = Cookie(EntryClass.GUARD, vport=number, detail=Refusal.NO_FUNCTION).pack()
+    yield entry("deliver", 60, {SENDER: number}, cookie=unreachable)
 
 
 def _by_cable(cable: int, number: int, vlan: int, segment: int) -> Iterator[FlowEntry]:

@@ -58,6 +58,8 @@ class BringUp:
         self._met: set[int] = set()
         self._dumps: dict[int, list[PresentEntry]] = {}
         self.agreements: dict[int, Agreement] = {}
+        # What the last attempt failed on, of datapaths that have not agreed since.
+        self.failures: dict[int, str] = {}
 
     def expected(self) -> set[int]:
         """Return the datapaths that hosts are registered for."""
@@ -94,6 +96,7 @@ class BringUp:
         LOG.warning("datapath %016x: %s", link.id, detail)
         if self._current(link.id) is link:
             self.agreements[link.id] = Agreement("failed", detail=detail)
+            self.failures[link.id] = detail
             link.close()
 
     def _gather(self, link: Link) -> None:
@@ -125,6 +128,7 @@ class BringUp:
         changed = sum(len(change.added) + len(change.removed) for change in result.changes)
         changed += sum(len(part) for part in meters)
         adopted = self.agreements.get(dpid, Agreement("")).adopted
+        self.failures.pop(dpid, None)
         self.agreements[dpid] = Agreement("ready", result.kept, changed, adopted, len(result.foreign))
         LOG.info("datapath %016x ready: %d entries kept, %d changed, %d foreign, %d connections taken over",
                  dpid, result.kept, changed, len(result.foreign), adopted)

@@ -4,29 +4,47 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.offload import Whereabouts
+from ryu_apps.control.promises import Standing
 from ryu_apps.control.trace import leg_document
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
+from ryu_apps.model.policy import Snapshot
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.bringup import Agreement
 from ryu_apps.southbound.links import Links
 
+_AWAY: Final = Agreement("away")
 
-def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agreement]) -> list[dict[str, Any]]:
+
+def standings(
+    snapshot: Snapshot, datapaths: Container[int], agreements: Mapping[int, Agreement], failures: Mapping[int, str]
+) -> dict[str, tuple[Standing, str]]:
+    """Return how each registered host's switch stands against the policy, and what the last attempt failed on."""
+    found = {}
+    for name, host in snapshot.hosts.items():
+        ready = host.dpid in datapaths and agreements.get(host.dpid, _AWAY).state == "ready"
+        failed = Standing.REFUSES if host.dpid in failures else Standing.WAITING
+        found[name] = (Standing.AGREES if ready else failed, failures.get(host.dpid, ""))
+    return found
+
+
+def host_reports(
+    core: ControlCore, links: Links, agreements: Mapping[int, Agreement], failures: Mapping[int, str]
+) -> list[dict[str, Any]]:
     """Return each host's state, then each connected datapath that no host is registered for."""
     connected = {link.id: link for link in links.all()}
     reports = []
     for host in sorted(core.policy.snapshot.hosts.values(), key=lambda host: host.dpid):
-        states = {dpid: _datapath_report(core, dpid, dpid in connected, agreements) for dpid in host.dpids}
+        states = {dpid: _datapath_report(core, dpid, dpid in connected, agreements, failures) for dpid in host.dpids}
         report = {"id": host.id, **states[host.dpid], "nic_entries": core.offload.room(host.dpid)}
         if host.hairpin is not None:
             names = ("function_port", "network_port")
@@ -44,15 +62,15 @@ def host_reports(core: ControlCore, links: Links, agreements: Mapping[int, Agree
 
 
 def _datapath_report(
-    core: ControlCore, dpid: int, connected: bool, agreements: Mapping[int, Agreement]
+    core: ControlCore, dpid: int, connected: bool, agreements: Mapping[int, Agreement], failures: Mapping[int, str]
 ) -> dict[str, Any]:
     """Return how one datapath of a host stands."""
-    agreement = agreements.get(dpid, Agreement("away"))
+    agreement = agreements.get(dpid, _AWAY)
     return {
         "dpid": f"{dpid:016x}",
         "connected": connected,
         "state": agreement.state if connected else "away",
-        "detail": agreement.detail,
+        "detail": agreement.detail or failures.get(dpid, ""),
         "kept_entries": agreement.kept,
         "changed_entries": agreement.changed,
         "foreign_entries": agreement.foreign,

@@ -17,6 +17,7 @@ from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, Present
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
+from ryu_apps.control.promises import Progress, Promises
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Statistics
 from ryu_apps.control.trace import trace
@@ -34,7 +35,7 @@ from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links, install
-from ryu_apps.southbound.reports import flow_reports, host_reports
+from ryu_apps.southbound.reports import flow_reports, host_reports, standings
 from ryu_apps.southbound.upkeep import Upkeep
 
 LOG = logging.getLogger("vfswitch")
@@ -64,6 +65,7 @@ class SwitchService:
         self._upkeep = Upkeep(core, self._links, clock)
         self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
+        self._promises = Promises()
         self._counting = Counting(core, self._links, clock)
         hub.spawn(self._tick)
         hub.spawn(nic_watch.watch, core, self._links, clock)
@@ -171,6 +173,8 @@ class SwitchService:
             self._keep_owed()
             if all(before.get(change.kind, change.key) == change.value for change in changes):
                 away = () if dry_run else self._waited_for(needed_hosts(before, before, changes), wait)
+                if away:
+                    self._promises.promise(before.generation, away)
                 return Outcome(state="stored" if away else "unchanged", generation=before.generation, waiting_for=away)
             after = check(before, changes)
             faults = missing_ports(after, changes, {link.id: link.known_ports() for link in self._links.all()})
@@ -187,6 +191,8 @@ class SwitchService:
             # A host may be registered before its switch connects; the answer says that it waits.
             absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
             waiting = tuple(sorted({*away, *absent}))
+            if waiting:
+                self._promises.promise(after.generation, waiting)
             return _outcome("stored" if waiting else "installed", plan, waiting_for=waiting)
 
     def _waited_for(self, hosts: Iterable[str], wait: bool) -> tuple[str, ...]:
@@ -293,9 +299,14 @@ class SwitchService:
                 link.set_fragments_nx_match()
                 self._bringup.agree(link)
 
+    def progress(self, generation: int) -> Progress:
+        """Return how far the change has come that made a generation of the policy."""
+        found = standings(self.snapshot(), self._core.datapaths, self._bringup.agreements, self._bringup.failures)
+        return self._promises.progress(generation, found)
+
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""
-        return host_reports(self._core, self._links, self._bringup.agreements)
+        return host_reports(self._core, self._links, self._bringup.agreements, self._bringup.failures)
 
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with their counters, ascending by id."""

@@ -223,12 +223,39 @@ def test_switch_that_is_away(own_site: Site) -> None:
     assert stored.body["outcome"]["waiting_for"] == ["h2"]
     assert lab.rest("GET", "vports/vm3").status == 200
     assert not any(entry.matches.get("in_port") == "1" for entry in lab.ovs.dump_flows("h2"))
+    monitor = f"changes/{stored.body['outcome']['generation']}"
+    assert stored.headers["Location"] == f"/v1/{monitor}"
+    assert (lab.get(monitor)["state"], lab.get(monitor)["waiting_for"]) == ("stored", ["h2"])
 
     own_site.connect("h2")
     own_site.wait_ready()
+    assert lab.get(monitor)["state"] == "installed"
     assert any(entry.matches.get("in_port") == "1" for entry in lab.ovs.dump_flows("h2"))
     lab.send(VM3, tcp(VM3, moved(VM1, mac="02:00:00:00:00:66")))
     assert len(lab.wait_sent("h2-uplink")) == 1
+
+
+def test_switch_that_refuses_what_was_kept_for_it(own_site: Site) -> None:
+    """M26: what a switch will not take when it comes back is told as failed, with its words, until it does."""
+    lab = Lab(own_site).tenant(VM1)
+    _part(own_site, "h2")
+    stored = lab.rest("PUT", "vports/vm3", VM3.vport, {"Prefer": "respond-async"})
+    monitor = f"changes/{stored.body['outcome']['generation']}"
+    full = len(lab.ovs.dump_flows("h2", NUMBER["guard"]))
+    table = lab.ovs.vsctl(
+        "--", "--id=@table", "create", "flow_table", f"flow_limit={full}", "overflow_policy=refuse",
+        "--", "set", "bridge", "h2", f"flow_tables:{NUMBER['guard']}=@table",
+    ).strip()  # fmt: skip
+
+    own_site.connect("h2")
+
+    failed = wait_until(lambda: lab.get(monitor), 15, "the refusal", until=lambda found: found["state"] == "failed")
+    (failure,) = failed["failures"]
+    assert failure["host"] == "h2" and "TABLE_FULL" in failure["message"]
+
+    lab.ovs.vsctl("remove", "flow_table", table, "flow_limit", str(full))
+    wait_until(lambda: lab.get(monitor)["state"], 30, "the switch to agree", until=lambda state: state == "installed")
+    assert lab.get(monitor)["failures"] == []
 
 
 def test_hosts_show_what_is_known_of_their_datapaths(own_site: Site) -> None:

@@ -46,9 +46,9 @@ def post_hairpin(call: Call) -> Response:
     changes = list(_changes(snapshot, call.body))
     outcome = carry_out(call, changes)
     body = {**_document(snapshot.changed(changes), name), "outcome": outcome_body(outcome)}
-    created = not call.query["dry_run"]
-    headers = (*outcome_headers(call), *((("Location", f"{_PATH}/{name}"),) if created else ()))
-    return json_response(outcome_status(call, outcome, 201 if created else 200), body, headers)
+    created = None if call.query["dry_run"] else f"{_PATH}/{name}"
+    status = outcome_status(call, outcome, 201 if created else 200)
+    return json_response(status, body, outcome_headers(call, outcome, created))
 
 
 def delete_hairpin(call: Call) -> Response:
@@ -58,7 +58,8 @@ def delete_hairpin(call: Call) -> Response:
     changes = [OUTLETS.change(outlet, None) for outlet in _on_host(snapshot.outlets, name)]
     changes += [VPORTS.change(vport, None) for vport in _on_host(snapshot.vports, name)]
     outcome = carry_out(call, [*changes, HOSTS.change(name, None)])
-    return json_response(outcome_status(call, outcome, 200), {"outcome": outcome_body(outcome)}, outcome_headers(call))
+    body = {"outcome": outcome_body(outcome)}
+    return json_response(outcome_status(call, outcome, 200), body, outcome_headers(call, outcome))
 
 
 def _host(snapshot: Snapshot, name: str) -> str:

@@ -12,7 +12,7 @@ from ryu_apps.api.router import Call
 from ryu_apps.api.schemas import TraceBody
 from ryu_apps.api.validate import faults_of
 from ryu_apps.control.statistics_document import statistics_document
-from ryu_apps.model.errors import FieldError, Invalid
+from ryu_apps.model.errors import FieldError, Invalid, NotFound
 
 SCRAPE_AGE_S: Final = 1.0
 """How old the switches' counts may be in a scrape, so that many readers ask them no more than one does."""
@@ -26,6 +26,17 @@ def list_flows(call: Call) -> Response:
     found = list(call.service.flows(vport=vport, after=call.query["after"], limit=limit + 1))
     items = [dict(flow) for flow in found[:limit]]
     return json_response(200, page_body(call.path, items, len(found) > limit, call.query))
+
+
+def progress(call: Call) -> Response:
+    """Answer with how far a change has come."""
+    asked = call.params["generation"]
+    if not (asked.isascii() and asked.isdecimal()) or not 0 < int(asked) <= call.service.snapshot().generation:
+        raise NotFound(f"there was no change with generation {asked!r}")
+    found = call.service.progress(int(asked))
+    failures = [{"host": host, "message": message} for host, message in found.failures.items()]
+    body = {"generation": found.generation, "state": found.state, "waiting_for": list(found.waiting_for)}
+    return json_response(200, {**body, "failures": failures})
 
 
 def trace(call: Call) -> Response:

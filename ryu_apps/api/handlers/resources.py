@@ -15,7 +15,7 @@ from ryu_apps.control.service import Outcome
 from ryu_apps.model.network import Segment
 from ryu_apps.model.policy import Change, Resource, Snapshot
 
-_UNFINISHED: Final = ("pending", "stored")
+_UNFINISHED: Final = "stored"
 
 
 def list_all(kind: Kind, call: Call) -> Response:
@@ -52,7 +52,8 @@ def _put(kind: Kind, call: Call) -> Response:
     after = snapshot.changed(changes)
     created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
     body = {**shown(kind, key, resource, after), "outcome": outcome_body(outcome)}
-    return json_response(outcome_status(call, outcome, 201 if created else 200), body, outcome_headers(call, created))
+    status = outcome_status(call, outcome, 201 if created else 200)
+    return json_response(status, body, outcome_headers(call, outcome, call.path if created else None))
 
 
 def delete(kind: Kind, call: Call) -> Response:
@@ -64,7 +65,8 @@ def delete(kind: Kind, call: Call) -> Response:
     if kind is TENANTS and _is_own(snapshot.get("segments", key), key):
         changes.append(SEGMENTS.change(key, None))
     outcome = carry_out(call, changes)
-    return json_response(outcome_status(call, outcome, 200), {"outcome": outcome_body(outcome)}, outcome_headers(call))
+    body = {"outcome": outcome_body(outcome)}
+    return json_response(outcome_status(call, outcome, 200), body, outcome_headers(call, outcome))
 
 
 def outcome_body(outcome: Outcome) -> dict[str, Any]:
@@ -99,7 +101,11 @@ def carry_out(call: Call, changes: Sequence[Change]) -> Outcome:
 
 def outcome_status(call: Call, outcome: Outcome, done: int) -> int:
     """Return 202 where the client asked not to wait and something is still to come; the body says what."""
-    return 202 if outcome.state in _UNFINISHED and _asked_async(call) else done
+    return 202 if _is_to_come(call, outcome) else done
+
+
+def _is_to_come(call: Call, outcome: Outcome) -> bool:
+    return outcome.state == _UNFINISHED and _asked_async(call)
 
 
 def _asked_async(call: Call) -> bool:
@@ -108,8 +114,9 @@ def _asked_async(call: Call) -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-def outcome_headers(call: Call, created: bool = False) -> tuple[tuple[str, str], ...]:
-    """Return the headers of an answer to a change."""
+def outcome_headers(call: Call, outcome: Outcome, created: str | None = None) -> tuple[tuple[str, str], ...]:
+    """Return where the client finds what it made, or what becomes of it (RFC 9110 section 15.3.3)."""
     applied = (("Preference-Applied", "respond-async"),) if _asked_async(call) else ()
-    location = (("Location", call.path),) if created else ()
-    return applied + location
+    if _is_to_come(call, outcome):
+        return (*applied, ("Location", f"/v1/changes/{outcome.generation}"))
+    return (*applied, ("Location", created)) if created else applied

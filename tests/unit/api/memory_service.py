@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ryu_apps.control.promises import Progress
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Figures, Statistics
 from ryu_apps.model.checks import check
@@ -19,6 +20,7 @@ class MemoryService:
     def __init__(self) -> None:
         self.policy = Snapshot()
         self.away: tuple[str, ...] = ()
+        self.failures: dict[str, str] = {}
         self.flow_count = 0
         self.counted = Statistics(
             flows=0, held_back=0, generation=0, begun_per_s=None, hosts=(), named=frozenset(), general=Figures(),
@@ -46,6 +48,11 @@ class MemoryService:
         self.policy = after
         state = "stored" if self.away else "installed"
         return Outcome(state=state, generation=after.generation, waiting_for=self.away)
+
+    def progress(self, generation: int) -> Progress:
+        """Return that a change waits for the datapaths that are away."""
+        state = "stored" if self.away else "installed"
+        return Progress(generation=generation, state=state, waiting_for=self.away, failures=self.failures)
 
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return that every host is connected, and one datapath that nobody registered."""

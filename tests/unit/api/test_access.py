@@ -221,7 +221,7 @@ def test_without_a_valid_token(guarded: Guarded, route: Any, sent: str) -> None:
     value = BAD[sent]
     before = guarded.service.policy
     path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", outlet="out",
-                                 layer="fw", group="web", rule="http")
+                                 layer="fw", group="web", rule="http", generation="1")
     response = guarded.send(route.method, path, b"{}", **({} if value is None else {"authorization": value}))
     assert response.status == 401
     assert ProblemBody.model_validate(json.loads(response.body)).type == "urn:vfswitch:problem:unauthorized"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -168,5 +169,16 @@ def test_switch_away(network: Client) -> None:
     response = network.send("PUT", "/v1/tenants/blue", b"{}", prefer="foo, Respond-Async; x=1")
     assert response.status == 202
     assert ("Preference-Applied", "respond-async") in response.headers
+    (monitor,) = (value for name, value in response.headers if name == "Location")
+    assert monitor == f"/v1/changes/{network.service.policy.generation}"
+    assert network.ask("GET", monitor) == (200, {
+        "generation": network.service.policy.generation, "state": "stored", "waiting_for": ["h1"], "failures": [],
+    })  # fmt: skip
     status, answer = network.ask("DELETE", "/v1/tenants/blue", prefer="respond-async")
     assert (status, answer["outcome"]["state"], answer["outcome"]["waiting_for"]) == (202, "stored", ["h1"])
+
+
+@pytest.mark.parametrize("generation", ["0", "-1", "1e3", "99999999", "x", "\u0661"])
+def test_changes_that_never_were(network: Client, generation: str) -> None:
+    """The progress of a change is told of generations that have been."""
+    assert network.faults("GET", f"/v1/changes/{quote(generation)}", None, 404) == set()

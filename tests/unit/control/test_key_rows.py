@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ryu_apps.control.flow_table import key_of_header
-from ryu_apps.control.key_rows import CHUNK_ROWS, KEPT_BYTES, KeyRows
+from ryu_apps.control.key_rows import CHUNK_ROWS, ENDS_BYTES, KeyRows, row_shape
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.match import Condition, Match, parse_match
 from tests.unit.control import histories
@@ -67,6 +66,7 @@ def test_a_cleared_row_is_never_found(keys: list[FlowKey], data: st.DataObject) 
         assert [slot for slot, _ in found] == [slot for slot in left if keys[slot].family is family]
     for plan in range(3):
         assert rows.of_plan(plan) == [slot for slot in left if slot % 3 == plan]
+        assert all(rows.get(slot)[0] == keys[slot] for slot in left)
     for slot in gone:
         rows.put(slot, tcp(), 7)
     assert rows.of_plan(7) == sorted(gone)
@@ -84,21 +84,23 @@ def test_rows_grow_without_losing_any() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 3 * CHUNK_ROWS), st.binary(min_size=KEPT_BYTES, max_size=KEPT_BYTES)), max_size=9)
+    st.lists(st.tuples(st.integers(0, 3 * CHUNK_ROWS), st.binary(min_size=ENDS_BYTES, max_size=ENDS_BYTES)), max_size=9)
 )
-def test_rows_from_headers_are_those_of_their_keys(met: list[tuple[int, bytes]]) -> None:
-    """Rows made many at once from headers equal rows made one by one from keys, in whatever chunk they stand."""
-    from_headers, from_keys = KeyRows(), KeyRows()
-    for slot, header in dict(met).items():
-        header = header[:12] + b"\x08\x00" + header[14:]
-        from_headers.put_header(slot, header, 0x1007, slot % 3)
-        from_keys.put(slot, key_of_header(header, 0x1007), slot % 3)
+def test_rows_from_ends_are_those_of_their_keys(met: list[tuple[int, bytes]]) -> None:
+    """Rows made from a kind's shape and a packet's ends equal rows made from keys, in whatever chunk they stand."""
+    like = tcp(dport=53)
+    from_ends, from_keys = KeyRows(), KeyRows()
+    keys = {}
+    for slot, ends in met:
+        bits = like.bits >> 96 << 96 | int.from_bytes(ends, "big")
+        keys[slot] = FlowKey(Family.IPV4, bits)
+        from_ends.put_ends(slot, row_shape(like, slot % 3), ends, slot + 1, slot / 8)
+        from_keys.put(slot, keys[slot], slot % 3, slot + 1, slot / 8)
     for plan in range(3):
-        assert from_headers.of_plan(plan) == from_keys.of_plan(plan)
-    for slot, header in dict(met).items():
-        value = int.from_bytes(header[26:34], "big") << 32
-        condition = Condition(0xFFFFFFFFFFFFFFFF << 32 | 0x1FFF << 128, value | 0x1007 << 128)
-        found = from_headers.matching(Family.IPV4, condition, reply=False)
-        assert slot in [place for place, _ in found] and found == from_keys.matching(
-            Family.IPV4, condition, reply=False
-        )
+        assert from_ends.of_plan(plan) == from_keys.of_plan(plan)
+    for slot, key in keys.items():
+        assert from_ends.get(slot) == from_keys.get(slot) == (key, slot + 1, slot / 8)
+        condition = Condition((1 << 240) - 1, key.bits)
+        found = from_ends.matching(Family.IPV4, condition, reply=False)
+        assert slot in [place for place, _ in found]
+        assert found == from_keys.matching(Family.IPV4, condition, reply=False)

@@ -18,6 +18,8 @@ from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Holding
 from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Tally
+from ryu_apps.engine.policy import compile_policy
+from ryu_apps.model.policy import Snapshot
 from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.limits import Limits
 from ryu_apps.southbound.link import Link
@@ -45,7 +47,7 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
         self.answer: Callable[[PacketIn], Sequence[Effect]] = lambda event: ()
-        self.fast_path = FastPath(FlowTable(), Holding(), Life(), Tally(), 0)
+        self.fast_path = FastPath(compile_policy(Snapshot()), FlowTable(), Holding(), Life(), Tally(), 0)
 
     def answered(self) -> None:
         """Nothing is held back here."""

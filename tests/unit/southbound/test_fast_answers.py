@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.fast_path import MOST_KINDS
+from ryu_apps.control.fast_path import MOST_KINDS, Course
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Allow, Deny
@@ -246,17 +246,87 @@ def test_the_quota_of_a_vport_holds_on_the_fast_path() -> None:
     assert len(core.flows) == 3 and core.tally.of_vport(101)["flow-limit"] == 3
 
 
+@st.composite
+def _port_rules(draw: st.DrawFn) -> list[Change]:
+    """Draw two stateful layers whose rules tell few ports and addresses apart, so that packets come to many plans."""
+    made = [layer("a", 1, stateful=True, into=False), layer("b", 2, stateful=True)]
+    for name, direction in (("a", OUT), ("a", IN), ("b", OUT), ("b", IN)):
+        rules = []
+        for number in range(draw(st.integers(0, 4))):
+            match = {"ip_proto": draw(st.sampled_from(["tcp", "udp"]))}
+            for port in draw(st.sets(st.sampled_from(["l4_src", "l4_dst"]))):
+                low = draw(st.integers(0, 7))
+                match[port] = f"{low}-{draw(st.integers(low, 7))}"
+            action = draw(st.sampled_from([Allow(), Deny()]))
+            rules.append(rule(f"r{number}", action, draw(st.integers(0, 3)), draw(st.sampled_from([None, 7])), **match))
+        made.append(group(name, direction.value, direction, *rules))
+    return made
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    _port_rules(),
+    st.lists(
+        st.tuples(
+            st.sampled_from([("vm1", "vm2"), ("vm2", "vm1"), ("vm1", "ext"), ("vm1", "vm3")]),
+            st.integers(0, 7), st.integers(0, 7), st.sampled_from([2, 2, 2, 16]), st.integers(1, 3),
+        ),
+        max_size=30,
+    ),
+)  # fmt: skip
+def test_the_fast_path_equals_the_usual_way_where_rules_look_at_ports(
+    policy: list[Change], met: list[tuple[tuple[str, str], int, int, int, int]]
+) -> None:
+    """Packets of one course that come to many plans: the same bytes, the same flows, the same counts."""
+    sides = two_sides(snapshot(*policy))
+    for (source, target), sport, dport, flags, address in met:
+        frame = tcp_frame(source, target, sport, dport, flags).ljust(60, b"\0")
+        both(sides, source, OUT, frame[:29] + bytes((address,)) + frame[30:], 0.0)
+    assert sides[0].state() == sides[1].state()
+
+
+def test_packets_that_rules_tell_apart_have_the_answer_of_their_plan() -> None:
+    """Where a rule looks at source ports no two packets are of one kind: each is walked, and is answered alike."""
+    denied = group("fw", "ports", OUT, rule("odd", Deny(), ip_proto="tcp", l4_src="200-220"), priority=9)
+    fast, _ = sides = two_sides(snapshot(*WEB, denied))
+    for sport in (100, 200, *range(101, 120), *range(201, 230)):
+        both(sides, "vm1", OUT, syn(sport), 0.0)
+        assert sides[0].state() == sides[1].state()
+    assert fast.fast_answers == 48
+    for sport in range(1000, 1003):
+        both(sides, "vm1", OUT, syn(sport, dport=8080), 0.0)
+    assert sides[0].state() == sides[1].state()
+
+
+def test_a_kind_that_was_walked_twice_is_walked_no_more() -> None:
+    """What comes again is kept as a kind, so that it costs no walk; what comes once takes no room."""
+    looks = group("fw", "ports", OUT, rule("none", Deny(), 99, ip_proto="tcp", l4_src="7"))
+    fast, plain = sides = two_sides(snapshot(*WEB, looks))
+    for sport, address in ((1, 1), (2, 1), (3, 1), (2, 2), (2, 3)):
+        frame = syn(sport)
+        both(sides, "vm1", OUT, frame[:30] + bytes((198, 51, 100, address)) + frame[34:], 0.0)
+    (course,) = courses_of(fast.core)
+    assert fast.fast_answers == 4 and len(course.answers) == 2 and fast.state() == plain.state()
+
+
+def courses_of(core: ControlCore) -> list[Course]:
+    """Return what the fast path knows, by course."""
+    places = core.fast_path._places.values()
+    return [course for place in places for by_mac in place.courses.values() for course in by_mac.values()]
+
+
 def test_a_vm_cannot_fill_memory_with_kinds() -> None:
     """However many kinds of packets a VM sends, so many are remembered at most, and flows outlive what is forgotten."""
     many = group("fw", "ports", OUT, rule("pair", Allow(), 5, ip_proto="tcp", l4_src="7", l4_dst="9"))
     fast, plain = sides = two_sides(snapshot(*WEB, many))
-    for number in range(MOST_KINDS + 50):
-        both(sides, "vm1", OUT, syn(1 + number), 0.0)
-    kinds = fast.core.flows._kinds
-    assert len(kinds) <= MOST_KINDS
+    for number in range(2 * MOST_KINDS + 100):
+        frame = syn(1 + number // 2)
+        both(sides, "vm1", OUT, frame[:33] + bytes((number % 2,)) + frame[34:], 0.0)
+    (course,) = courses_of(fast.core)
+    assert len(course.answers) <= MOST_KINDS and 0 < len(course.once) <= MOST_KINDS
     assert fast.state() == plain.state()
     for side in sides:
         for flow in tuple(side.core.flows):
             side.core.ageing.remove(flow)
         side.core.policy = compile_policy(side.core.policy.snapshot)
-    assert not kinds and fast.state() == plain.state()
+    assert not courses_of(fast.core) and fast.state() == plain.state()
