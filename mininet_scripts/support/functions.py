@@ -66,3 +66,13 @@ def routing(function: Node, addresses: Mapping[str, str], *, masquerade: str | N
         for interface, address in addresses.items():
             hosts.run(function, "ip", "address", "delete", address, "dev", interface)
             hosts.run(function, "ip", "link", "set", interface, "master", "br0")
+
+
+@contextmanager
+def unplugged(interface: str, node: Node | None = None) -> Iterator[None]:
+    """Have an interface of a bridge, or of a host, be down while the block runs."""
+    hosts.run(node, "ip", "link", "set", interface, "down")
+    try:
+        yield
+    finally:
+        hosts.run(node, "ip", "link", "set", interface, "up")

@@ -26,7 +26,7 @@ class NetworkPortBody(Body):
 class HairpinBody(Body):
     """All frames of the host's VFs leave by the cable and reach others through network functions only.
 
-    While the functions of a segment cannot be reached, its frames are dropped (closed), or delivered on the host (open).
+    While functions cannot be reached, frames are dropped (closed), or delivered on the host without them (open).
     """
 
     cable: PortName

@@ -65,7 +65,7 @@ def plan_change(core: ControlCore, after: Snapshot, changes: Iterable[Change]) -
     changes = tuple(changes)
     policy = recompile(core.policy, after, changes)
     touched = affected(core.flows, core.policy, policy, changes)
-    base = tuple(_base_changes(core, policy)) if _alters_base(core.policy, policy, changes) else ()
+    base = tuple(base_changes(core, policy)) if _alters_base(core.policy, policy, changes) else ()
     return PolicyChange(before=core.policy, after=policy, changes=changes, base=base, touched=tuple(touched))
 
 
@@ -146,7 +146,7 @@ def _alters_base(before: Policy, after: Policy, changes: Iterable[Change]) -> bo
     return False
 
 
-def _base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
+def base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
     """Yield the standing entries that differ, per connected host, before and after."""
     dpids = core.policy.snapshot.dpids() | policy.snapshot.dpids()
     for dpid in sorted(dpids & set(core.datapaths)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.histogram import Durations
 from ryu_apps.control.ledger import CacheCount, Ledger, SwitchCount
+from ryu_apps.control.ways import Ways, ways_of
 from ryu_apps.model.network import Host
 from ryu_apps.model.rules import Direction
 
@@ -71,6 +72,7 @@ class HostStatistics:
     """One host: figures of its vports by id, of vports that it had once, and of packets that reached no vport.
 
     answered: whether its datapath told its counts when last asked; where not, they are those of the time before.
+    ways: how its ways to network functions are, None for a host without a hairpin.
     """
 
     id: str
@@ -80,6 +82,7 @@ class HostStatistics:
     gone: Figures
     uplink: Figures
     miss_latency: Durations
+    ways: Ways | None = None
 
     @property
     def total(self) -> Figures:
@@ -146,6 +149,7 @@ def host_statistics(
         gone=_figures(ledger.of_gone(dpid), core.tally.of_gone(dpid)),
         uplink=together(_figures(ledger.of_vport(each, 0), {}) for each in host.dpids),
         miss_latency=miss_latency,
+        ways=None if host.hairpin is None else ways_of(core.policy, host),
     )
 
 

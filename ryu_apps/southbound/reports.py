@@ -15,6 +15,7 @@ from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.promises import Standing
 from ryu_apps.control.trace import leg_document
+from ryu_apps.control.ways import ways_of
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
 from ryu_apps.model.policy import Snapshot
@@ -31,9 +32,10 @@ def standings(
     """Return how each registered host's switch stands against the policy, and what the last attempt failed on."""
     found = {}
     for name, host in snapshot.hosts.items():
-        ready = host.dpid in datapaths and agreements.get(host.dpid, _AWAY).state == "ready"
-        failed = Standing.REFUSES if host.dpid in failures else Standing.WAITING
-        found[name] = (Standing.AGREES if ready else failed, failures.get(host.dpid, ""))
+        ready = all(dpid in datapaths and agreements.get(dpid, _AWAY).state == "ready" for dpid in host.dpids)
+        refused = [failures[dpid] for dpid in host.dpids if dpid in failures]
+        failed = Standing.REFUSES if refused else Standing.WAITING
+        found[name] = (Standing.AGREES if ready else failed, "; ".join(refused))
     return found
 
 
@@ -48,7 +50,9 @@ def host_reports(
         report = {"id": host.id, **states[host.dpid], "nic_entries": core.offload.room(host.dpid)}
         if host.hairpin is not None:
             names = ("function_port", "network_port")
-            report["hairpin"] = dict(zip(names, [states[dpid] for dpid in host.dpids[1:]], strict=False))
+            nic_ports = dict(zip(names, [states[dpid] for dpid in host.dpids[1:]], strict=False))
+            ways = ways_of(core.policy, host)
+            report["hairpin"] = {**nic_ports, **{name: list(ids) for name, ids in ways._asdict().items()}}
         reports.append(report)
     registered = core.policy.snapshot.dpids()
     for dpid, link in sorted(connected.items()):

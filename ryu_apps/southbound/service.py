@@ -37,6 +37,7 @@ from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links, install
 from ryu_apps.southbound.reports import flow_reports, host_reports, standings
 from ryu_apps.southbound.upkeep import Upkeep
+from ryu_apps.southbound.ways import Ways
 
 LOG = logging.getLogger("vfswitch")
 
@@ -62,6 +63,7 @@ class SwitchService:
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
+        self._ways = Ways(core, self._lock, self._links)
         self._upkeep = Upkeep(core, self._links, clock)
         self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
@@ -98,6 +100,8 @@ class SwitchService:
         if link.id in self._bringup.expected():
             self._core.connected(link.id, link.known_ports())
         hub.spawn(self._bringup.run, link)
+        if self._ways.concern(link):
+            hub.spawn(self._ways.follow)
 
     def link_down(self, link: Link) -> None:
         """Note that a datapath is away."""
@@ -109,6 +113,8 @@ class SwitchService:
         """Bring a datapath to agree with its new set of ports."""
         if link.id in self._core.datapaths and self._core.datapaths[link.id] != link.known_ports():
             hub.spawn(self._bringup.refresh, link)
+        if self._ways.concern(link):
+            hub.spawn(self._ways.follow)
 
     def refused(self, link: Link, refusal: Refusal) -> None:
         """Count an entry that a switch would not take."""
@@ -188,6 +194,8 @@ class SwitchService:
             self._install(plan)
             if any(change.kind == "vports" for change in changes):
                 self._counting.settle()
+            if any(change.kind in ("hosts", "vports") for change in changes):
+                self._ways.settle()
             # A host may be registered before its switch connects; the answer says that it waits.
             absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
             waiting = tuple(sorted({*away, *absent}))

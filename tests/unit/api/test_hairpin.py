@@ -12,6 +12,7 @@ HAIRPIN = {
     "cable": "h2-cable",
     "function_port": {"dpid": "0000000000000102", "cable": "h2f-cable"},
     "network_port": {"dpid": "0000000000000202", "uplink": "h2n-uplink"},
+    "fail": "open",
 }
 HOST = {"dpid": "0000000000000002", "hairpin": HAIRPIN}
 VF = {**VPORT, "host": "h2", "mac": "02:00:00:00:00:03", "vlan": 103, "subinterface": "h2f-vf1"}

@@ -48,7 +48,10 @@ def hairpins() -> st.SearchStrategy[Document]:
     dpid = st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}")
     network = st.none() | st.fixed_dictionaries({"dpid": dpid, "uplink": ports})
     functions = st.fixed_dictionaries({"dpid": dpid, "cable": ports})
-    return st.fixed_dictionaries({"cable": ports, "function_port": functions, "network_port": network})
+    return st.fixed_dictionaries(
+        {"cable": ports, "function_port": functions, "network_port": network,
+         "fail": st.sampled_from(["closed", "open"])}
+    )  # fmt: skip
 
 
 def outlets() -> st.SearchStrategy[Document]:

@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ryu_apps.engine.policy import Policy, compile_policy, recompile
+from ryu_apps.engine.ways import with_broken
 from ryu_apps.model.checks import check
 from ryu_apps.model.hairpin import FunctionPort, Hairpin, NetworkPort, Outlet
 from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
+from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.entry import FlowEntry, Output, PushVlan, SetField
 from ryu_apps.pipeline.pieces import entries_of
-from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER
+from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER, SENDER
 from ryu_apps.pipeline.standing import standing_pieces
 
 VFS, FUNCTIONS, NETWORK = 1, 0x101, 0x201
@@ -122,6 +124,16 @@ def test_a_port_that_is_gone_drops_and_counts() -> None:
         made = entries(policy, dpid, gone)
         assert [each.cookie & 0xFFFF for each in made if each.cookie & 0xFFFF in (15, 16)] == reasons
     assert not any(CABLE in outputs(each) for each in entries(policy, VFS, "cable"))
+
+
+def test_a_broken_way_drops_and_counts_what_its_vf_sends() -> None:
+    """H12: only the VF concerned is cut off, before its frames would leave by the cable."""
+    made = entries(with_broken(compiled(), frozenset({101})), VFS)
+    cut = [each for each in made if each.cookie & 0xFFFF == Refusal.NO_FUNCTION]
+    assert [(each.table, dict(each.match), each.actions, each.goto) for each in cut] == [
+        ("deliver", {SENDER: 101}, (), None)
+    ]
+    assert all(cut[0].priority > each.priority for each in made if each.table == "deliver" and not each.match)
 
 
 CHANGES: tuple[Resource, ...] = (
