@@ -35,6 +35,12 @@ class HairpinBody(Body):
     fail: Literal["closed", "open"] = "closed"
 
 
+class SkipChainBody(Body):
+    """Deliver on a host with a hairpin without its network functions, replies too."""
+
+    type: Literal["skip_chain"]
+
+
 class OutletBody(Body):
     """Where a segment leaves a host with a hairpin: a port of its network port that leads to a function.
 

@@ -18,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from ryu_apps.api.hairpin_schemas import HairpinBody
+from ryu_apps.api.hairpin_schemas import HairpinBody, SkipChainBody
 from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName, checked
 from ryu_apps.model.address import parse_address
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
@@ -273,7 +273,8 @@ class RuleBody(Body):
     priority: Priority
     match: MatchBody
     action: Annotated[
-        AllowBody | DenyBody | RewriteBody | NatBody | MeterBody | MirrorBody | RouteActionBody | EncapsulateBody,
+        AllowBody | DenyBody | RewriteBody | NatBody | MeterBody | MirrorBody | RouteActionBody | EncapsulateBody
+        | SkipChainBody,
         Field(discriminator="type"),
     ]
     idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None

@@ -23,7 +23,7 @@ from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import Copied, Metered, PastFunctions, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.cached import compile_cached
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.guard import refusal
@@ -173,6 +173,8 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
                 made.append({"mirror": _vport_name(core, number), "edit": edit_document(edit, key)})
             case ToVport(vport=number):
                 made.append({"route": _vport_name(core, number)})
+            case PastFunctions():
+                made.append({"skip_chain": True})
             case ToTunnel(version=version, address=address, vni=vni):
                 made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
     return made
@@ -196,7 +198,7 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
     match treatment.exit if treatment is not None else None:
         case ToTunnel(version=version, address=address, vni=vni):
             return {"to": "tunnel", "remote_ip": format_ip(version, address), "vni": vni}
-        case None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
+        case PastFunctions() | None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
     hairpin = core.policy.snapshot.hosts[vport.host].hairpin is not None
@@ -208,5 +210,6 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
     if receiver.number == vport.number:
         return {"to": "nowhere"}
     away = None if receiver.host == vport.host else "uplink"
-    via = "cable" if hairpin else away
+    skips = treatment is not None and treatment.exit == PastFunctions()
+    via = "cable" if hairpin and (away or not skips) else away
     return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}

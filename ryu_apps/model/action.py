@@ -106,7 +106,14 @@ class Encapsulate:
     vni: int
 
 
-Treating = Meter | Mirror | Reroute | Encapsulate
+@dataclass(frozen=True, slots=True)
+class SkipChain:
+    """Go on, and be delivered on a host with a hairpin without its network functions, replies too."""
+
+    name: ClassVar = "skip_chain"
+
+
+Treating = Meter | Mirror | Reroute | Encapsulate | SkipChain
 """Actions that do something with a packet beside editing its headers."""
 
 Action = Allow | Deny | Rewrite | Nat | Treating

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from ryu_apps.model.action import Encapsulate, Mirror, Reroute, named_vport
+from ryu_apps.model.action import Encapsulate, Mirror, Reroute, SkipChain, named_vport
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction, Group, Rule
+
+_BINDING: Final = (Mirror, Reroute, Encapsulate, SkipChain)
 
 
 class Bound(NamedTuple):
@@ -25,10 +27,10 @@ class Bound(NamedTuple):
 
 
 def bound_rules(groups: Iterable[Group]) -> Iterator[Bound]:
-    """Yield the rules that copy, route or encapsulate."""
+    """Yield the rules that copy, route, encapsulate or skip functions."""
     for group in groups:
         for rule in group.rules.values():
-            if isinstance(rule.action, Mirror | Reroute | Encapsulate):
+            if isinstance(rule.action, _BINDING):
                 yield Bound(group, rule)
 
 
@@ -38,7 +40,7 @@ def action_faults(after: Snapshot, change: Change) -> Iterator[FieldError]:
     if group is None:
         return
     if isinstance(change.value, Rule):
-        rules = [change.value] if isinstance(change.value.action, Mirror | Reroute | Encapsulate) else []
+        rules = [change.value] if isinstance(change.value.action, _BINDING) else []
         bound, path = [Bound(group, rule) for rule in rules], "action"
     else:
         bound, path = list(bound_rules([group])), ""
@@ -49,7 +51,7 @@ def action_faults(after: Snapshot, change: Change) -> Iterator[FieldError]:
 
 def _rule_faults(after: Snapshot, bound: Bound, path: str) -> Iterator[FieldError]:
     action, group = bound.rule.action, bound.group
-    if isinstance(action, Reroute | Encapsulate) and group.direction is not Direction.OUTBOUND:
+    if isinstance(action, Reroute | Encapsulate | SkipChain) and group.direction is not Direction.OUTBOUND:
         yield FieldError(path, "only packets from a VM can be sent elsewhere: put it into an outbound group")
     target = named_vport(action)
     if target is not None and target not in after.vports:

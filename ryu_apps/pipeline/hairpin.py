@@ -17,7 +17,7 @@ from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, Output, PopVlan, PushVlan, SetField, entry
 from ryu_apps.pipeline.meters import bandwidth_meter, shut
 from ryu_apps.pipeline.pieces import Part
-from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER, SEGMENT, SENDER
+from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER, SEGMENT, SENDER, VIA, VIA_NO_FUNCTION
 
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
@@ -33,6 +33,7 @@ def hairpin_parts(
         segment = policy.snapshot.segments[vport.segments[0]]
         macs = policy.directory.macs_of(segment.id, vport)
         yield Part(_back_to, vport.number, (vport, macs))
+        yield Part(_past_functions, vport.number, (vport, segment.number, macs))
         if vport.number in policy.broken:
             yield Part(_cut_off, vport.number, (vport.number,))
         if cable is not None:
@@ -76,6 +77,19 @@ def _back_to(vport: Vport, macs: tuple[int, ...]) -> Iterator[FlowEntry]:
     yield entry("returned", 95, {**to, "eth_dst": _MULTICAST}, goto="arrival", cookie=_BASE)
     not_local = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.NOT_LOCAL).pack()
     yield entry("returned", 90, to, cookie=not_local)
+
+
+def _past_functions(vport: Vport, segment: int, macs: tuple[int, ...]) -> Iterator[FlowEntry]:
+    """Yield delivery to a VF of what a rule sends past functions; not of what the VF sends to itself."""
+    for mac in macs:
+        match: dict[str, MatchValue] = {VIA: VIA_NO_FUNCTION, SEGMENT: segment, "eth_dst": mac}
+        yield entry("deliver", 72, {**match, SENDER: vport.number}, cookie=_BASE)
+        if shut(vport, Direction.INBOUND):
+            refused = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.BANDWIDTH).pack()
+            yield entry("deliver", 70, match, cookie=refused)
+            continue
+        meter = bandwidth_meter(vport, Direction.INBOUND)
+        yield entry("deliver", 71, match, SetField(RECEIVER, vport.number), goto="arrival", cookie=_BASE, meter=meter)
 
 
 def _arrives(vport: Vport, match: dict[str, MatchValue]) -> FlowEntry:

@@ -34,5 +34,8 @@ METER: Final = "reg4"
 VIA: Final = "reg5"
 """Number of the vport that a rule sends the packet to, 0 for delivery by MAC."""
 
+VIA_NO_FUNCTION: Final = 0xFFFF
+"""No vport's number: delivery by MAC, on a host with a hairpin to its own VFs without network functions."""
+
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

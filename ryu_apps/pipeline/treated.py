@@ -7,10 +7,10 @@ from typing import Final
 
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.model.treatment import Copied, Exit, Metered, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import Copied, Exit, Metered, PastFunctions, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.editing import edit_actions
 from ryu_apps.pipeline.entry import EntryAction, Resubmit, SetField
-from ryu_apps.pipeline.registers import COPY, EXIT, EXIT_BY_TUNNEL, METER, VIA
+from ryu_apps.pipeline.registers import COPY, EXIT, EXIT_BY_TUNNEL, METER, VIA, VIA_NO_FUNCTION
 
 _REMOTE: Final = {4: "tun_ipv4_dst", 6: "tun_ipv6_dst"}
 
@@ -53,6 +53,8 @@ def exit_actions(exit_: Exit | None) -> tuple[SetField, ...]:
             return (SetField(VIA, vport),)
         case ToTunnel(version=version, address=address, vni=vni):
             return (SetField("tunnel_id", vni), SetField(_REMOTE[version], address), SetField(EXIT, EXIT_BY_TUNNEL))
+        case PastFunctions():
+            return (SetField(VIA, VIA_NO_FUNCTION),)
     return ()
 
 

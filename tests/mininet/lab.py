@@ -41,6 +41,11 @@ class Frame(NamedTuple):
         is_udp = self.eth_type == frames.IPV4 and self.payload[9] == frames.UDP
         return is_udp and int.from_bytes(self.l4[2:4], "big") == port
 
+    def tcp_port(self, port: int) -> bool:
+        """Return whether this is an IPv4 TCP segment from or to a port."""
+        is_tcp = self.eth_type == frames.IPV4 and self.payload[9] == frames.TCP
+        return is_tcp and port in (int.from_bytes(self.l4[:2], "big"), int.from_bytes(self.l4[2:4], "big"))
+
     @property
     def l4(self) -> bytes:
         """Return what follows an IPv4 header."""

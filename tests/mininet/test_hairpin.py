@@ -245,3 +245,24 @@ def test_a_connection_is_known_again_behind_a_function_that_translates(routed: L
         assert seen == {bytes([10, 2, 0, 254])}
     with functions.routing(routed.host("fn1"), ROUTED), traffic.tcp_echo_server(routed.host("vm2"), 8080):
         assert not traffic.tcp_works(routed.host("vm1"), "10.2.0.1", 8080, timeout_s=0.5)
+
+
+def test_a_rule_may_skip_the_functions(red: Lab) -> None:
+    """H14: what a rule lets skip functions, and its replies, is not on the cable; without the rule it is again."""
+    skipping = rule("fast", {"type": "skip_chain"}, ip_proto="tcp", l4_dst=8080)
+    red.layer("firewall", layer(outbound="allow", inbound="allow"), out=group("outbound", skipping))
+    address = address_of("vm2").ipv4
+    with ExitStack() as stack:
+        for port in (8080, 8081):
+            stack.enter_context(traffic.tcp_echo_server(red.host("vm2"), port))
+        cable = stack.enter_context(red.watch("h1-cable"))
+        with functions.filtering(red.host("fn1"), "ip protocol tcp drop"):
+            echoes = stack.enter_context(traffic.tcp_talk(red.host("vm1"), address, 8080))
+            echoes.wait_count(10)
+            assert not traffic.tcp_works(red.host("vm1"), address, 8081, timeout_s=0.5)
+        assert [frame for frame in cable.frames() if frame.tcp_port(8080)] == []
+        assert traffic.tcp_works(red.host("vm1"), address, 8081)
+        red.client.delete("/v1/layers/firewall/groups/out")
+        before = len(echoes.numbers())
+        echoes.wait_count(before + 50)
+        assert {frame.vlan for frame in cable.frames() if frame.tcp_port(8080)} == {101, 102}

@@ -178,10 +178,11 @@ def actions() -> st.SearchStrategy[Document]:
 def bound_rules() -> st.SearchStrategy[Document]:
     """Draw a rule's document whose action names another resource or needs a tunnel."""
     naming = st.fixed_dictionaries({"type": st.sampled_from(["mirror", "route"]), "vport": ids})
+    skips = st.just({"type": "skip_chain"})
     tunnels = st.fixed_dictionaries({"type": st.just("encapsulate"), "remote_ip": ipv4s | ipv6s, "vni": vnis})
     timeout = st.none() | st.integers(1, 65535)
     return st.fixed_dictionaries(
-        {"priority": priorities, "match": matches(), "action": naming | tunnels, "idle_timeout_s": timeout}
+        {"priority": priorities, "match": matches(), "action": naming | tunnels | skips, "idle_timeout_s": timeout}
     )
 
 

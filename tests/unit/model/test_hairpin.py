@@ -103,6 +103,9 @@ NO_NETWORK = {"cable": "cable", "function_port": {"dpid": "11", "cable": "f-cabl
         (put("segments", "red", tenant="red", vlan=None, number=1), Conflict, {"vlan"}),
         (delete("segments", "red"), Conflict, {"id"}),
         (rule({"type": "route", "vport": "vm2"}), Invalid, {"rules[r].action.vport"}),
+        (put("groups", ("fw", "g"), direction="inbound", priority=1,
+             rules=[{"id": "r", "priority": 1, "match": {}, "action": {"type": "skip_chain"}}]),
+         Invalid, {"rules[r].action"}),
         (rule({"type": "encapsulate", "remote_ip": "10.0.0.9", "vni": 1}), Invalid, {"rules[r].action.remote_ip"}),
     ],
 )  # fmt: skip
