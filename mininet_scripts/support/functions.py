@@ -76,3 +76,14 @@ def unplugged(interface: str, node: Node | None = None) -> Iterator[None]:
         yield
     finally:
         hosts.run(node, "ip", "link", "set", interface, "up")
+
+
+@contextmanager
+def shaping(function: Node, interface: str, rate: str) -> Iterator[None]:
+    """Have a function send no more than a rate, such as `2mbit`, out of an interface while the block runs."""
+    bucket = ("tbf", "rate", rate, "burst", "16kb", "latency", "50ms")
+    hosts.run(function, "tc", "qdisc", "add", "dev", interface, "root", *bucket)
+    try:
+        yield
+    finally:
+        hosts.run(function, "tc", "qdisc", "delete", "dev", interface, "root")

@@ -99,6 +99,22 @@ def test_one_call_makes_all_of_it_and_one_takes_it_away(nic: Nic) -> None:
     assert nic.entries() == EMPTY
 
 
+def test_a_restart_keeps_all_entries_of_all_three(nic: Nic) -> None:
+    """M26 H13: a controller that starts again finds every entry of the three datapaths as it must be."""
+    assert nic.ask("POST", "hairpins", BODY).status == 201
+    before = nic.entries()
+    nic.controller.stop()
+    nic.controller.start()
+
+    def states() -> list[tuple[str, int, int]]:
+        live = nic.client.get("/v1/hosts/h1")["live"]
+        parts = (live, live["hairpin"]["function_port"], live["hairpin"]["network_port"])
+        return [(part["state"], part["kept_entries"], part["changed_entries"]) for part in parts]
+
+    kept = [("ready", count, 0) for count in before.values()]
+    wait_until(states, 10, "all three to be ready", until=lambda seen: seen == kept)
+
+
 @pytest.mark.parametrize("bridge", NIC)
 def test_what_one_datapath_refuses_is_undone_in_all(nic: Nic, bridge: str) -> None:
     """H13: whichever of the three datapaths refuses, none keeps an entry and nothing is stored; then it can be made."""
