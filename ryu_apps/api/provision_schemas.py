@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ryu_apps.api.hairpin_schemas import HairpinBody
 from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName
-from ryu_apps.api.schemas import BandwidthBody, Ip, LimitsBody, Vlan
+from ryu_apps.api.schemas import BandwidthBody, Ip, LimitsBody, TrafficPriority, Vlan
 
 
 class HairpinVfBody(Body):
@@ -20,6 +20,7 @@ class HairpinVfBody(Body):
     vlan: Vlan
     segment: Id | None = None
     bandwidth: BandwidthBody = BandwidthBody()
+    priority: TrafficPriority = 0
 
 
 class HairpinOutletBody(Body):

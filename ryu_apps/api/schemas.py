@@ -52,6 +52,8 @@ Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
 # 24 bits (RFC 7348 section 4).
 Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
 Priority = Annotated[int, Field(ge=0, le=65535)]
+# Which packets go first where room is short, the highest; as many as there are in a VLAN tag (IEEE 802.1Q, PCP).
+TrafficPriority = Annotated[int, Field(ge=0, le=7)]
 Verdict = Literal["allow", "deny"]
 Count = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
 ActionName = Annotated[str, checked(_action_name), WithJsonSchema({"type": "string", "enum": list(ACTION_NAMES)})]
@@ -66,12 +68,16 @@ def _absent() -> Any:
 
 
 class LimitsBody(Body):
-    """What a NIC can hold and do: entries of each cache, names of actions besides allow and deny, meters; null: all."""
+    """What a NIC can hold and do: entries of each cache, names of actions besides allow and deny, meters; null: all.
+
+    uplink_kbps is the most that leaves by the uplink, in kbit/s of whole frames; the highest priority goes first.
+    """
 
     outbound_entries: Count | None = None
     inbound_entries: Count | None = None
     actions: Annotated[list[ActionName], Field(max_length=len(ACTION_NAMES))] | None = None
     meters: Count | None = None
+    uplink_kbps: Annotated[int, Field(ge=1, le=4_000_000_000)] | None = None
 
 
 class HostBody(Body):
@@ -120,6 +126,7 @@ class VportBody(Body):
     trunk: list[Vlan] = Field(default_factory=list, max_length=4094)
     bandwidth: BandwidthBody = BandwidthBody()
     subinterface: PortName | None = None
+    priority: TrafficPriority = 0
 
 
 class RouteBody(Body):
@@ -267,13 +274,28 @@ class EncapsulateBody(Body):
     vni: Vni
 
 
+class PriorityBody(Body):
+    """Go on with this priority instead of the sending vport's; where room is short, the highest goes first."""
+
+    type: Literal["priority"]
+    priority: TrafficPriority
+
+
 class RuleBody(Body):
     """One condition with an action; of all rules of a group that match, the highest priority decides."""
 
     priority: Priority
     match: MatchBody
     action: Annotated[
-        AllowBody | DenyBody | RewriteBody | NatBody | MeterBody | MirrorBody | RouteActionBody | EncapsulateBody
+        AllowBody
+        | DenyBody
+        | RewriteBody
+        | NatBody
+        | MeterBody
+        | MirrorBody
+        | RouteActionBody
+        | EncapsulateBody
+        | PriorityBody
         | SkipChainBody,
         Field(discriminator="type"),
     ]

@@ -9,9 +9,10 @@ from pydantic_core import ErrorDetails
 
 from ryu_apps.api.schema_types import Body
 from ryu_apps.model.errors import FieldError
+from ryu_apps.model.nic_limits import ACTION_NAMES
 
 # Alternatives that pydantic names in a location although no such name stands in the body.
-_ALTERNATIVES: Final = {"action": {"allow", "deny", "rewrite", "nat"}, "applies_to": {"all", "one"}}
+_ALTERNATIVES: Final = {"action": set(ACTION_NAMES), "applies_to": {"all", "one"}}
 
 
 def faults_of(schema: type[Body], value: Any) -> list[FieldError]:

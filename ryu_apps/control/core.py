@@ -24,6 +24,7 @@ from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 from ryu_apps.control.meeting import Meeting
 from ryu_apps.control.offload import Offload, Whereabouts
 from ryu_apps.control.placement import Placement
+from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_edited, send_on
 from ryu_apps.control.tally import Tally
 from ryu_apps.engine.connection import Leg, Plan, looked_at
@@ -58,6 +59,7 @@ class ControlCore:
         self.expiry = Expiry()
         self.holding = Holding()
         self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
+        self.sharing = Sharing(policy)
         self.life = Connections(self.flows, half_open_per_vport)
         self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self._placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
@@ -77,6 +79,7 @@ class ControlCore:
         """Put another policy in force."""
         self._policy = policy
         self.offload.policy = policy
+        self.sharing.policy = policy
         self.fast_path.forget(self._policy)
 
     @property

@@ -59,7 +59,7 @@ def send_edited(
                 meters += meter_actions(meter)
     if verdict.allow:
         table = next_table(treatment.exit, outbound=direction is Direction.OUTBOUND)
-        yield _emit(event, table, edited(verdict.edit), (*meters, *exit_actions(treatment.exit)))
+        yield _emit(event, table, edited(verdict.edit), (*meters, *exit_actions(treatment)))
 
 
 def _emit(event: PacketIn, table: str, frame: bytes, actions: tuple[EntryAction, ...]) -> Emit:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.histogram import Durations
 from ryu_apps.control.ledger import CacheCount, Ledger, SwitchCount
+from ryu_apps.control.sharing import Shares
 from ryu_apps.control.ways import Ways, ways_of
 from ryu_apps.model.network import Host
 from ryu_apps.model.rules import Direction
@@ -73,6 +74,7 @@ class HostStatistics:
 
     answered: whether its datapath told its counts when last asked; where not, they are those of the time before.
     ways: how its ways to network functions are, None for a host without a hairpin.
+    shares: how priorities share its uplink and bandwidths, where there are several.
     """
 
     id: str
@@ -83,6 +85,7 @@ class HostStatistics:
     uplink: Figures
     miss_latency: Durations
     ways: Ways | None = None
+    shares: tuple[Shares, ...] = ()
 
     @property
     def total(self) -> Figures:
@@ -150,6 +153,7 @@ def host_statistics(
         uplink=together(_figures(ledger.of_vport(each, 0), {}) for each in host.dpids),
         miss_latency=miss_latency,
         ways=None if host.hairpin is None else ways_of(core.policy, host),
+        shares=core.sharing.shares(dpid),
     )
 
 

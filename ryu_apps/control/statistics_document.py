@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from ryu_apps.control.histogram import Durations
+from ryu_apps.control.sharing import Shares
 from ryu_apps.control.statistics import Figures, HostStatistics, Statistics, together
 from ryu_apps.model.rules import Direction
 
@@ -43,7 +44,13 @@ def _host(host: HostStatistics) -> dict[str, Any]:
         "counts": _counts(total.counts),
         "refused": dict(total.refused),
         "miss_latency": _latency(host.miss_latency),
+        "shared": [_shares(shares) for shares in host.shares],
     }
+
+
+def _shares(shares: Shares) -> dict[str, Any]:
+    where = {"at": "uplink"} if shares.vport is None else {"at": "inbound", "vport": shares.vport}
+    return {**where, "rate_kbps": shares.rate_kbps, "priorities": [turn._asdict() for turn in shares.turns]}
 
 
 def _vport(figures: Figures) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ryu_apps.control.connection_id import connection_id
@@ -52,8 +52,8 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
         "allow": plan.allow,
         "refused": None,
         "decided_by": _decided_by(plan),
-        "walk": [leg_document(core, leg, seen) for leg, seen in legs[: len(plan.forward)]],
-        "reply": [leg_document(core, leg, seen) for leg, seen in legs[len(plan.forward) :]],
+        "walk": way_document(core, legs[: len(plan.forward)]),
+        "reply": way_document(core, legs[len(plan.forward) :]),
         "edit": edit_document(_composed(plan), key),
         "packet_after": describe(after) if plan.allow else None,
         "delivery": _delivery(core, segment, vport, legs[0][0], sent) if plan.allow else None,
@@ -150,7 +150,24 @@ def edit_document(edit: Transposition, key: FlowKey) -> dict[str, str]:
     return {name: FIELDS[name].format(value) for name, value in edit.on(key)}
 
 
-def leg_document(core: ControlCore, leg: Leg, key: FlowKey) -> dict[str, Any]:
+def way_document(core: ControlCore, way: Sequence[tuple[Leg, FlowKey]]) -> list[dict[str, Any]]:
+    """Return the verdicts on one way of a connection as documents, each with the packets' priority behind it.
+
+    Without a rule that says one it is that of the vport that sends, and 0 for packets from elsewhere.
+    """
+    made = []
+    first = way[0][0] if way else None
+    sender = core.policy.vports.get(first.vport) if first and first.direction is Direction.OUTBOUND else None
+    priority = sender.priority if sender is not None else 0
+    for leg, key in way:
+        treatment = leg.verdict.treatment
+        if treatment is not None and treatment.priority is not None:
+            priority = treatment.priority
+        made.append({**_leg_document(core, leg, key), "priority": priority})
+    return made
+
+
+def _leg_document(core: ControlCore, leg: Leg, key: FlowKey) -> dict[str, Any]:
     """Return one vport's verdict as a document: every layer in the order of the walk, with the packet it saw."""
     return {
         "vport": _vport_name(core, leg.vport),
@@ -177,6 +194,8 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
                 made.append({"skip_chain": True})
             case ToTunnel(version=version, address=address, vni=vni):
                 made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
+    if treatment is not None and treatment.priority is not None:
+        made.append({"priority": treatment.priority})
     return made
 
 

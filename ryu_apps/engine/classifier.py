@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ryu_apps.engine.ruling import Ruling, ruling_of
-from ryu_apps.model.action import Meter, Mirror, Reroute
+from ryu_apps.model.action import Meter, Mirror, Prioritise, Reroute
 from ryu_apps.model.flow_key import Family
 from ryu_apps.model.match import FULL_RANGE, Condition
 from ryu_apps.model.rules import Group, Rule
@@ -182,7 +182,7 @@ class GroupClassifier:
     families: Mapping[Family, FamilyClassifier]
     uses_dscp: bool
     metered: frozenset[str] = frozenset()
-    """The ids of the rules that meter."""
+    """The ids of the rules that meters of the switch depend on: those that meter, and those that give a priority."""
     names_vports: bool = False
     """Some rule copies or sends packets to a vport."""
 
@@ -208,7 +208,7 @@ def classify(group: Group) -> GroupClassifier:
             conditions.setdefault(family, []).append((condition, _entry(rule, ruling, condition)))
     families = {family: _build(found) for family, found in conditions.items()}
     uses_dscp = any(rule.match.uses("ip_dscp") for rule in group.rules.values())
-    metered = frozenset(rule.id for rule in group.rules.values() if isinstance(rule.action, Meter))
+    metered = frozenset(rule.id for rule in group.rules.values() if isinstance(rule.action, Meter | Prioritise))
     names_vports = any(isinstance(rule.action, Mirror | Reroute) for rule in group.rules.values())
     return GroupClassifier(MappingProxyType(families), uses_dscp, metered, names_vports)
 
@@ -284,7 +284,7 @@ def reclassify(before: GroupClassifier, group: Group, old: Rule | None, new: Rul
     # A dropped last use of DSCP only leaves entries narrower than they need be, until the group is put as a whole.
     uses_dscp = before.uses_dscp or bool(new and new.match.uses("ip_dscp"))
     metered = before.metered - ({old.id} if old else set())
-    metered |= {new.id} if new and isinstance(new.action, Meter) else set()
+    metered |= {new.id} if new and isinstance(new.action, Meter | Prioritise) else set()
     names_vports = before.names_vports or bool(new and isinstance(new.action, Mirror | Reroute))
     return GroupClassifier(MappingProxyType(kept), uses_dscp, metered, names_vports)
 

@@ -37,6 +37,8 @@ class Policy:
     metered: dict[str, frozenset[int]] = field(default_factory=dict)
     broken: frozenset[int] = frozenset()
     """The vports, by number, whose way to network functions is broken as far as is known."""
+    # Where packets of several priorities share a rate, by host.
+    bottlenecks: dict[str, Any] = field(default_factory=dict)
 
     def view(self, vport: Vport, direction: Direction) -> View:
         """Return the view of a vport in a direction."""

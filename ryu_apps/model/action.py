@@ -113,7 +113,16 @@ class SkipChain:
     name: ClassVar = "skip_chain"
 
 
-Treating = Meter | Mirror | Reroute | Encapsulate | SkipChain
+@dataclass(frozen=True, slots=True)
+class Prioritise:
+    """Go on with another priority, 0 to 7, than the vport that sends; the highest goes first where room is short."""
+
+    name: ClassVar = "priority"
+
+    priority: int
+
+
+Treating = Meter | Mirror | Reroute | Encapsulate | Prioritise | SkipChain
 """Actions that do something with a packet beside editing its headers."""
 
 Action = Allow | Deny | Rewrite | Nat | Treating

@@ -127,6 +127,7 @@ def _limits_document(limits: NicLimits) -> Document:
         "inbound_entries": limits.inbound_entries,
         "actions": None if limits.actions is None else sorted(limits.actions),
         "meters": limits.meters,
+        "uplink_kbps": limits.uplink_kbps,
     }
 
 
@@ -137,6 +138,7 @@ def _parse_limits(document: Document) -> NicLimits:
         inbound_entries=document.get("inbound_entries"),
         actions=None if actions is None else frozenset(actions),
         meters=document.get("meters"),
+        uplink_kbps=document.get("uplink_kbps"),
     )
 
 
@@ -153,6 +155,7 @@ def _vport_document(vport: Vport) -> Document:
             "outbound_kbps": vport.bandwidth.outbound_kbps,
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
+        "priority": vport.priority,
     }
     if vport.subinterface is not None:
         document["subinterface"] = vport.subinterface
@@ -190,6 +193,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         trunk=tuple(trunk),
         subinterface=document.get("subinterface"),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
+        priority=document.get("priority", 0),
     )
 
 

@@ -84,6 +84,7 @@ class Vport:
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
     subinterface is the port toward network functions that stands for its VLAN, on a host with a hairpin.
+    priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Vport:
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
     subinterface: str | None = None
+    priority: int = 0
 
     @property
     def number(self) -> int:

@@ -14,12 +14,16 @@ ACTION_NAMES: Final = tuple(kind.name for kind in get_args(Action))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NicLimits:
-    """Room in each cache, in entries; the names of the actions that are supported, and meters; None is no limit."""
+    """Room in each cache, in entries; the names of the actions that are supported, and meters; None is no limit.
+
+    uplink_kbps is the most that may leave by the uplink, in kbit/s of whole frames.
+    """
 
     outbound_entries: int | None = None
     inbound_entries: int | None = None
     actions: frozenset[str] | None = None
     meters: int | None = None
+    uplink_kbps: int | None = None
 
     def entries(self, direction: Direction) -> int | None:
         """Return how many entries the cache of one direction takes, None for any number."""

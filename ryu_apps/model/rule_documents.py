@@ -16,6 +16,7 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    Prioritise,
     RateUnit,
     Reroute,
     Rewrite,
@@ -135,6 +136,8 @@ def _parse_action(match: Match | None, path: str, form: Document) -> Action:
             return SkipChain()
         case "encapsulate":
             return _parse_encapsulate(form, path)
+        case "priority":
+            return Prioritise(form["priority"])
     raise Invalid.at(f"{path}.type", f"{form['type']!r} is not an action")
 
 
@@ -233,6 +236,8 @@ def _action_document(action: Action) -> Document:
             return {"type": "route", "vport": vport}
         case Encapsulate(remote=remote, vni=vni):
             return {"type": "encapsulate", "remote_ip": format_ip(*remote), "vni": vni}
+        case Prioritise(priority):
+            return {"type": "priority", "priority": priority}
 
 
 def action_type(action: Action) -> str:

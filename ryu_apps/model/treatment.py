@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ryu_apps.model.transposition import Transposition
@@ -48,24 +48,27 @@ Exit = ToVport | ToTunnel | PastFunctions
 class Treatment:
     """What befalls a packet on its way, in order, and how it goes on; exit None is delivery by MAC.
 
-    A packet that is denied has been through the steps of the layers before, and has no exit.
+    priority is the one that rules give it, None for that of the vport that sent it.
+    A packet that is denied has been through the steps of the layers before, and has no exit and no priority.
     """
 
     steps: tuple[Step, ...] = ()
     exit: Exit | None = None
+    priority: int | None = None
 
     def behind(self, edit: Transposition) -> Treatment:
         """Return the treatment of a packet that was edited before it came to this one."""
         if not edit.edits:
             return self
-        return Treatment(steps=tuple(_behind(step, edit) for step in self.steps), exit=self.exit)
+        return replace(self, steps=tuple(_behind(step, edit) for step in self.steps))
 
     def then(self, later: Treatment) -> Treatment:
-        """Return the one treatment that equals this one followed by the later one; the last exit holds.
+        """Return the one treatment that equals this one followed by the later one; the last exit and priority hold.
 
         Law: treating and editing layer by layer equals `a.then(b.behind(edit of a))` and the composed edit.
         """
-        return Treatment(steps=self.steps + later.steps, exit=later.exit or self.exit)
+        priority = self.priority if later.priority is None else later.priority
+        return Treatment(steps=self.steps + later.steps, exit=later.exit or self.exit, priority=priority)
 
     def names(self, vport: int) -> bool:
         """Return whether a vport gets a copy or the packet itself."""

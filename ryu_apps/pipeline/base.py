@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ways import bypassed
@@ -16,16 +16,17 @@ from ryu_apps.model.flow_key import ND_TYPES, TCP_FIN, TCP_RST
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.beside import meter_entries, mirror_entry, rule_meters
+from ryu_apps.pipeline.bottlenecks import bottlenecks, priorities, rank_entries, said_entries, share_entries
 from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
+from ryu_apps.pipeline.egress import egress_segment, egress_vport, leave_as_vf
 from ryu_apps.pipeline.entry import (
     MISS_PRIORITY,
     MOST_PORT_NO,
     EntryAction,
     FlowEntry,
     MatchValue,
-    Output,
     PopVlan,
-    PushVlan,
+    PriorityFromTag,
     Resubmit,
     SetField,
     ToController,
@@ -34,7 +35,7 @@ from ryu_apps.pipeline.entry import (
 from ryu_apps.pipeline.from_outside import from_uplink, past_guard, reflected
 from ryu_apps.pipeline.guard import guard
 from ryu_apps.pipeline.hairpin import hairpin_parts
-from ryu_apps.pipeline.meters import bandwidth_meter, shut
+from ryu_apps.pipeline.meters import outbound_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.table import Miss
@@ -46,6 +47,14 @@ _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 # What asks the controller is counted on the way: the entries that ask are common to all vports.
 _ASK: Final[tuple[EntryAction, ...]] = (ToController(), Resubmit("missed"))
+
+
+class Wire(NamedTuple):
+    """How a host reaches others: number of its uplink, whether frames come from elsewhere, and say a priority."""
+
+    uplink: int | None
+    outside: bool
+    ranked: bool
 
 
 class Place(Enum):
@@ -79,7 +88,13 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
 
     tunnel = ports.get(host.tunnel) if host.tunnel else None
     outside = uplink is not None or tunnel is not None
-    add(_fixed, None)
+    ranks = priorities(policy)
+    # Where all packets have one priority, tags say none.
+    ranked = len(ranks) > 1
+    wire = Wire(uplink, outside, ranked)
+    narrows = bottlenecks(policy, host)
+    # The two tables of priorities cost look-ups, so packets pass them by where nothing would come of it.
+    add(_fixed, None, "rank" if ranked or narrows else "egress")
     if outside:
         add(past_guard, None)
     here: dict[str, Vport] = {}
@@ -87,10 +102,13 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         segments = tuple([snapshot.segments[name] for name in vport.segments])
         if vport.host == host.id and vport.port in usable:
             here[vport.id] = vport
-            add(_local_vport, vport.number, vport, usable[vport.port], uplink, outside, segments, _asks(policy, vport))
+            add(_local_vport, vport.number, vport, usable[vport.port], wire, segments, _asks(policy, vport))
         if uplink is not None and vport.segment is not None:
-            add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number)
+            add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number, ranked)
     add(meter_entries, None, rule_meters(policy, host))
+    add(said_entries, None, ranks)
+    for narrow in narrows:
+        add(share_entries, narrow.receiver, narrow)
     if host.hairpin is not None:
         for make, key, values in hairpin_parts(policy, host.hairpin, ports, here.values()):
             add(make, key, *values)
@@ -102,9 +120,9 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
                     add(_owner, (segment.number, mac), segment.number, mac, owner, Place.HERE)
         return made
     for segment in snapshot.segments.values():
-        add(_segment, segment.number, segment, uplink)
+        add(_segment, segment.number, segment, uplink, ranked)
         if uplink is not None and segment.vlan is not None:
-            add(_tag, segment.vlan, uplink, segment.vlan, segment.number)
+            add(_tag, segment.vlan, uplink, segment.vlan, segment.number, ranked)
         residents = policy.directory.residents(segment.id, host.id)
         numbers = tuple([vport.number for vport in residents if vport.id in here])
         add(_flood, segment.number, segment, numbers, uplink)
@@ -130,39 +148,41 @@ def _asks(policy: Policy, vport: Vport) -> tuple[bool, bool, bool, bool]:
     return out.asks_arp, out.asks_nd, into.asks_arp, into.asks_nd
 
 
-def _fixed() -> Iterator[FlowEntry]:
-    """Yield what every host has."""
-    yield from _misses()
+def _fixed(behind: str) -> Iterator[FlowEntry]:
+    """Yield what every host has; behind is the table that follows where packets have been looked at for closing."""
+    yield from _misses(behind)
     yield from _punts()
-    yield from _closing()
+    yield from _closing(behind)
 
 
 def _local_vport(
     vport: Vport,
     port_no: int,
-    uplink: int | None,
-    outside: bool,
+    wire: Wire,
     segments: tuple[Segment, ...],
     asks: tuple[bool, bool, bool, bool],
 ) -> Iterator[FlowEntry]:
-    """Yield what a vport at a port of this host has; outside says whether frames come from elsewhere."""
+    """Yield what a vport at a port of this host has."""
     yield from _classify_vport(vport, port_no, segments)
     yield from guard(vport)
     yield from _neighbours(vport, asks)
     yield from _counters(vport)
-    yield from _egress_vport(vport, port_no, uplink, segments)
+    yield from rank_entries(vport)
+    yield from egress_vport(vport, port_no, segments)
+    if wire.uplink is not None:
+        yield from leave_as_vf(vport, wire.uplink, segments, wire.ranked)
     yield from _deliver_via(vport, segments)
     yield mirror_entry(vport, port_no)
-    if outside:
+    if wire.outside:
         yield from reflected(vport, segments)
 
 
-def _misses() -> Iterator[FlowEntry]:
+def _misses(behind: str) -> Iterator[FlowEntry]:
     for table in TABLES:
         if table.miss is Miss.CONTROLLER:
             yield entry(table.name, MISS_PRIORITY, {}, *_ASK, cookie=_punt(Punt.MISS))
         elif table.miss is Miss.CONTINUE:
-            (after,) = table.next
+            after = behind if table.name == "closing" else next(iter(table.next))
             yield entry(table.name, MISS_PRIORITY, {}, goto=after, cookie=_BASE)
         else:
             yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
@@ -185,7 +205,7 @@ def _punts() -> Iterator[FlowEntry]:
                 yield entry(table, 200, dhcp, *_ASK, cookie=_punt(Punt.SINGLE))
 
 
-def _closing() -> Iterator[FlowEntry]:
+def _closing(behind: str) -> Iterator[FlowEntry]:
     """Yield the copies for the host of what ends a TCP connection: FIN and RST, behind the verdicts that let them pass.
 
     The packet itself goes on, and no copy is made of any other.
@@ -193,7 +213,7 @@ def _closing() -> Iterator[FlowEntry]:
     for eth_type in (0x0800, 0x86DD):
         for flag in (TCP_FIN, TCP_RST):
             match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (flag, flag)}
-            yield entry("closing", 100, match, ToController(), goto="egress", cookie=_punt(Punt.CLOSING))
+            yield entry("closing", 100, match, ToController(), goto=behind, cookie=_punt(Punt.CLOSING))
 
 
 def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:
@@ -241,7 +261,7 @@ def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -
             continue
         if tagged:
             actions = (PopVlan(), *actions)
-        meter = bandwidth_meter(vport, Direction.OUTBOUND)
+        meter = outbound_meter(vport)
         yield entry("classify", 100, match, *actions, goto="guard", cookie=cookie, meter=meter)
     refused = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.VLAN).pack()
     yield entry("classify", 90, {"in_port": port_no}, cookie=refused)
@@ -256,10 +276,12 @@ def _shut_off(vport: Vport, table: str, priority: int, match: dict[str, MatchVal
     return entry(table, priority - 1, match, cookie=cookie)
 
 
-def _tag(uplink: int, vlan: int, segment: int) -> Iterator[FlowEntry]:
+def _tag(uplink: int, vlan: int, segment: int, ranked: bool) -> Iterator[FlowEntry]:
     """Yield how frames from the network find their segment: by a VF's VLAN, the segment's own, or none."""
     match: dict[str, MatchValue] = {"in_port": uplink, "vlan_vid": _PRESENT | vlan if vlan else 0}
-    pop = (PopVlan(),) if vlan else ()
+    pop: tuple[EntryAction, ...] = (PopVlan(),) if vlan else ()
+    if vlan and ranked:
+        pop = (PriorityFromTag(), *pop)
     yield entry("classify", 100, match, *pop, SetField(SEGMENT, segment), goto="guard", cookie=_BASE)
 
 
@@ -277,7 +299,7 @@ def _owner(segment: int, mac: int, owner: Vport, place: Place) -> Iterator[FlowE
             yield entry("deliver", 80, match, SetField(EXIT, EXIT_AS_VF), goto="closing", cookie=_BASE)
 
 
-def _segment(segment: Segment, uplink: int | None) -> Iterator[FlowEntry]:
+def _segment(segment: Segment, uplink: int | None, ranked: bool) -> Iterator[FlowEntry]:
     """Yield what becomes of frames of a segment for a MAC that nobody here has."""
     not_local = Cookie(EntryClass.GUARD, detail=Refusal.NOT_LOCAL).pack()
     from_uplink: dict[str, MatchValue] = {SEGMENT: segment.number, SENDER: 0}
@@ -285,15 +307,14 @@ def _segment(segment: Segment, uplink: int | None) -> Iterator[FlowEntry]:
     outside = SetField(EXIT, _exit_outside(segment))
     yield entry("deliver", 10, {SEGMENT: segment.number}, outside, goto="closing", cookie=_BASE)
     if uplink is not None and segment.vlan is not None:
-        yield _egress_segment(segment, uplink)
+        yield egress_segment(segment, uplink, ranked)
 
 
 def _deliver_to(vport: Vport, priority: int, match: dict[str, MatchValue], cookie: int) -> FlowEntry:
-    """Return the entry that gives packets to a vport on this host, within its bandwidth."""
+    """Return the entry that gives packets to a vport on this host, unless nothing may pass to it."""
     if shut(vport, Direction.INBOUND):
         return _shut_off(vport, "deliver", priority, match)
-    to, meter = SetField(RECEIVER, vport.number), bandwidth_meter(vport, Direction.INBOUND)
-    return entry("deliver", priority, match, to, goto="arrival", cookie=cookie, meter=meter)
+    return entry("deliver", priority, match, SetField(RECEIVER, vport.number), goto="arrival", cookie=cookie)
 
 
 def _deliver_via(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
@@ -321,29 +342,3 @@ def _flood(segment: Segment, members: tuple[int, ...], uplink: int | None) -> It
         # One copy reaches everybody: other hosts know a segment's own VLAN as well as those of its VFs.
         actions += [SetField(RECEIVER, 0), SetField(EXIT, _exit_outside(segment)), Resubmit("closing")]
     yield entry("deliver", 95, match, *actions, cookie=_BASE)
-
-
-def _egress_vport(
-    vport: Vport, port_no: int, uplink: int | None, segments: tuple[Segment, ...]
-) -> Iterator[FlowEntry]:
-    cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
-    for segment in segments:
-        tag = (PushVlan(segment.vlan),) if vport.segment is None and segment.vlan else ()
-        match: dict[str, MatchValue] = {RECEIVER: vport.number, SEGMENT: segment.number}
-        yield entry("egress", 100, match, *tag, Output(port_no), cookie=cookie)
-        if uplink is not None:
-            # A trunk has no VLAN of its own on the wire: its frames carry the tag of their segment.
-            vlan = segment.vlan if vport.segment is None and segment.vlan else vport.vlan
-            leave: dict[str, MatchValue] = {
-                RECEIVER: 0,
-                EXIT: EXIT_AS_VF,
-                SENDER: vport.number,
-                SEGMENT: segment.number,
-            }
-            yield entry("egress", 90, leave, PushVlan(vlan), Output(uplink), cookie=cookie)
-
-
-def _egress_segment(segment: Segment, uplink: int) -> FlowEntry:
-    tag = (PushVlan(segment.vlan),) if segment.vlan else ()
-    match: dict[str, MatchValue] = {RECEIVER: 0, EXIT: EXIT_AS_SEGMENT, SEGMENT: segment.number}
-    return entry("egress", 90, match, *tag, Output(uplink), cookie=_BASE)

@@ -6,18 +6,15 @@ from collections.abc import Iterator
 
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.network import Host, Vport
-from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry, Output, entry
-from ryu_apps.pipeline.meters import bandwidth_meter, host_meters
+from ryu_apps.pipeline.meters import rule_configs
 from ryu_apps.pipeline.registers import COPY, METER
 
 
 def rule_meters(policy: Policy, host: Host) -> tuple[int, ...]:
     """Return the numbers of the meters that rules have on a host, ascending."""
-    vports = policy.snapshot.vports.values()
-    of_vports = {bandwidth_meter(vport, direction) for vport in vports for direction in Direction}
-    return tuple(sorted(host_meters(policy, host.id).keys() - of_vports))
+    return tuple(sorted(config.number for config in rule_configs(policy, host.id)))
 
 
 def meter_entries(numbers: tuple[int, ...]) -> Iterator[FlowEntry]:

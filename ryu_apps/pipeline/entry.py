@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ryu_apps.pipeline.registers import SAID
 from ryu_apps.pipeline.tables import BY_NAME
 
 MatchValue = int | tuple[int, int]
@@ -32,6 +33,16 @@ class PushVlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorityFromTag:
+    """Take the priority that the outer tag says (PCP, IEEE 802.1Q-2018, section 9.6) for what a rule says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityToTag:
+    """Write the packet's priority into the outer tag."""
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """Send out of a port; a packet never leaves by the port that it came in by."""
 
@@ -50,7 +61,7 @@ class Resubmit:
     table: str
 
 
-EntryAction = SetField | PopVlan | PushVlan | Output | ToController | Resubmit
+EntryAction = SetField | PopVlan | PushVlan | PriorityFromTag | PriorityToTag | Output | ToController | Resubmit
 EntryKey = tuple[str, int, Matches]
 
 MISS_PRIORITY: Final = 0
@@ -131,8 +142,10 @@ def _written(action: EntryAction) -> str | None:
     match action:
         case SetField(field=name):
             return name
-        case PopVlan() | PushVlan():
+        case PopVlan() | PushVlan() | PriorityToTag():
             return "vlan"
+        case PriorityFromTag():
+            return SAID
         case Output():
             return "output"
         case _:

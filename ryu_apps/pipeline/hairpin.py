@@ -15,7 +15,7 @@ from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, Output, PopVlan, PushVlan, SetField, entry
-from ryu_apps.pipeline.meters import bandwidth_meter, shut
+from ryu_apps.pipeline.meters import shut
 from ryu_apps.pipeline.pieces import Part
 from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER, SEGMENT, SENDER, VIA, VIA_NO_FUNCTION
 
@@ -88,14 +88,13 @@ def _past_functions(vport: Vport, segment: int, macs: tuple[int, ...]) -> Iterat
             refused = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.BANDWIDTH).pack()
             yield entry("deliver", 70, match, cookie=refused)
             continue
-        meter = bandwidth_meter(vport, Direction.INBOUND)
-        yield entry("deliver", 71, match, SetField(RECEIVER, vport.number), goto="arrival", cookie=_BASE, meter=meter)
+        yield entry("deliver", 71, match, SetField(RECEIVER, vport.number), goto="arrival", cookie=_BASE)
 
 
 def _arrives(vport: Vport, match: dict[str, MatchValue]) -> FlowEntry:
-    """Return the entry that lets frames of one MAC through to a VF, within its bandwidth."""
+    """Return the entry that lets frames of one MAC through to a VF, unless nothing may pass to it."""
     if shut(vport, Direction.INBOUND):
         # Its priority is its own, because an entry that replaces another takes over what that has counted.
         refused = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.BANDWIDTH).pack()
         return entry("returned", 99, match, cookie=refused)
-    return entry("returned", 100, match, goto="arrival", cookie=_BASE, meter=bandwidth_meter(vport, Direction.INBOUND))
+    return entry("returned", 100, match, goto="arrival", cookie=_BASE)

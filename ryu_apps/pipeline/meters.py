@@ -1,4 +1,4 @@
-"""The meters that a host's switch must have: one for each rule and vport, and two for a vport with a bandwidth."""
+"""The meters that a host's switch must have: of rules, of what VMs may send, and of rates that priorities share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ryu_apps.model.action import Meter, RateUnit, default_burst
 from ryu_apps.model.errors import Conflict, FieldError
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.bottlenecks import UPLINK, bottlenecks
 
 
 class MeterConfig(NamedTuple):
@@ -23,19 +24,15 @@ class MeterConfig(NamedTuple):
     burst: int
 
 
-def bandwidth_meter(vport: Vport, direction: Direction) -> int:
-    """Return the number of the meter that all of a vport's packets of one direction pass, 0 for none."""
-    return meter_id(vport.id, direction.value) if _bandwidth_kbps(vport, direction) else 0
+def outbound_meter(vport: Vport) -> int:
+    """Return the number of the meter that all that a VM sends passes, 0 for none."""
+    return meter_id(vport.id, Direction.OUTBOUND.value) if vport.bandwidth.outbound_kbps else 0
 
 
 def shut(vport: Vport, direction: Direction) -> bool:
     """Return whether a vport's bandwidth of a direction is 0, so that nothing passes."""
-    return _bandwidth_kbps(vport, direction) == 0
-
-
-def _bandwidth_kbps(vport: Vport, direction: Direction) -> int | None:
     bandwidth = vport.bandwidth
-    return bandwidth.outbound_kbps if direction is Direction.OUTBOUND else bandwidth.inbound_kbps
+    return (bandwidth.outbound_kbps if direction is Direction.OUTBOUND else bandwidth.inbound_kbps) == 0
 
 
 def host_meters(policy: Policy, host: str) -> dict[int, MeterConfig]:
@@ -52,22 +49,38 @@ def host_meters(policy: Policy, host: str) -> dict[int, MeterConfig]:
 
 
 def meters_within(policy: Policy, host: str, most: int) -> frozenset[int]:
-    """Return the numbers of the meters that find room in a NIC with so many: those of bandwidths before rules'."""
+    """Return the numbers of the meters that find room in a NIC with so many: those of rules come last."""
     known = policy.metered.get(host)
     if known is None:
         known = policy.metered[host] = frozenset(list(host_meters(policy, host))[:most])
     return known
 
 
+def rule_configs(policy: Policy, host: str) -> Iterator[MeterConfig]:
+    """Yield the meters that rules have on a host."""
+    return (config for _, config in _of_rules(policy, host))
+
+
+def rate_config(number: int, kbps: int) -> MeterConfig:
+    """Return the meter of a bandwidth: its burst is that of a meter for which none is given."""
+    return MeterConfig(number, RateUnit.KBPS, kbps, default_burst(RateUnit.KBPS, kbps))
+
+
 def _named(policy: Policy, host: str) -> Iterator[tuple[tuple[str, ...], MeterConfig]]:
     snapshot = policy.snapshot
+    for vport in snapshot.vports.values():
+        kbps = vport.bandwidth.outbound_kbps
+        if vport.host == host and kbps:
+            yield (vport.id, Direction.OUTBOUND.value), rate_config(outbound_meter(vport), kbps)
+    for narrow in bottlenecks(policy, snapshot.hosts[host]):
+        for priority, meter in narrow.turns:
+            yield (narrow.vport or UPLINK, str(priority)), rate_config(meter, narrow.rate_kbps)
+    yield from _of_rules(policy, host)
+
+
+def _of_rules(policy: Policy, host: str) -> Iterator[tuple[tuple[str, ...], MeterConfig]]:
+    snapshot = policy.snapshot
     local = [vport for vport in snapshot.vports.values() if vport.host == host]
-    for vport in local:
-        for direction in Direction:
-            kbps = _bandwidth_kbps(vport, direction)
-            if kbps:
-                number, burst = bandwidth_meter(vport, direction), default_burst(RateUnit.KBPS, kbps)
-                yield (vport.id, direction.value), MeterConfig(number, RateUnit.KBPS, kbps, burst)
     for key, classifier in policy.classifiers.items():
         group = snapshot.groups[key]
         rules = [group.rules[name] for name in classifier.metered]

@@ -37,5 +37,14 @@ VIA: Final = "reg5"
 VIA_NO_FUNCTION: Final = 0xFFFF
 """No vport's number: delivery by MAC, on a host with a hairpin to its own VFs without network functions."""
 
+SAID: Final = "reg7"
+"""Priority that a rule has given, with the bit below; 0 for none."""
+
+SAID_BIT: Final = 8
+"""Tells that priority 0 was given from that none was."""
+
+PRIORITY: Final = "reg8"
+"""Priority of the packet: what a rule has given, else that of the sending vport."""
+
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

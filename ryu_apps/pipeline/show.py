@@ -11,11 +11,14 @@ from ryu_apps.pipeline.entry import (
     MatchValue,
     Output,
     PopVlan,
+    PriorityFromTag,
+    PriorityToTag,
     PushVlan,
     Resubmit,
     SetField,
     ToController,
 )
+from ryu_apps.pipeline.registers import PRIORITY, SAID, SAID_BIT
 from ryu_apps.pipeline.tables import NUMBER
 
 _NAMES: Final = {
@@ -33,7 +36,7 @@ _SET_NAMES: Final = {
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "tun_ipv4_dst"})
 _IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target", "tun_ipv6_dst"})
-_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(7)), "tunnel_id"})
+_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(9)), "tunnel_id"})
 
 
 def show(entry: FlowEntry) -> str:
@@ -90,6 +93,10 @@ def _action(action: EntryAction) -> str:
             return "pop_vlan"
         case PushVlan(vid=vid):
             return f"push_vlan:0x8100,set_field:{vid | 0x1000}->vlan_vid"
+        case PriorityFromTag():
+            return f"set_field:0x{SAID_BIT:x}->{SAID},move:NXM_OF_VLAN_TCI[13..15]->NXM_NX_{SAID.upper()}[0..2]"
+        case PriorityToTag():
+            return f"move:NXM_NX_{PRIORITY.upper()}[0..2]->NXM_OF_VLAN_TCI[13..15]"
         case Output(port_no=port_no):
             return f"output:{port_no}"
         case ToController():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ryu_apps.pipeline.hairpin_tables import HAIRPIN_TABLES
-from ryu_apps.pipeline.registers import COPY, EXIT, METER, RECEIVER, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.registers import COPY, EXIT, METER, PRIORITY, RECEIVER, SAID, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.table import Miss, Table
 
 _MACS = frozenset({"eth_dst", "eth_src"})
@@ -25,7 +25,7 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, RECEIVER, "vlan", "meter"}),
+        writes=frozenset({SEGMENT, SENDER, RECEIVER, SAID, "vlan", "meter"}),
         next=frozenset({"guard", "returned"}),
         miss=Miss.DROP,
     ),
@@ -49,7 +49,7 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
-        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT},
+        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT, SAID},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -57,7 +57,7 @@ TABLES: Final = (
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
         matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}),
-        writes=frozenset({RECEIVER, EXIT, "meter"}),
+        writes=frozenset({RECEIVER, EXIT}),
         next=frozenset({"arrival", "closing"}),
         miss=Miss.DROP,
     ),
@@ -65,7 +65,7 @@ TABLES: Final = (
         name="returned",
         purpose="what the cable of a hairpin brings for a VF: not its own frames, and only those for its MACs",
         matches=frozenset({RECEIVER, *_MACS}),
-        writes=frozenset({"meter"}),
+        writes=frozenset(),
         next=frozenset({"arrival"}),
         miss=Miss.DROP,
     ),
@@ -81,7 +81,7 @@ TABLES: Final = (
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS | {METER, COPY},
+        writes=_EDITS | {METER, COPY, SAID},
         next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -90,6 +90,22 @@ TABLES: Final = (
         purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
         writes=frozenset(),
+        next=frozenset({"rank", "egress"}),
+        miss=Miss.CONTINUE,
+    ),
+    Table(
+        name="rank",
+        purpose="the priority of packets: what a rule has given, else that of the vport that sent them",
+        matches=frozenset({SENDER, SAID}),
+        writes=frozenset({PRIORITY}),
+        next=frozenset({"share"}),
+        miss=Miss.CONTINUE,
+    ),
+    Table(
+        name="share",
+        purpose="where room is short, uplink or bandwidth toward a VM: the meter of each priority",
+        matches=frozenset({RECEIVER, EXIT, PRIORITY, "eth_dst"}),
+        writes=frozenset({"meter"}),
         next=frozenset({"egress"}),
         miss=Miss.CONTINUE,
     ),

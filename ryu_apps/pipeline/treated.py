@@ -10,7 +10,7 @@ from ryu_apps.model.transposition import Transposition
 from ryu_apps.model.treatment import Copied, Exit, Metered, PastFunctions, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.editing import edit_actions
 from ryu_apps.pipeline.entry import EntryAction, Resubmit, SetField
-from ryu_apps.pipeline.registers import COPY, EXIT, EXIT_BY_TUNNEL, METER, VIA, VIA_NO_FUNCTION
+from ryu_apps.pipeline.registers import COPY, EXIT, EXIT_BY_TUNNEL, METER, SAID, SAID_BIT, VIA, VIA_NO_FUNCTION
 
 _REMOTE: Final = {4: "tun_ipv4_dst", 6: "tun_ipv6_dst"}
 
@@ -29,7 +29,7 @@ def treated_actions(treatment: Treatment, edit: Transposition, key: FlowKey) -> 
                 yield from _missing(so_far, key, done)
                 yield from (SetField(COPY, vport), Resubmit("mirror"))
     yield from _missing(edit, key, done)
-    yield from exit_actions(treatment.exit)
+    yield from exit_actions(treatment)
 
 
 def _missing(edit: Transposition, key: FlowKey, done: set[SetField]) -> Iterator[SetField]:
@@ -46,16 +46,19 @@ def meter_actions(meter: int) -> tuple[EntryAction, ...]:
     return SetField(METER, meter), Resubmit("meter")
 
 
-def exit_actions(exit_: Exit | None) -> tuple[SetField, ...]:
-    """Return what tells the next table how a packet goes on; nothing for delivery by MAC."""
-    match exit_:
+def exit_actions(treatment: Treatment) -> Iterator[SetField]:
+    """Yield what tells the next tables how a packet goes on; nothing for delivery by MAC with the sender's priority."""
+    if treatment.priority is not None:
+        yield SetField(SAID, SAID_BIT | treatment.priority)
+    match treatment.exit:
         case ToVport(vport=vport):
-            return (SetField(VIA, vport),)
+            yield SetField(VIA, vport)
         case ToTunnel(version=version, address=address, vni=vni):
-            return (SetField("tunnel_id", vni), SetField(_REMOTE[version], address), SetField(EXIT, EXIT_BY_TUNNEL))
+            yield SetField("tunnel_id", vni)
+            yield SetField(_REMOTE[version], address)
+            yield SetField(EXIT, EXIT_BY_TUNNEL)
         case PastFunctions():
-            return (SetField(VIA, VIA_NO_FUNCTION),)
-    return ()
+            yield SetField(VIA, VIA_NO_FUNCTION)
 
 
 def next_table(exit_: Exit | None, *, outbound: bool) -> str:

@@ -121,7 +121,8 @@ class BringUp:
         present = link.dump_flows()
         self._core.offload.recount(dpid, present, self._clock())
         result = compare(dpid, present, self.wanted(dpid))
-        meters = meter_change(link.dump_meters(), meters_of(self._core.policy, dpid))
+        had = link.dump_meters()
+        meters = meter_change(had, self._core.sharing.as_set(dpid, had, meters_of(self._core.policy, dpid)))
         for change in merged([SwitchChange(dpid=dpid, meters=meters), *result.changes]).sliced(SLICE_ENTRIES):
             link.commit(change)
             self._core.tally.installed(change.added)

@@ -14,11 +14,14 @@ from ryu_apps.pipeline.entry import (
     MatchValue,
     Output,
     PopVlan,
+    PriorityFromTag,
+    PriorityToTag,
     PushVlan,
     Resubmit,
     SetField,
     ToController,
 )
+from ryu_apps.pipeline.registers import PRIORITY, SAID, SAID_BIT
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.wire import (
     ADD,
@@ -30,10 +33,12 @@ from ryu_apps.southbound.wire import (
     MATCH_OXM,
     METER,
     NO_BUFFER,
+    NXM_VLAN_TCI,
     OXM,
     SEND_FLOW_REM,
     VERSION,
     Type,
+    move,
     resubmit,
     set_field,
 )
@@ -51,6 +56,10 @@ _OUTPUT: Final = Struct("!HHIH6x")
 _PUSH_VLAN: Final = Struct("!HHH2x").pack(17, 8, 0x8100)
 _POP_VLAN: Final = Struct("!HH4x").pack(18, 8)
 _VLAN_PRESENT: Final = 0x1000
+# The priority is the upper three bits of the tag's TCI, and the lower three of the registers.
+_PCP: Final = (NXM_VLAN_TCI, 13)
+_PRIORITY_TO_TAG: Final = move(3, (OXM[PRIORITY], 0), _PCP)
+_PRIORITY_FROM_TAG: Final = set_field(SAID, SAID_BIT) + move(3, _PCP, (OXM[SAID], 0))
 _TO_CONTROLLER: Final = _OUTPUT.pack(0, 16, 0xFFFFFFFD, 0xFFFF)
 
 _PLACE: Final = {name: place for place, name in enumerate(FIELD_ORDER)}
@@ -116,6 +125,10 @@ def _action(action: EntryAction) -> bytes:
             return _POP_VLAN
         case PushVlan(vid=vid):
             return _PUSH_VLAN + set_field("vlan_vid", _VLAN_PRESENT | vid)
+        case PriorityFromTag():
+            return _PRIORITY_FROM_TAG
+        case PriorityToTag():
+            return _PRIORITY_TO_TAG
         case Output(port_no=port_no):
             return _OUTPUT.pack(0, 16, port_no, 0)
         case ToController():

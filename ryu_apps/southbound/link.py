@@ -17,6 +17,7 @@ from ryu.lib.dpid import dpid_to_str
 
 from ryu_apps.control.effects import MeterChange, SwitchChange
 from ryu_apps.control.events import PresentEntry
+from ryu_apps.control.sharing import MeterCount
 from ryu_apps.model.errors import SwitchAway, SwitchRefused
 from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.tables import NUMBER
@@ -135,6 +136,13 @@ class Link(Datapath):
         """Return the meters that the switch has, by number; None for one that is not of our making."""
         found: dict[int, MeterConfig | None] = {}
         for part in self._multipart([meters.request], meters.decode, timeout_s):
+            found |= part
+        return found
+
+    def count_meters(self, timeout_s: float = 5.0) -> dict[int, MeterCount]:
+        """Return what the switch's meters have counted, by number."""
+        found: dict[int, MeterCount] = {}
+        for part in self._multipart([meters.count_request], meters.decode_counts, timeout_s):
             found |= part
         return found
 

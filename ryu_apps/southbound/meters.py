@@ -1,4 +1,4 @@
-"""Meters on the wire: changes, and what a switch says that it has (OpenFlow 1.4.0, sections 7.3.4.4 and 7.3.5.8)."""
+"""Meters on the wire: changes, and what a switch says of those it has (OpenFlow 1.4.0, 7.3.4.4 and 7.3.5)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from ryu_apps.control.effects import MeterChange
+from ryu_apps.control.sharing import MeterCount
 from ryu_apps.model.action import RateUnit
 from ryu_apps.model.errors import SwitchRefused
 from ryu_apps.pipeline.meters import MeterConfig
@@ -30,7 +31,12 @@ _METER_MOD: Final = Struct("!BBHIHHI")
 _BAND: Final = Struct("!HHII4x")
 _REQUEST: Final = Struct("!BBHIHH4xI4x")
 _CONFIG: Final = Struct("!HHI")
+_MULTIPART_COUNT: Final = 9
 _MULTIPART_CONFIG: Final = 10
+# Meter statistics (OpenFlow 1.4.0, section 7.3.5, ofp_meter_stats): meter_id, len, flow_count, packet_in_count,
+# byte_in_count, duration in s and ns; then packets and octets that each band had.
+_COUNT: Final = Struct("!IH6x4xQQII")
+_BAND_COUNT: Final = Struct("!QQ")
 _ALL: Final = 0xFFFFFFFF
 
 
@@ -73,6 +79,28 @@ def _read(flags: int, number: int, bands: bytes) -> MeterConfig | None:
         return None
     kind, length, rate, burst = _BAND.unpack(bands)
     return MeterConfig(number, unit, rate, burst) if (kind, length) == (_DROP, _BAND.size) else None
+
+
+def count_request(xid: int) -> bytes:
+    """Return the request for the counts of all meters."""
+    return _REQUEST.pack(VERSION, Type.MULTIPART_REQUEST, _REQUEST.size, xid, _MULTIPART_COUNT, 0, _ALL)
+
+
+def decode_counts(body: bytes) -> dict[int, MeterCount]:
+    """Return what the meters of one reply have counted, by number; Malformed as lengths demand."""
+    found: dict[int, MeterCount] = {}
+    at, end = 0, len(body)
+    while at < end:
+        if end - at < _COUNT.size:
+            raise Malformed("short meter count")
+        number, length, _, octets, age_s, age_ns = _COUNT.unpack_from(body, at)
+        bands = length - _COUNT.size
+        if bands < 0 or bands % _BAND_COUNT.size or at + length > end:
+            raise Malformed("meter count")
+        dropped = sum(band[1] for band in _BAND_COUNT.iter_unpack(body[at + _COUNT.size : at + length]))
+        found[number] = MeterCount(age_s * 1000 + age_ns // 1_000_000, max(octets - dropped, 0), dropped)
+        at += length
+    return found
 
 
 def commit(link: Link, change: MeterChange, timeout_s: float) -> None:

@@ -14,7 +14,7 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.promises import Standing
-from ryu_apps.control.trace import leg_document
+from ryu_apps.control.trace import way_document
 from ryu_apps.control.ways import ways_of
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
@@ -121,12 +121,15 @@ def _present(core: ControlCore, links: Links, page: Iterable[UnifiedFlow]) -> _F
 def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: float) -> dict[str, Any]:
     legs: list[dict[str, Any]] = []
     places: list[Whereabouts] = []
-    for (leg, key), made in zip(flow.legs(), flow.entries(), strict=True):
+    ways = list(flow.legs())
+    forward = len(flow.plan.forward)
+    verdicts = way_document(core, ways[:forward]) + way_document(core, ways[forward:])
+    for (leg, key), verdict, made in zip(ways, verdicts, flow.entries(), strict=True):
         places.append(core.whereabouts(flow, leg))
         dpid = core.dpid_of(made.vport)
         present = None if dpid is None else found.get((dpid, NUMBER[made.direction.value], made.cookie))
         legs.append({
-            **leg_document(core, leg, key),
+            **verdict,
             "match": describe(key),
             "installed": present is not None,
             "packets": present.packets if present else 0,
@@ -134,7 +137,6 @@ def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: flo
             "idle_timeout_s": made.idle_timeout_s,
             "offload": _offload_document(places[-1]),
         })
-    forward = len(flow.plan.forward)
     answered = any(leg["packets"] for leg in legs[forward:])
     life = core.life.stage(flow.parent or flow.id, answered=answered or not flow.half_open)
     return {

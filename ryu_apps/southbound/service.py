@@ -29,7 +29,7 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.show import show
-from ryu_apps.southbound import nic_watch
+from ryu_apps.southbound import nic_watch, share_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.handler import Refusal
@@ -71,6 +71,7 @@ class SwitchService:
         self._counting = Counting(core, self._links, clock)
         hub.spawn(self._tick)
         hub.spawn(nic_watch.watch, core, self._links, clock)
+        hub.spawn(share_watch.watch, core, self._links)
 
     # -- handler of the receive loops: nothing here waits ------------------------------------------------------------
 

@@ -75,6 +75,18 @@ def resubmit(table: str) -> bytes:
     return _RESUBMIT.pack(0xFFFF, 16, 0x2320, 14, 0xFFF8, NUMBER[table])
 
 
+# Nicira's copy of bits: experimenter action 0xffff, vendor 0x2320, subtype 6, number of bits, first bit of source and
+# of destination, header of source and of destination.
+_MOVE: Final = Struct("!HHIHHHHII")
+NXM_VLAN_TCI: Final = 0x00000802
+"""Nicira's field for the whole of the outer tag's TCI (Open vSwitch, meta-flow.h)."""
+
+
+def move(bits: int, source: tuple[int, int], target: tuple[int, int]) -> bytes:
+    """Return the action that copies bits from one field to another, each given by header and first bit."""
+    return _MOVE.pack(0xFFFF, 24, 0x2320, 6, bits, source[1], target[1], source[0], target[0])
+
+
 # The header of an OXM field: class, field and "has mask" bit, payload length (OpenFlow 1.4.0, section 7.2.3.2).
 # ip_frag and the registers and tunnel addresses are Nicira's (Open vSwitch, meta-flow.h).
 OXM: Final = {
@@ -114,6 +126,8 @@ OXM: Final = {
     "reg4": 0x00010804,
     "reg5": 0x00010A04,
     "reg6": 0x00010C04,
+    "reg7": 0x00010E04,
+    "reg8": 0x00011004,
     "tunnel_id": 0x80004C08,
     "tun_ipv4_dst": 0x00014004,
     "tun_ipv6_dst": 0x0001DC10,
@@ -132,7 +146,8 @@ FIELD_ORDER: Final = (
     "icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code",
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
-    "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6",
+    "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7",
+    "reg8",
 )  # fmt: skip
 
 TABLE_NAMES: Final = tuple(table.name for table in TABLES)

@@ -15,7 +15,7 @@ ITEMS = ("hosts/h1", "tenants/red", "segments/lab", "vports/vm1", "vports/vm2", 
          "layers/fw/groups/web", "layers/fw/groups/web/rules/http")
 
 
-UNLIMITED = {"outbound_entries": None, "inbound_entries": None, "actions": None, "meters": None}
+UNLIMITED = {"outbound_entries": None, "inbound_entries": None, "actions": None, "meters": None, "uplink_kbps": None}
 
 
 @pytest.mark.parametrize("item", ITEMS)
@@ -36,7 +36,7 @@ def test_forms(network: Client) -> None:
     assert network.get("/v1/segments/red") == {"id": "red", "tenant": "red", "vlan": None, "vni": None, "number": 1}
     assert network.get("/v1/vports/vm1") == {
         "id": "vm1", **VPORT, "kind": "vf", "segment": "red",
-        "bandwidth": {"outbound_kbps": None, "inbound_kbps": None},
+        "bandwidth": {"outbound_kbps": None, "inbound_kbps": None}, "priority": 0,
     }  # fmt: skip
     assert network.get("/v1/vports/vm2")["trunk"] == [200]
     assert network.get("/v1/layers/fw")["default"] == {"outbound": "allow", "inbound": "deny"}

@@ -5,7 +5,19 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from immutables import Map
 
-from ryu_apps.model.action import Action, Allow, Deny, Encapsulate, Meter, Mirror, Nat, RateUnit, Reroute, Rewrite
+from ryu_apps.model.action import (
+    Action,
+    Allow,
+    Deny,
+    Encapsulate,
+    Meter,
+    Mirror,
+    Nat,
+    Prioritise,
+    RateUnit,
+    Reroute,
+    Rewrite,
+)
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.flow_key import FlowKey
@@ -90,6 +102,7 @@ def _actions(direction: Direction) -> st.SearchStrategy[Action]:
         st.just(Allow()),
         st.just(Deny()),
         vports.map(Mirror),
+        st.sampled_from([0, 5]).map(Prioritise),
         st.sampled_from([0, 100]).map(lambda rate: Meter(unit=RateUnit.PPS, rate=rate, burst=9)),
         *(leading if direction is OUT else []),
         edits.map(lambda edit: Rewrite(transposition(edit))),

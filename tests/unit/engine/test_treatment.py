@@ -21,6 +21,7 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    Prioritise,
     RateUnit,
     Reroute,
     Rewrite,
@@ -55,6 +56,7 @@ _ACTIONS = st.one_of(
     st.sampled_from(["vm1", "vm2", "vm3"]).map(Mirror),
     st.sampled_from(["vm1", "vm2"]).map(Reroute),
     st.sampled_from([(4, 0xAC100002), (6, 5)]).map(lambda remote: Encapsulate(remote=remote, vni=7)),
+    st.sampled_from([0, 7]).map(Prioritise),
 )
 
 
@@ -65,6 +67,7 @@ class Packet:
     key: FlowKey
     befell: list[tuple[object, ...]] = field(default_factory=list)
     exit: tuple[object, ...] = ()
+    priority: int | None = None
     dropped: bool = False
 
 
@@ -89,6 +92,8 @@ def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str) -> Pac
                 packet.exit = ("vport", numbers[name])
             case Encapsulate(remote=remote, vni=vni):
                 packet.exit = ("tunnel", *remote, vni)
+            case Prioritise(priority):
+                packet.priority = priority
             case Rewrite(edit=edit) | Nat(edit=edit):
                 packet.key = edit.apply(packet.key)
     return packet
@@ -110,6 +115,8 @@ def by_entry(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, directi
                 packet.befell.append(("meter", registers["reg4"]))
             case Resubmit(table="mirror"):
                 packet.befell.append(("copy", registers["reg6"], packet.key))
+    if "reg7" in registers:
+        packet.priority = registers["reg7"] - 8
     if registers.get("reg3") == 3:
         (remote,) = [(version, name) for version in (4, 6) if (name := f"tun_ipv{version}_dst") in registers]
         packet.exit = ("tunnel", remote[0], registers[remote[1]], registers["tunnel_id"])
@@ -135,7 +142,7 @@ def _layer_rules(draw: st.DrawFn) -> Map[str, Rule]:
 def test_the_flat_entry_does_what_the_layers_do_one_by_one(
     maps: list[Map[str, Rule]], key: FlowKey, direction: Direction
 ) -> None:
-    """M07 M23: copies, meters, edits and the exit of one entry are those of all layers in turn, in their order."""
+    """M07 M23: copies, meters, edits, exit and priority of one entry are those of all layers in turn."""
     changes: list[Change] = []
     for number, rules in enumerate(maps):
         kept = rules.values() if direction is OUT else [each for each in rules.values() if not _leads(each.action)]
@@ -146,7 +153,7 @@ def test_the_flat_entry_does_what_the_layers_do_one_by_one(
     found = by_entry(policy, verdict, key, "vm1", direction)
     assert (found.befell, found.dropped) == (expected.befell, expected.dropped)
     if not expected.dropped:
-        assert (found.key, found.exit) == (expected.key, expected.exit)
+        assert (found.key, found.exit, found.priority) == (expected.key, expected.exit, expected.priority)
 
 
 def _leads(action: Action) -> bool:

@@ -30,7 +30,14 @@ def hosts() -> st.SearchStrategy[Document]:
     count = st.none() | st.integers(0, 1 << 20)
     supported = st.none() | st.lists(st.sampled_from(ACTION_NAMES), unique=True)
     limits = st.fixed_dictionaries(
-        {}, optional={"outbound_entries": count, "inbound_entries": count, "actions": supported, "meters": count}
+        {},
+        optional={
+            "outbound_entries": count,
+            "inbound_entries": count,
+            "actions": supported,
+            "meters": count,
+            "uplink_kbps": st.none() | st.integers(1, 4_000_000_000),
+        },
     )
     documents = st.fixed_dictionaries(
         {
@@ -84,6 +91,7 @@ def vports(draw: st.DrawFn) -> Document:
         "ips": draw(st.lists(ipv4s | ipv6s, max_size=3, unique=True)),
         "vlan": draw(vlans),
         "bandwidth": {name: draw(st.none() | rates) for name in ("outbound_kbps", "inbound_kbps")},
+        "priority": draw(st.integers(0, 7)),
     }
     if draw(st.booleans()):
         document["subinterface"] = draw(ports)
@@ -169,6 +177,7 @@ def actions() -> st.SearchStrategy[Document]:
     return st.one_of(
         st.just({"type": "allow"}),
         st.just({"type": "deny"}),
+        st.integers(0, 7).map(lambda priority: {"type": "priority", "priority": priority}),
         st.tuples(meters, st.sampled_from(["kbps", "pps"]), rates).map(lambda drawn: {**drawn[0], drawn[1]: drawn[2]}),
         rewrites.map(lambda edit: {"type": "rewrite", "set": edit}),
         st.one_of(nats).filter(lambda nat: len(nat) > 1),

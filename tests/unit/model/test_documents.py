@@ -66,7 +66,7 @@ def test_vport_faults(alteration: dict[str, Any], paths: set[str]) -> None:
 def test_vport_defaults() -> None:
     """A vport that says no more than it must is a VF in its tenant's own segment, with any address."""
     unlimited = {"outbound_kbps": None, "inbound_kbps": None}
-    defaults = {"kind": "vf", "ips": [], "segment": "t", "bandwidth": unlimited}
+    defaults = {"kind": "vf", "ips": [], "segment": "t", "bandwidth": unlimited, "priority": 0}
     assert to_document(from_document("vports", "name", VPORT)) == {**VPORT, **defaults}
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.model.action import Deny
 from ryu_apps.model.checks import check
-from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction
 from tests.unit.policies import group, layer, rule
@@ -36,7 +37,8 @@ def networks(draw: st.DrawFn) -> Network:
     """Draw up to two hosts, three segments, five vports, routes, and rules that may name ARP or ND."""
     changes = [Change(kind="tenants", key="t", value=Tenant(id="t"))]
     for number, uplink in enumerate(draw(st.lists(st.booleans(), min_size=1, max_size=2)), start=1):
-        value = Host(id=f"h{number}", dpid=number, uplink="up" if uplink else None)
+        limits = NicLimits(uplink_kbps=draw(st.sampled_from([None, 1000])))
+        value = Host(id=f"h{number}", dpid=number, uplink="up" if uplink else None, limits=limits)
         changes.append(Change(kind="hosts", key=value.id, value=value))
     hosts = [change.key for change in changes[1:]]
     vlans = draw(st.lists(st.sampled_from([None, None, 0, 200, 201]), min_size=1, max_size=3))
@@ -58,6 +60,8 @@ def networks(draw: st.DrawFn) -> Network:
             ips=tuple(draw(st.sets(st.sampled_from(_IPS)))),
             vlan=100 + number,
             trunk=trunk,
+            bandwidth=Bandwidth(inbound_kbps=draw(st.sampled_from([None, None, 0, 500]))),
+            priority=draw(st.sampled_from([0, 0, 5])),
         )
         changes.append(Change(kind="vports", key=vport.id, value=vport))
     changes += draw(_routes(changes))

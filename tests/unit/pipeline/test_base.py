@@ -89,7 +89,7 @@ def test_every_table_says_what_a_miss_does(network: Network) -> None:
         for table in TABLES:
             asks = any(isinstance(action, ToController) for action in misses[table.name].actions)
             assert asks is (table.miss is Miss.CONTROLLER)
-            assert {misses[table.name].goto} == (table.next if table.miss is Miss.CONTINUE else {None})
+            assert misses[table.name].goto in (table.next if table.miss is Miss.CONTINUE else {None})
 
 
 @given(networks())

@@ -18,6 +18,8 @@ from ryu_apps.pipeline.entry import (
     MatchValue,
     Output,
     PopVlan,
+    PriorityFromTag,
+    PriorityToTag,
     PushVlan,
     Resubmit,
     SetField,
@@ -86,6 +88,11 @@ def _actions(action: EntryAction) -> list[Any]:
         case PushVlan(vid=vid):
             tag = parser.OFPActionSetField(vlan_vid=ofp.OFPVID_PRESENT | vid)
             return [parser.OFPActionPushVlan(0x8100), tag]
+        case PriorityFromTag():
+            said = parser.OFPActionSetField(reg7=8)
+            return [said, parser.NXActionRegMove("vlan_tci", "reg7", 3, src_ofs=13)]
+        case PriorityToTag():
+            return [parser.NXActionRegMove("reg8", "vlan_tci", 3, dst_ofs=13)]
         case Output(port_no=port_no):
             return [parser.OFPActionOutput(port_no, 0)]
         case ToController():

@@ -9,10 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry
+from ryu_apps.control.sharing import MeterCount
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt
 from ryu_apps.pipeline.tables import NUMBER
-from ryu_apps.southbound import flow_dump, flow_removed, hello, packet_in, ports, templates
+from ryu_apps.southbound import flow_dump, flow_removed, hello, meters, packet_in, ports, templates
 from ryu_apps.southbound.cached_match import CachedMatch, key_of_match, read
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.words import refusal
@@ -234,3 +235,34 @@ def test_any_error_message_is_told(body: bytes) -> None:
 def test_errors_without_a_name_share_one() -> None:
     """A peer cannot make counters grow by inventing errors."""
     assert len({refusal(messages.error(kind, code)).text for kind in (0, 5, 900) for code in range(1000)}) < 20
+
+
+@given(
+    st.lists(
+        st.tuples(u32, u64, u32, st.integers(0, 999_999_999), st.lists(st.tuples(u64, u64), max_size=2)), max_size=3
+    )
+)
+def test_meter_counts_are_read_as_ryu_reads_them(
+    drawn: list[tuple[int, int, int, int, list[tuple[int, int]]]],
+) -> None:
+    """What a meter let through is what it was asked for less what its bands dropped, never below 0."""
+    body = b"".join(
+        struct.pack("!IH6xIQQII", meter, 40 + 16 * len(bands), 1, 2, octets, age_s, age_ns)
+        + b"".join(struct.pack("!QQ", *band) for band in bands)
+        for meter, octets, age_s, age_ns, bands in drawn
+    )
+    expected = {}
+    for each in ryu_twin.parse(messages.multipart(9, body)).body:
+        dropped = sum(band.byte_band_count for band in each.band_stats)
+        age_ms = each.duration_sec * 1000 + each.duration_nsec // 1_000_000
+        expected[each.meter_id] = MeterCount(age_ms, max(each.byte_in_count - dropped, 0), dropped)
+    assert meters.decode_counts(body) == expected
+
+
+@pytest.mark.parametrize("length", [0, 39, 41, 48, 57])
+def test_hostile_meter_counts_are_malformed(length: int) -> None:
+    """A length that does not hold whole bands, or runs over, is refused."""
+    with pytest.raises(Malformed):
+        meters.decode_counts(struct.pack("!IH6xIQQII", 1, length, 1, 2, 3, 4, 5) + bytes(16))
+    with pytest.raises(Malformed):
+        meters.decode_counts(bytes(8))

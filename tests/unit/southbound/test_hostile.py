@@ -85,6 +85,7 @@ AFTER_HANDSHAKE = {
     "a multipart without a type": messages.message(Type.MULTIPART_REPLY),
     "flow statistics whose length is 0": messages.multipart(1, bytes(56)),
     "group descriptions whose bucket has length 0": messages.multipart(7, struct.pack("!HB5x", 24, 0) + bytes(16)),
+    "meter counts whose length is 0": messages.multipart(9, bytes(40)),
     "meter configurations whose length is 0": messages.multipart(10, bytes(16)),
     "table features whose property has length 0": messages.multipart(12, struct.pack("!H70x", 72) + bytes(8)),
     "a role status whose property has length 0": messages.message(Type.ROLE_STATUS, bytes(16) + bytes(8)),

@@ -18,7 +18,17 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import IDENTITY
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
-from ryu_apps.pipeline.entry import FlowEntry, Output, PopVlan, PushVlan, Resubmit, SetField, ToController
+from ryu_apps.pipeline.entry import (
+    FlowEntry,
+    Output,
+    PopVlan,
+    PriorityFromTag,
+    PriorityToTag,
+    PushVlan,
+    Resubmit,
+    SetField,
+    ToController,
+)
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import codec, templates
 from ryu_apps.southbound.packet_out import packet_out
@@ -100,6 +110,8 @@ def _plain(**changes: object) -> FlowEntry:
         _plain(actions=(SetField("reg3", 2), Resubmit("egress"), SetField("reg2", 9), Resubmit("inbound"))),
         _plain(actions=(PopVlan(), SetField("reg0", 2)), goto="guard"),
         _plain(actions=(PushVlan(4094), Output(3), Output(0xFFFFFFFE))),
+        _plain(actions=(PriorityFromTag(), PopVlan())),
+        _plain(actions=(PushVlan(7), PriorityToTag(), Output(3))),
         _plain(actions=(ToController(),)),
         _plain(idle_timeout_s=3, hard_timeout_s=4, cookie=Cookie(EntryClass.REPLY).pack()),
     ],
