@@ -14,6 +14,7 @@ from ryu_apps.engine.connection import Leg, Plan, destination, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import steps, walk
+from ryu_apps.engine.ways import bypassed
 from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
@@ -220,7 +221,8 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
         case PastFunctions() | None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
-    hairpin = core.policy.snapshot.hosts[vport.host].hairpin is not None
+    host = core.policy.snapshot.hosts[vport.host]
+    hairpin = host.hairpin is not None
     if receiver is None and hairpin:
         return {"to": "cable", "vlan": vport.vlan}
     if receiver is None:
@@ -230,5 +232,6 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
         return {"to": "nowhere"}
     away = None if receiver.host == vport.host else "uplink"
     skips = treatment is not None and treatment.exit == PastFunctions()
+    skips = skips or segment in bypassed(core.policy, host)
     via = "cable" if hairpin and (away or not skips) else away
     return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}

@@ -51,6 +51,14 @@ def wait_ways(lab: Lab, **expected: list[str]) -> None:
     wait_until(told, 5, f"ways {expected}", until=lambda seen: seen == {**WHOLE, **expected})
 
 
+def via(lab: Lab) -> str | None:
+    """Return by which way the trace says that vm1 reaches vm2."""
+    packet = {"eth_dst": address_of("vm2").mac, "ipv4_src": address_of("vm1").ipv4, "ip_proto": "udp"}
+    traced = lab.client.post("/v1/trace", {"vport": "vm1", "direction": "outbound", "packet": packet})
+    way: str | None = traced["delivery"]["via"]
+    return way
+
+
 def test_a_cable_that_is_down_closes(closed: Lab) -> None:
     """H12: without the cable nothing passes, what VFs send is counted, and with it all is as before."""
     assert closed.reaches("vm1", "vm2")
@@ -106,6 +114,7 @@ def test_open_keeps_policy_and_delivers_once(opened: Lab) -> None:
     with functions.unplugged("h1-cable"):
         wait_ways(opened, broken_vports=list(VMS), bypassed_segments=["red"])
         assert opened.reaches("vm1", "vm2")
+        assert via(opened) is None
         assert not opened.reaches("vm1", "vm3", timeout_s=0.5)
         with ExitStack() as stack:
             watched = {name: stack.enter_context(opened.watch(f"{name}-eth0")) for name in VMS}
@@ -115,3 +124,4 @@ def test_open_keeps_policy_and_delivers_once(opened: Lab) -> None:
             seen = {name: sum(b"to all" in frame.payload for frame in w.frames()) for name, w in watched.items()}
         assert seen == dict.fromkeys(VMS, 1)
     wait_ways(opened)
+    assert via(opened) == "cable"

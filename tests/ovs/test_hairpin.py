@@ -94,6 +94,9 @@ def test_one_call_makes_all_of_it_and_one_takes_it_away(nic: Nic) -> None:
     nic.ovs.receive("h1f-cable", tagged)
     assert nic.ovs.wait_sent("h1f-vf1") == [frame]
     assert nic.ovs.sent("h1f-vf2") == nic.ovs.sent("h1-vf2") == []
+    packet = {"eth_dst": MACS[2], "ipv4_src": "10.0.0.1", "ipv4_dst": "10.0.0.2", "ip_proto": "udp"}
+    traced = nic.ask("POST", "trace", {"vport": "vm1", "direction": "outbound", "packet": packet})
+    assert traced.body["delivery"] == {"to": "vport", "vport": "vm2", "host": "h1", "via": "cable"}
     assert nic.ask("DELETE", "hairpins/h1").status == 200
     assert nic.resources() == NOTHING
     assert nic.entries() == EMPTY
