@@ -11,30 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from benchmarks.measurement import print_table
 from benchmarks.packet_source import ACK, FIN_ACK, SYN, SYN_ACK, Source, Step, delivered, own_network
-from mininet_scripts.support.controller import Controller
-from mininet_scripts.support.policy import group, layer, rule
-from mininet_scripts.support.waiting import wait_until
-from tests.ovs.harness.switch import OpenVSwitch
+from benchmarks.switch_site import CONTROLLER_CORE, LAYERS, SWITCH_CORE, Site, cpu_s, mac_of, site
 
-SWITCH_CORE: Final = 0
-CONTROLLER_CORE: Final = 1
 BAR: Final = 7_500
 STEP_S: Final = 0.05
 TICK_S: Final = 0.001
-# What a network card's ring holds; the default of a tap device is 1,000.
-RING_PKTS: Final = 4096
-LAYERS: Final = 3
+VMS: Final = 2
 
 KINDS: Final[dict[str, tuple[Step, ...]]] = {
     "TCP set up": (Step(True, SYN), Step(False, SYN_ACK), Step(True, ACK)),
@@ -44,7 +33,7 @@ KINDS: Final[dict[str, tuple[Step, ...]]] = {
     ),
     "UDP question and answer": (Step(True, None), Step(False, None)),
 }  # fmt: skip
-CLIENT_MAC, SERVER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+CLIENT_MAC, SERVER_MAC = mac_of(0), mac_of(1)
 
 
 class Try(NamedTuple):
@@ -59,93 +48,22 @@ class Try(NamedTuple):
     controller_share: float
 
 
-class Site(NamedTuple):
-    """A running switch with a controller and the devices of two VMs."""
-
-    ovs: OpenVSwitch
-    controller: Controller
-    client: str
-    server: str
-
-
-@contextmanager
-def site(settings: Sequence[str]) -> Iterator[Site]:
-    """Start a switch and a controller, pin each to its core, and register two VMs behind the layers."""
-    ovs = OpenVSwitch()
-    client, server = "vf1", "vf2"
-    with tempfile.TemporaryDirectory(prefix="vfswitch-bench-") as folder:
-        quiet = ("--default-log-level", "30")
-        try:
-            ovs.start()
-            ovs.vsctl("add-br", "nic", "--", "set", "bridge", "nic", "datapath_type=netdev", "fail_mode=secure",
-                      "protocols=OpenFlow14", "other_config:datapath-id=00000000000000b1",
-                      "other_config:disable-in-band=true")  # fmt: skip
-            for setting in settings:
-                ovs.vsctl("set", "Open_vSwitch", ".", f"other_config:{setting}")
-            for number, device in enumerate((client, server), start=1):
-                ovs.vsctl("add-port", "nic", device, "--", "set", "interface", device, "type=internal",
-                          f"ofport_request={number}")  # fmt: skip
-                Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
-                subprocess.run(["ip", "link", "set", device, "txqueuelen", str(RING_PKTS), "up"], check=True)
-            with Controller(Path(folder), options=quiet) as controller:
-                _pin(ovs.daemons.switch_pid, SWITCH_CORE)
-                _pin(controller.pid, CONTROLLER_CORE)
-                ovs.set_controller("nic", controller.openflow_port)
-                _register(controller, client, server)
-                yield Site(ovs, controller, client, server)
-        finally:
-            ovs.stop()
-
-
-def _pin(pid: int, core: int) -> None:
-    """Give a process a core, ahead of what else the machine does, and its first thread ahead of its others.
-
-    That one forwards; Open vSwitch's others follow changes of the tables and may take what is left.
-    """
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        number = int(thread.name)
-        os.sched_setscheduler(number, os.SCHED_FIFO, os.sched_param(2 if number == pid else 1))
-        if core in os.sched_getaffinity(0):
-            os.sched_setaffinity(number, {core})
-
-
-def _register(controller: Controller, client: str, server: str) -> None:
-    rest = controller.client
-    rest.put("/v1/hosts/h1", {"dpid": "00000000000000b1", "uplink": "none"})
-
-    def agreed() -> bool:
-        return bool(rest.get("/v1/hosts/h1")["live"]["state"] == "ready")
-
-    wait_until(agreed, 20, "the switch to agree")
-    rest.put("/v1/tenants/red", {})
-    rest.put("/v1/segments/red", {"tenant": "red", "vlan": None})
-    for number, (name, port, mac) in enumerate((("vm1", client, CLIENT_MAC), ("vm2", server, SERVER_MAC)), start=1):
-        body = {"host": "h1", "port": port, "tenant": "red", "mac": mac, "ips": [], "vlan": 100 + number}
-        rest.put(f"/v1/vports/{name}", body)
-    for number in range(LAYERS):
-        name = f"layer{number}"
-        rest.put(f"/v1/layers/{name}", layer(position=10 * number, stateful=True, outbound="deny", inbound="deny"))
-        allowed = (rule("tcp", ip_proto="tcp", l4_dst="80"), rule("udp", ip_proto="udp", l4_dst="80"))
-        for direction in ("outbound", "inbound"):
-            rest.put(f"/v1/layers/{name}/groups/{direction}", group(direction, *allowed))
-
-
 def run(rate: int, steps: Sequence[Step], duration_s: float, settings: Sequence[str]) -> Try:
     """Return what a fresh switch and controller make of a rate."""
-    with site(settings) as running:
+    with site(settings, VMS, miss_rate_pps=None) as running:
         sources = [
-            Source(running.client if step.from_client else running.server, step, CLIENT_MAC, SERVER_MAC)
+            Source(running.devices[not step.from_client], step, CLIENT_MAC, SERVER_MAC)
             for step in steps
         ]
         pids = (running.ovs.daemons.switch_pid, running.controller.pid)
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(3))
         _send(sources, 100, 0.5, 0)  # warms up, with connections of its own
         _settle(running)
-        arrived, used, misses = _arrived(running), [_cpu_s(pid) for pid in pids], _misses(running)
+        arrived, used, misses = _arrived(running), [cpu_s(pid) for pid in pids], _misses(running)
         started = time.monotonic()
         count = _send(sources, rate, duration_s, 1000)
         took_s = time.monotonic() - started
-        used = [_cpu_s(pid) - before for pid, before in zip(pids, used, strict=True)]
+        used = [cpu_s(pid) - before for pid, before in zip(pids, used, strict=True)]
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         _settle(running)
         sent = count * len(steps)
@@ -183,16 +101,11 @@ def _settle(running: Site) -> None:
 
 
 def _arrived(running: Site) -> int:
-    return delivered(running.client) + delivered(running.server)
+    return sum(map(delivered, running.devices))
 
 
 def _misses(running: Site) -> int:
     return int(running.controller.client.get("/v1/stats")["counts"].get("misses", 0))
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def search(kind: str, options: argparse.Namespace) -> list[Try]:

@@ -53,7 +53,7 @@ _FRAME: Final = tcp_syn(mac("02:00:00:00:00:01"), mac("02:00:00:00:00:02"), ipv4
 _MISS: Final = PacketInTemplate(
     frame=_FRAME,
     in_port=1,
-    table_id=NUMBER["outbound"],
+    table_id=NUMBER["missed"],
     cookie=Cookie(EntryClass.PUNT).pack(),
     registers={0: 1, 1: 101},
 )

@@ -189,6 +189,8 @@ def parse_flow_mod(raw: bytes) -> FlowMod:
         for action, at, stop in _tlvs(raw, start + 8, end):
             if action == 0:  # output (section 7.2.5)
                 to_controller |= struct.unpack_from("!I", raw, at + 4)[0] == PORT_CONTROLLER
+            elif action == 0xFFFF:  # Nicira's, among them output to controllers (subtype 37)
+                to_controller |= struct.unpack_from("!IH", raw, at + 4) == (0x2320, 37)
             elif action == 25:  # set-field
                 for (oxm_class, field), (value, _) in _oxms(raw, at + 4, min(stop, at + 8 + raw[at + 7])):
                     if oxm_class == OXM_NXM_1 and field < 16:

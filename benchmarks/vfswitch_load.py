@@ -169,7 +169,8 @@ def outbound_miss(entries: Sequence[FlowMod], in_port: int, registers: dict[int,
 
 
 def _fits(entry: FlowMod, in_port: int, registers: dict[int, int]) -> bool:
-    known = {(OXM_BASIC, OXM_IN_PORT): in_port} | {(OXM_NXM_1, number): registers.get(number, 0) for number in range(8)}
+    known = {(OXM_NXM_1, number): registers.get(number, 0) for number in range(16)}
+    known[OXM_BASIC, OXM_IN_PORT] = in_port
     for field, (value, mask) in entry.fields.items():
         if field not in known:
             return False

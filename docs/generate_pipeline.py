@@ -57,10 +57,8 @@ COUNTED: Final = {
     Counted.NOTHING: "nothing that is asked for",
     Counted.OUTBOUND_LOOKUP: "packets of the VM that the guard lets go on to its outbound cache",
     Counted.OUTBOUND_PASS: "of these, neighbour messages that pass the cache by",
-    Counted.OUTBOUND_MISS: "of these, packets that went to the controller",
     Counted.INBOUND_LOOKUP: "packets for the VM that are brought to its inbound cache",
     Counted.INBOUND_PASS: "of these, neighbour messages that pass the cache by",
-    Counted.INBOUND_MISS: "of these, packets that went to the controller",
 }
 REFUSALS: Final = {
     Refusal.VLAN: "the VM sent a VLAN tag that is not its own to use",
@@ -75,6 +73,7 @@ REFUSALS: Final = {
     Refusal.UNKNOWN_VLAN: "the frame came by the uplink, a cable or from a function with a VLAN that nobody has there",
     Refusal.NOT_LOCAL: "the frame came for a MAC that is not on this host, or by the cable for that of another VF",
     Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
+    Refusal.MISS_LIMIT: "a meter has dropped it before the controller: the vport has used up its `miss_rate_pps`",
     Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
     Refusal.NO_CABLE: "the port of the host's hairpin cable is not there",
     Refusal.NO_FUNCTION: "the sub-interface or outlet that the frame is for is not there, or cannot be reached",

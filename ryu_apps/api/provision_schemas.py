@@ -6,7 +6,8 @@ from pydantic import Field
 
 from ryu_apps.api.hairpin_schemas import HairpinBody
 from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName
-from ryu_apps.api.schemas import BandwidthBody, Ip, LimitsBody, TrafficPriority, Vlan
+from ryu_apps.api.schemas import BandwidthBody, Ip, LimitsBody, MissRate, TrafficPriority, Vlan
+from ryu_apps.model.network import MISS_RATE_PPS
 
 
 class HairpinVfBody(Body):
@@ -21,6 +22,7 @@ class HairpinVfBody(Body):
     segment: Id | None = None
     bandwidth: BandwidthBody = BandwidthBody()
     priority: TrafficPriority = 0
+    miss_rate_pps: MissRate | None = MISS_RATE_PPS
 
 
 class HairpinOutletBody(Body):

@@ -22,6 +22,7 @@ from ryu_apps.api.hairpin_schemas import HairpinBody, SkipChainBody
 from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName, checked
 from ryu_apps.model.address import parse_address
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
+from ryu_apps.model.network import MISS_RATE_PPS
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
 
@@ -49,6 +50,7 @@ Ip = Annotated[
 ]
 Vlan = Annotated[int, Field(ge=1, le=4094)]
 Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
+MissRate = Annotated[int, Field(ge=1, le=1_000_000)]
 # 24 bits (RFC 7348 section 4).
 Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
 Priority = Annotated[int, Field(ge=0, le=65535)]
@@ -126,6 +128,7 @@ class VportBody(Body):
     trunk: list[Vlan] = Field(default_factory=list, max_length=4094)
     bandwidth: BandwidthBody = BandwidthBody()
     subinterface: PortName | None = None
+    miss_rate_pps: MissRate | None = MISS_RATE_PPS
     priority: TrafficPriority = 0
 
 

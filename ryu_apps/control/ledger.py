@@ -9,14 +9,19 @@ from typing import Final, NamedTuple
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.tally import Tally
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Refusal, unpack
+from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, Counted, EntryClass, Punt, Refusal, unpack
 
 NAMED_VPORTS: Final = 1000
 """How many vports are told apart where each costs its reader memory for ever: a handful of full cards of 256 VFs."""
 
 _LOOKUP: Final = {Counted.OUTBOUND_LOOKUP: Direction.OUTBOUND, Counted.INBOUND_LOOKUP: Direction.INBOUND}
 _PASS: Final = {Direction.OUTBOUND: Counted.OUTBOUND_PASS, Direction.INBOUND: Counted.INBOUND_PASS}
-_MISS: Final = {Direction.OUTBOUND: Counted.OUTBOUND_MISS, Direction.INBOUND: Counted.INBOUND_MISS}
+# What closes a connection is a copy of a packet that its cache has let pass.
+_ASKING: Final = [int(punt) for punt in Punt if punt is not Punt.CLOSING]
+_MISSES: Final = {
+    Direction.OUTBOUND: _ASKING,
+    Direction.INBOUND: [punt | INBOUND_PUNT for punt in _ASKING],
+}
 _REFUSALS: Final = frozenset(Refusal)
 
 _EntryId = tuple[int, int, bytes]
@@ -55,8 +60,12 @@ class _Vport:
         for lookup, direction in _LOOKUP.items():
             base = EntryClass.BASE
             asked = self.counted[base, lookup]
-            found = asked - self.counted[base, _MISS[direction]] - self.counted[base, _PASS[direction]]
+            found = asked - self.missed(direction) - self.counted[base, _PASS[direction]]
             self.hits[direction] = max(self.hits[direction], found)
+
+    def missed(self, direction: Direction) -> int:
+        """Return how many packets asked the controller, those that a meter kept from it included."""
+        return sum(self.counted[EntryClass.PUNT, why] for why in _MISSES[direction])
 
     def take_over(self, other: _Vport) -> None:
         """Add what another has counted."""
@@ -68,7 +77,7 @@ class _Vport:
         base = EntryClass.BASE
         caches = {
             direction: CacheCount(
-                self.hits[direction], self.counted[base, _MISS[direction]], self.counted[base, _PASS[direction]]
+                self.hits[direction], self.missed(direction), self.counted[base, _PASS[direction]]
             )
             for direction in Direction
         }
@@ -91,6 +100,7 @@ class Ledger:
         self._tally = tally
         self._named_most = named_most
         self._seen: dict[int, dict[_EntryId, int]] = {}
+        self._dropped: dict[int, dict[int, int]] = {}
         self._vports: defaultdict[int, dict[int, _Vport]] = defaultdict(dict)
         self._gone: defaultdict[int, _Vport] = defaultdict(_Vport)
         self._owners: dict[int, tuple[str, int]] = {}
@@ -113,13 +123,21 @@ class Ledger:
             more = entry.packets - seen if entry.packets >= seen else entry.packets
             cookie = unpack(entry.cookie) if more else None
             if cookie is not None and _counts(cookie):
-                vport = vports.get(cookie.vport)
-                if vport is None:
-                    vport = vports[cookie.vport] = _Vport()
-                vport.counted[cookie.entry_class, cookie.detail] += more
+                _of(vports, cookie.vport).counted[cookie.entry_class, cookie.detail] += more
         self._seen[dpid] = now
         for vport in vports.values():
             vport.settle_hits()
+
+    def take_dropped(self, dpid: int, dropped: Mapping[int, int], owners: Mapping[int, int]) -> None:
+        """Add what the meters of misses have dropped since they were last seen, by meter; owners are their vports."""
+        before = self._dropped.get(dpid, {})
+        for meter, packets in dropped.items():
+            seen = before.get(meter, 0)
+            more = packets - seen if packets >= seen else packets
+            if more and meter in owners:
+                vport = _of(self._vports[dpid], owners[meter])
+                vport.counted[EntryClass.GUARD, Refusal.MISS_LIMIT] += more
+        self._dropped[dpid] = dict(dropped)
 
     def settle(self, owners: Mapping[int, tuple[str, int]]) -> None:
         """Take note of which vport has which number on which datapath; what is another's now starts from nothing."""
@@ -157,7 +175,16 @@ class Ledger:
         return self._gone[dpid].count()
 
 
+def _of(vports: dict[int, _Vport], number: int) -> _Vport:
+    found = vports.get(number)
+    if found is None:
+        found = vports[number] = _Vport()
+    return found
+
+
 def _counts(cookie: Cookie) -> bool:
     if cookie.entry_class is EntryClass.GUARD:
         return cookie.detail in _REFUSALS
+    if cookie.entry_class is EntryClass.PUNT:
+        return bool(cookie.vport)
     return cookie.entry_class is EntryClass.BASE and cookie.detail != Counted.NOTHING

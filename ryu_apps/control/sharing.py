@@ -30,6 +30,7 @@ class MeterCount(NamedTuple):
     age_ms: int
     passed_bytes: int
     dropped_bytes: int
+    dropped_pkts: int = 0
 
 
 class Use(NamedTuple):

@@ -13,6 +13,7 @@ from ryu_apps.control.sharing import Shares
 from ryu_apps.control.ways import Ways, ways_of
 from ryu_apps.model.network import Host
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cookie import Refusal
 
 ELSEWHERE = 0
 """The datapath id under which counts stand whose host is not known."""
@@ -46,9 +47,13 @@ class Figures:
 
     @property
     def nic_share(self) -> float | None:
-        """Of all that was decided of packets, the share that the NIC decided alone: hits, passes and refusals."""
+        """Of all that was decided of packets, the share that the NIC decided alone: hits, passes and refusals.
+
+        A miss that a meter has dropped is a refusal too.
+        """
         passes = sum(cache.passes for cache in self.caches.values())
-        return _ratio(self.hits + passes + sum(self.refused.values()), self.misses)
+        asked = max(0, self.misses - self.refused.get(Refusal.MISS_LIMIT.slug, 0))
+        return _ratio(self.hits + passes + sum(self.refused.values()), asked)
 
 
 def _ratio(part: int, rest: int) -> float | None:

@@ -17,7 +17,7 @@ from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.hairpin import Outlet
 from ryu_apps.model.hairpin_documents import hairpin_document, outlet_document, parse_hairpin, parse_outlet
-from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
@@ -155,6 +155,7 @@ def _vport_document(vport: Vport) -> Document:
             "outbound_kbps": vport.bandwidth.outbound_kbps,
             "inbound_kbps": vport.bandwidth.inbound_kbps,
         },
+        "miss_rate_pps": vport.miss_rate_pps,
         "priority": vport.priority,
     }
     if vport.subinterface is not None:
@@ -193,6 +194,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         trunk=tuple(trunk),
         subinterface=document.get("subinterface"),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
+        miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
         priority=document.get("priority", 0),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ryu_apps.model.flow_key import VLAN_PRESENT
 from ryu_apps.model.hairpin import Hairpin
@@ -75,6 +76,10 @@ class Bandwidth:
     inbound_kbps: int | None = None
 
 
+MISS_RATE_PPS: Final = 500
+"""Misses per second that a vport may have answered in each direction: a small part of what one switch can set up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vport:
     """Policy attachment point of one VF.
@@ -84,6 +89,7 @@ class Vport:
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
     subinterface is the port toward network functions that stands for its VLAN, on a host with a hairpin.
+    miss_rate_pps is how many packets a second may ask the controller, of each direction; None for no limit.
     priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
     """
 
@@ -99,6 +105,7 @@ class Vport:
     trunk: tuple[str, ...] = ()
     bandwidth: Bandwidth = Bandwidth()
     subinterface: str | None = None
+    miss_rate_pps: int | None = MISS_RATE_PPS
     priority: int = 0
 
     @property

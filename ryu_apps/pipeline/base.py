@@ -12,15 +12,14 @@ from typing import Final, NamedTuple
 
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ways import bypassed
-from ryu_apps.model.flow_key import ND_TYPES, TCP_FIN, TCP_RST
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.asking import MULTICAST, asks_of, closing, counters, misses, neighbours, punts
 from ryu_apps.pipeline.beside import meter_entries, mirror_entry, rule_meters
 from ryu_apps.pipeline.bottlenecks import bottlenecks, priorities, rank_entries, said_entries, share_entries
-from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
+from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.egress import egress_segment, egress_vport, leave_as_vf
 from ryu_apps.pipeline.entry import (
-    MISS_PRIORITY,
     MOST_PORT_NO,
     EntryAction,
     FlowEntry,
@@ -29,24 +28,18 @@ from ryu_apps.pipeline.entry import (
     PriorityFromTag,
     Resubmit,
     SetField,
-    ToController,
     entry,
 )
 from ryu_apps.pipeline.from_outside import from_uplink, past_guard, reflected
 from ryu_apps.pipeline.guard import guard
 from ryu_apps.pipeline.hairpin import hairpin_parts
-from ryu_apps.pipeline.meters import outbound_meter, shut
+from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, outbound_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
-from ryu_apps.pipeline.table import Miss
-from ryu_apps.pipeline.tables import TABLES
 from ryu_apps.pipeline.tunnel import tunnel_entries
 
 _PRESENT: Final = 0x1000
-_MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
-# What asks the controller is counted on the way: the entries that ask are common to all vports.
-_ASK: Final[tuple[EntryAction, ...]] = (ToController(), Resubmit("missed"))
 
 
 class Wire(NamedTuple):
@@ -88,6 +81,7 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
 
     tunnel = ports.get(host.tunnel) if host.tunnel else None
     outside = uplink is not None or tunnel is not None
+    limited = miss_meters(policy, host)
     ranks = priorities(policy)
     # Where all packets have one priority, tags say none.
     ranked = len(ranks) > 1
@@ -102,7 +96,9 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         segments = tuple([snapshot.segments[name] for name in vport.segments])
         if vport.host == host.id and vport.port in usable:
             here[vport.id] = vport
-            add(_local_vport, vport.number, vport, usable[vport.port], wire, segments, _asks(policy, vport))
+            asks = _asks(policy, vport)
+            metered = tuple([number if number in limited else 0 for number in miss_meter_numbers(vport)])
+            add(_local_vport, vport.number, vport, usable[vport.port], wire, segments, asks, metered)
         if uplink is not None and vport.segment is not None:
             add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number, ranked)
     add(meter_entries, None, rule_meters(policy, host))
@@ -150,9 +146,9 @@ def _asks(policy: Policy, vport: Vport) -> tuple[bool, bool, bool, bool]:
 
 def _fixed(behind: str) -> Iterator[FlowEntry]:
     """Yield what every host has; behind is the table that follows where packets have been looked at for closing."""
-    yield from _misses(behind)
-    yield from _punts()
-    yield from _closing(behind)
+    yield from misses(behind)
+    yield from punts()
+    yield from closing(behind)
 
 
 def _local_vport(
@@ -161,12 +157,14 @@ def _local_vport(
     wire: Wire,
     segments: tuple[Segment, ...],
     asks: tuple[bool, bool, bool, bool],
+    miss_meters: tuple[int, int],
 ) -> Iterator[FlowEntry]:
     """Yield what a vport at a port of this host has."""
     yield from _classify_vport(vport, port_no, segments)
     yield from guard(vport)
-    yield from _neighbours(vport, asks)
-    yield from _counters(vport)
+    yield from neighbours(vport, asks)
+    yield from counters(vport)
+    yield from asks_of(vport, miss_meters)
     yield from rank_entries(vport)
     yield from egress_vport(vport, port_no, segments)
     if wire.uplink is not None:
@@ -175,76 +173,6 @@ def _local_vport(
     yield mirror_entry(vport, port_no)
     if wire.outside:
         yield from reflected(vport, segments)
-
-
-def _misses(behind: str) -> Iterator[FlowEntry]:
-    for table in TABLES:
-        if table.miss is Miss.CONTROLLER:
-            yield entry(table.name, MISS_PRIORITY, {}, *_ASK, cookie=_punt(Punt.MISS))
-        elif table.miss is Miss.CONTINUE:
-            after = behind if table.name == "closing" else next(iter(table.next))
-            yield entry(table.name, MISS_PRIORITY, {}, goto=after, cookie=_BASE)
-        else:
-            yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
-
-
-def _punt(why: Punt) -> int:
-    return Cookie(EntryClass.PUNT, detail=why).pack()
-
-
-def _punts() -> Iterator[FlowEntry]:
-    """Yield the entries that keep out of the caches what no exact entry can stand for."""
-    for table in ("outbound", "inbound"):
-        for eth_type in (0x0800, 0x86DD):
-            match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_frag": (1, 1)}
-            yield entry(table, 300, match, *_ASK, cookie=_punt(Punt.FRAGMENT))
-        yield entry(table, 200, {"eth_dst": _MULTICAST}, *_ASK, cookie=_punt(Punt.SINGLE))
-        for eth_type, ports in ((0x0800, (67, 68)), (0x86DD, (546, 547))):
-            for port in ports:
-                dhcp: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 17, "udp_dst": port}
-                yield entry(table, 200, dhcp, *_ASK, cookie=_punt(Punt.SINGLE))
-
-
-def _closing(behind: str) -> Iterator[FlowEntry]:
-    """Yield the copies for the host of what ends a TCP connection: FIN and RST, behind the verdicts that let them pass.
-
-    The packet itself goes on, and no copy is made of any other.
-    """
-    for eth_type in (0x0800, 0x86DD):
-        for flag in (TCP_FIN, TCP_RST):
-            match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (flag, flag)}
-            yield entry("closing", 100, match, ToController(), goto=behind, cookie=_punt(Punt.CLOSING))
-
-
-def _neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:
-    """Yield what lets ARP and ND pass the caches: at once, or by way of the controller when a rule names them."""
-    arp: list[dict[str, MatchValue]] = [{"eth_type": 0x0806}]
-    nd: list[dict[str, MatchValue]] = [
-        {"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": kind} for kind in sorted(ND_TYPES)
-    ]
-    out_arp, out_nd, in_arp, in_nd = asks
-    for direction, register, goto, passed, kinds in (
-        (Direction.OUTBOUND, SENDER, "deliver", Counted.OUTBOUND_PASS, ((arp, out_arp), (nd, out_nd))),
-        (Direction.INBOUND, RECEIVER, "closing", Counted.INBOUND_PASS, ((arp, in_arp), (nd, in_nd))),
-    ):
-        for match, asked in ((match, asked) for matches, asked in kinds for match in matches):
-            actions = _ASK if asked else ()
-            cookie = _punt(Punt.NEIGHBOUR) if asked else _counting(vport, passed)
-            match = {register: vport.number, **match}
-            yield entry(direction.value, 250, match, *actions, goto=None if asked else goto, cookie=cookie)
-
-
-def _counting(vport: Vport, counted: Counted) -> int:
-    return Cookie(EntryClass.BASE, vport=vport.number, detail=counted).pack()
-
-
-def _counters(vport: Vport) -> Iterator[FlowEntry]:
-    """Yield what counts for a vport: packets that ask the controller, and those brought to its inbound cache."""
-    yield entry("missed", 100, {RECEIVER: vport.number}, cookie=_counting(vport, Counted.INBOUND_MISS))
-    sent: dict[str, MatchValue] = {RECEIVER: 0, SENDER: vport.number}
-    yield entry("missed", 100, sent, cookie=_counting(vport, Counted.OUTBOUND_MISS))
-    arrives = _counting(vport, Counted.INBOUND_LOOKUP)
-    yield entry("arrival", 100, {RECEIVER: vport.number}, goto="inbound", cookie=arrives)
 
 
 def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
@@ -336,7 +264,7 @@ def _flood(segment: Segment, members: tuple[int, ...], uplink: int | None) -> It
     actions: list[EntryAction] = []
     for number in members:
         actions += [SetField(RECEIVER, number), Resubmit("arrival")]
-    match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": _MULTICAST}
+    match: dict[str, MatchValue] = {SEGMENT: segment.number, "eth_dst": MULTICAST}
     yield entry("deliver", 96, {**match, SENDER: 0}, *actions, cookie=_BASE)
     if uplink is not None:
         # One copy reaches everybody: other hosts know a segment's own VLAN as well as those of its VFs.

@@ -7,8 +7,8 @@ mark    8    0xF5 on every entry of ours; anything else is foreign
 class   4    what the entry is for
 gen     12   generation of the policy that it was made under, modulo 4096
 vport   12   number of the vport, 0 for none
-detail  28   flow id of a cached entry; reason of a guard entry; kind of a punt;
-             what a base entry counts of its vport
+detail  28   flow id of a cached entry; reason of a guard entry; kind of a punt,
+             plus 8 at a receiver's; what a base entry counts of its vport
 ======= ==== =====================================================================
 """
 
@@ -44,7 +44,6 @@ class Punt(IntEnum):
     MISS: no entry yet. The others are decided packet by packet and leave no entry:
     fragments, multicast, broadcast and DHCP (SINGLE), and ARP or ND where a rule names them.
     CLOSING is a copy of a packet that went on: a TCP FIN or RST that the verdicts have let pass.
-    CLOSING is a copy of a packet that went on: a TCP FIN or RST.
     """
 
     MISS = 0
@@ -52,6 +51,10 @@ class Punt(IntEnum):
     SINGLE = 2
     NEIGHBOUR = 3
     CLOSING = 4
+
+
+INBOUND_PUNT: Final = 8
+"""Added to the punt of an entry that asks for a receiver, and not for the sender of the packet."""
 
 
 class Refusal(IntEnum):
@@ -71,9 +74,10 @@ class Refusal(IntEnum):
     NO_TUNNEL = 12
     UNKNOWN_VNI = 13
     HALF_OPEN_LIMIT = 14
-    NO_CABLE = 15
-    NO_FUNCTION = 16
-    OUTLET_MAC = 17
+    MISS_LIMIT = 15
+    NO_CABLE = 16
+    NO_FUNCTION = 17
+    OUTLET_MAC = 18
 
     @property
     def slug(self) -> str:
@@ -84,17 +88,15 @@ class Refusal(IntEnum):
 class Counted(IntEnum):
     """What the packets of a standing entry are to its vport: the figures that hits and misses are made from.
 
-    LOOKUP: they ask the cache. PASS: they are let past it, as ARP is. MISS: no cached entry knew them, or none may.
-    The rest of the look-ups are the cache's hits.
+    LOOKUP: they ask the cache. PASS: they are let past it, as ARP is.
+    Those that ask the controller are counted by entries of class punt; the rest of the look-ups are the cache's hits.
     """
 
     NOTHING = 0
     OUTBOUND_LOOKUP = 1
     OUTBOUND_PASS = 2
-    OUTBOUND_MISS = 3
     INBOUND_LOOKUP = 4
     INBOUND_PASS = 5
-    INBOUND_MISS = 6
 
 
 STANDING_MASK: Final = MARK_MASK | 4 << 52

@@ -51,7 +51,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class ToController:
-    """Send the whole packet to the controller."""
+    """Send the whole packet to the controller, if a meter lets it; the packet itself goes on in any case.
+
+    meter is its number, 0 for none (Nicira extension NXAST_CONTROLLER2, property meter id).
+    """
+
+    meter: int = 0
 
 
 @dataclass(frozen=True, slots=True)

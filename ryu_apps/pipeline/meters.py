@@ -1,18 +1,26 @@
-"""The meters that a host's switch must have: of rules, of what VMs may send, and of rates that priorities share."""
+"""The meters that a host's switch must have: of rules, of what VMs may send, of rates that priorities share, of misses.
+
+The meters of misses take what room is left in a NIC that has few.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import chain, islice
+from typing import Final, NamedTuple
 
 from ryu_apps.engine.meter_id import meter_id
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.view import applies
 from ryu_apps.model.action import Meter, RateUnit, default_burst
 from ryu_apps.model.errors import Conflict, FieldError
-from ryu_apps.model.network import Vport
+from ryu_apps.model.network import Host, Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.bottlenecks import UPLINK, bottlenecks
+
+LEAST_BURST_PKTS: Final = 64
+"""A vport may ask so much at once, or what its rate gives in a quarter of a second if that is more."""
 
 
 class MeterConfig(NamedTuple):
@@ -35,10 +43,51 @@ def shut(vport: Vport, direction: Direction) -> bool:
     return (bandwidth.outbound_kbps if direction is Direction.OUTBOUND else bandwidth.inbound_kbps) == 0
 
 
+def miss_meter_numbers(vport: Vport) -> tuple[int, int]:
+    """Return the numbers of the meters of a vport's misses, outbound and inbound, if its NIC has them."""
+    return _miss_meter_numbers(vport.id)
+
+
+@lru_cache(maxsize=8192)
+def _miss_meter_numbers(vport: str) -> tuple[int, int]:
+    return meter_id(vport, "outbound", "misses"), meter_id(vport, "inbound", "misses")
+
+
+def miss_meters(policy: Policy, host: Host) -> dict[int, MeterConfig]:
+    """Return the meters of misses that a host's NIC has room for, by number."""
+    return {config.number: config for _, config in _of_misses(policy, host)}
+
+
+def metered_vports(policy: Policy, dpid: int) -> dict[int, int]:
+    """Return the numbers of a datapath's vports by the numbers of the meters that their misses pass."""
+    found: dict[int, int] = {}
+    for host in policy.snapshot.hosts.values():
+        if host.dpid == dpid:
+            has = miss_meters(policy, host)
+            local = (vport for vport in policy.snapshot.vports.values() if vport.host == host.id)
+            found = {meter: vport.number for vport in local for meter in miss_meter_numbers(vport) if meter in has}
+    return found
+
+
+def _of_misses(policy: Policy, host: Host) -> Iterator[tuple[tuple[str, ...], MeterConfig]]:
+    most = host.limits.meters
+    room = None if most is None else max(0, most - sum(1 for _ in _named(policy, host.id)))
+    limited = [v for v in policy.snapshot.vports.values() if v.host == host.id and v.miss_rate_pps is not None]
+    if room is not None:
+        limited.sort(key=lambda vport: vport.id)
+    return islice((((made.id, "misses"), config) for made in limited for config in _of_vport(made)), room)
+
+
+def _of_vport(vport: Vport) -> Iterator[MeterConfig]:
+    rate = vport.miss_rate_pps or 0
+    burst = max(LEAST_BURST_PKTS, rate // 4)
+    return (MeterConfig(number, RateUnit.PPS, rate, burst) for number in miss_meter_numbers(vport))
+
+
 def host_meters(policy: Policy, host: str) -> dict[int, MeterConfig]:
     """Return the meters of a host by number; Conflict when two would have one number."""
     found: dict[int, MeterConfig] = {}
-    for names, config in _named(policy, host):
+    for names, config in chain(_named(policy, host), _of_misses(policy, policy.snapshot.hosts[host])):
         if config.number in found:
             raise Conflict(
                 "two meters of one switch have the same number",

@@ -48,3 +48,6 @@ PRIORITY: Final = "reg8"
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""
+
+PUNT: Final = "reg15"
+"""Why the packet asks the controller, for table `missed`: the numbers of the punts below."""

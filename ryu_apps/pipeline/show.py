@@ -36,7 +36,7 @@ _SET_NAMES: Final = {
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "tun_ipv4_dst"})
 _IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target", "tun_ipv6_dst"})
-_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(9)), "tunnel_id"})
+_HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(16)), "tunnel_id"})
 
 
 def show(entry: FlowEntry) -> str:
@@ -99,7 +99,7 @@ def _action(action: EntryAction) -> str:
             return f"move:NXM_NX_{PRIORITY.upper()}[0..2]->NXM_OF_VLAN_TCI[13..15]"
         case Output(port_no=port_no):
             return f"output:{port_no}"
-        case ToController():
-            return "CONTROLLER:65535"
+        case ToController(meter=meter):
+            return f"controller(meter_id={meter})" if meter else "CONTROLLER:65535"
         case Resubmit(table=table):
             return f"resubmit(,{NUMBER[table]})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ryu_apps.pipeline.hairpin_tables import HAIRPIN_TABLES
-from ryu_apps.pipeline.registers import COPY, EXIT, METER, PRIORITY, RECEIVER, SAID, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.registers import COPY, EXIT, METER, PRIORITY, PUNT, RECEIVER, SAID, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.table import Miss, Table
 
 _MACS = frozenset({"eth_dst", "eth_src"})
@@ -49,7 +49,7 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
-        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT, SAID},
+        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT, SAID, PUNT},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -81,7 +81,7 @@ TABLES: Final = (
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS | {METER, COPY, SAID},
+        writes=_EDITS | {METER, COPY, SAID, PUNT},
         next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -89,8 +89,8 @@ TABLES: Final = (
         name="closing",
         purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
-        writes=frozenset(),
-        next=frozenset({"rank", "egress"}),
+        writes=frozenset({PUNT}),
+        next=frozenset({"missed", "rank", "egress"}),
         miss=Miss.CONTINUE,
     ),
     Table(
@@ -119,8 +119,8 @@ TABLES: Final = (
     ),
     Table(
         name="missed",
-        purpose="counts, per vport and cache, the packets that went to the controller",
-        matches=frozenset({SENDER, RECEIVER}),
+        purpose="the way to the controller: counted and metered per vport and cache, so that no vport takes it all",
+        matches=frozenset({PUNT, SENDER, RECEIVER}),
         writes=frozenset(),
         next=frozenset(),
         miss=Miss.DROP,

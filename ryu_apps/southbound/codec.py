@@ -38,6 +38,7 @@ from ryu_apps.southbound.wire import (
     SEND_FLOW_REM,
     VERSION,
     Type,
+    metered_to_controller,
     move,
     resubmit,
     set_field,
@@ -131,7 +132,7 @@ def _action(action: EntryAction) -> bytes:
             return _PRIORITY_TO_TAG
         case Output(port_no=port_no):
             return _OUTPUT.pack(0, 16, port_no, 0)
-        case ToController():
-            return _TO_CONTROLLER
+        case ToController(meter=meter):
+            return metered_to_controller(meter) if meter else _TO_CONTROLLER
         case Resubmit(table=table):
             return resubmit(table)

@@ -14,11 +14,15 @@ from ryu_apps.control.pace import Pace
 from ryu_apps.control.statistics import Statistics, general_figures, host_statistics, owners
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
+from ryu_apps.pipeline.meters import metered_vports
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
 
 ANSWER_S: Final = 5.0
 """How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
+
+AGREE_S: Final = 0.2
+"""How long the counts of a switch wait for packet-ins that came before them."""
 
 _MARKED: Final = MARK << 56
 
@@ -62,13 +66,27 @@ class Counting:
 
     def _told(self, link: Link) -> bool:
         """Return whether a switch told its counts in time; one that does not even read is given up on too."""
+        metered = metered_vports(self._core.policy, link.id)
         try:
             with eventlet.Timeout(ANSWER_S):
                 present = link.dump_flows(cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
+                meters = link.count_meters(ANSWER_S) if metered else {}
         except (VfswitchError, eventlet.Timeout):
             return False
+        self._wait_for_misses(link)
         self._ledger.take(link.id, present)
+        dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
+        self._ledger.take_dropped(link.id, dropped, metered)
         return True
+
+    def _wait_for_misses(self, link: Link) -> None:
+        """Return when what came before the switch's counts is decided, so that both sides' counts agree.
+
+        A flood is not waited for.
+        """
+        until_s = self._clock() + AGREE_S
+        while link.waiting and self._clock() < until_s:
+            eventlet.sleep(0.001)
 
     def _now(self) -> Statistics:
         core, ledger, links = self._core, self._ledger, self._links

@@ -41,6 +41,9 @@ class Handler(Protocol):
     def packet_in(self, event: PacketIn, now_s: float) -> Sequence[Effect]:
         """Return what to do about a packet that one of our entries sent up."""
 
+    def miss_dropped(self, vport: int) -> None:
+        """Take note that a packet-in was dropped because too many of its vport (by number) waited."""
+
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return what to do about a cached entry that is gone."""
 

@@ -13,7 +13,8 @@ class Limits:
     echo_s: quiet time after which the peer is asked for a sign of life. silent_s: quiet time after which it counts as
     dead. stall_s: time in which it must read something. crowded_bytes: unsent bytes above which nothing more is read
     from it. backlog_bytes: unsent bytes above which it is closed. reply_bytes: longest answer to one request.
-    turn_s: longest time that one connection makes others wait.
+    turn_s: longest time that one connection makes others wait, crowded_turn_s: while packet-ins of it wait.
+    waiting_pkts: packet-ins of one vport that may wait, unread_s: for how long they are answered before the next read.
     """
 
     greet_s: float = 0.1
@@ -26,3 +27,6 @@ class Limits:
     backlog_bytes: int = 64 << 20
     reply_bytes: int = 1 << 30
     turn_s: float = 0.005
+    crowded_turn_s: float = 0.001
+    waiting_pkts: int = 4096
+    unread_s: float = 0.0002

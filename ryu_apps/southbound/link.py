@@ -26,6 +26,7 @@ from ryu_apps.southbound.gate import Gate
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.outbox import WOULD_BLOCK, Outbox
 from ryu_apps.southbound.readable import Readable
+from ryu_apps.southbound.receive_loop import RECEIVE_BYTES, receive
 from ryu_apps.southbound.receiver import Receiver
 from ryu_apps.southbound.requests import Exchange, Waiter
 from ryu_apps.southbound.wire import HEADER, VERSION, Type
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOG = logging.getLogger("vfswitch.southbound")
-_RECEIVE_BYTES: Final = 1 << 16
 _MAX_XID: Final = 0x7FFFFFFF
 _MULTIPART_BODY: Final = 16
 # Misses wait while replies are decoded.
@@ -88,6 +88,11 @@ class Link(Datapath):
     def is_closed(self) -> bool:
         """Whether the connection has ended."""
         return bool(self.state == DEAD_DISPATCHER)
+
+    @property
+    def waiting(self) -> int:
+        """How many packet-ins wait for the turn of their vport."""
+        return self._receiver.waiting
 
     def next_xid(self) -> int:
         """Return a transaction id that is not 0, which effects use."""
@@ -247,7 +252,7 @@ class Link(Datapath):
         self.links.loops.add(eventlet.getcurrent())
         keeper = eventlet.spawn(self._keep_watch)
         try:
-            self._receive_loop()
+            receive(self, self._receiver, self._readable)
         except Malformed as fault:
             self.give_up(f"malformed: {fault}")
         except Exception:
@@ -265,34 +270,15 @@ class Link(Datapath):
         with contextlib.suppress(OSError), eventlet.Timeout(self.limits.linger_s, False):
             while self._lingers:
                 try:
-                    self._lingers = bool(self.raw.recv(_RECEIVE_BYTES))
+                    self._lingers = bool(self.raw.recv(RECEIVE_BYTES))
                 except WOULD_BLOCK:
                     self._readable.wait()
 
-    def _receive_loop(self) -> None:
-        raw, take, clock, turn_s = self.raw, self._receiver.take, self.clock, self.limits.turn_s
-        rest = b""
-        turn_ends_s = clock() + turn_s
-        while not self.is_closed:
-            try:
-                data = raw.recv(_RECEIVE_BYTES)
-            except WOULD_BLOCK:
-                self._readable.wait()
-                turn_ends_s = clock() + turn_s
-                continue
-            except OSError:
-                break
-            if not data:
-                break
-            self._heard += 1
-            if not self._greeted:
-                self._greet()
-            rest = take(rest + data if rest else data)
-            if self.outbox.crowded:
-                self.outbox.wait_room()
-            if clock() > turn_ends_s:
-                eventlet.sleep(0)
-                turn_ends_s = clock() + turn_s
+    def hear(self) -> None:
+        """Take note that the peer has sent something."""
+        self._heard += 1
+        if not self._greeted:
+            self._greet()
 
     def _greet(self) -> None:
         """Say hello, once: when the peer has spoken or has had its time to.

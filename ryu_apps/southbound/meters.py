@@ -97,8 +97,9 @@ def decode_counts(body: bytes) -> dict[int, MeterCount]:
         bands = length - _COUNT.size
         if bands < 0 or bands % _BAND_COUNT.size or at + length > end:
             raise Malformed("meter count")
-        dropped = sum(band[1] for band in _BAND_COUNT.iter_unpack(body[at + _COUNT.size : at + length]))
-        found[number] = MeterCount(age_s * 1000 + age_ns // 1_000_000, max(octets - dropped, 0), dropped)
+        each = list(_BAND_COUNT.iter_unpack(body[at + _COUNT.size : at + length]))
+        packets, dropped = sum(band[0] for band in each), sum(band[1] for band in each)
+        found[number] = MeterCount(age_s * 1000 + age_ns // 1_000_000, max(octets - dropped, 0), dropped, packets)
         at += length
     return found
 

@@ -6,18 +6,22 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from ryu_apps.control.events import PacketIn
-from ryu_apps.pipeline.cookie import DETAIL_MASK, MARK, EntryClass, Punt
+from ryu_apps.pipeline.cookie import DETAIL_MASK, INBOUND_PUNT, MARK, EntryClass, Punt
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
+from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.malformed import Malformed
-from ryu_apps.southbound.wire import MATCH_OXM, OXM, TABLE_NAMES
+from ryu_apps.southbound.wire import MATCH_OXM, OXM
 
 # Packet-in (OpenFlow 1.4.0, section 7.4.1): header; buffer_id, total_len, reason, table_id, cookie; match; 2 bytes pad.
 _HEAD: Final = Struct("!15xBQHH")
 _MATCH_AT: Final = 24
 _SMALLEST: Final = 34
 
+_MISSED: Final = NUMBER["missed"]
 _OURS: Final = MARK << 4 | EntryClass.PUNT
-_PUNTS: Final = {int(punt): punt for punt in Punt}
+# Why an entry asks, and which cache the packet missed in.
+_CACHES: Final = {0: "outbound", INBOUND_PUNT: "inbound"}
+_ASKED: Final = {punt | bit: (punt, cache) for punt in Punt for bit, cache in _CACHES.items()}
 _MAX_KNOWN: Final = 1 << 16
 
 
@@ -42,9 +46,10 @@ def decode(data: bytes, at: int, length: int, dpid: int) -> PacketIn | None:
     if length < _SMALLEST:
         raise Malformed("short packet-in")
     table_id, cookie, match_type, match_bytes = _HEAD.unpack_from(data, at)
-    punt = _PUNTS.get(cookie & DETAIL_MASK)
-    if cookie >> 52 != _OURS or punt is None or table_id >= len(TABLE_NAMES):
+    asked = _ASKED.get(cookie & DETAIL_MASK)
+    if cookie >> 52 != _OURS or asked is None or table_id != _MISSED:
         return None
+    punt, table = asked
     match_at = at + _MATCH_AT
     frame_at = match_at + (match_bytes + 7 & ~7) + 2
     end = at + length
@@ -53,7 +58,7 @@ def decode(data: bytes, at: int, length: int, dpid: int) -> PacketIn | None:
     match = data[match_at + 4 : match_at + match_bytes]
     in_port, segment, sender, receiver = _known.get(match) or _remember(match)
     frame = data[frame_at:end]
-    return _new(PacketIn, (dpid, TABLE_NAMES[table_id], punt, in_port, segment, sender, receiver, frame))
+    return _new(PacketIn, (dpid, table, punt, in_port, segment, sender, receiver, frame))
 
 
 def _remember(match: bytes) -> Origin:

@@ -14,6 +14,7 @@ from ryu_apps.southbound import flow_removed, hello, packet_in
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.fast_answers import FastAnswers
 from ryu_apps.southbound.malformed import Malformed
+from ryu_apps.southbound.miss_queues import MissQueues
 from ryu_apps.southbound.parser import FROM_SWITCH, parse
 from ryu_apps.southbound.requests import ANSWERS
 from ryu_apps.southbound.wire import HEADER, HEADER_BYTES, VERSION, Type
@@ -28,6 +29,8 @@ _INLINE: Final = frozenset({int(Type.PACKET_IN), int(Type.FLOW_REMOVED)})
 _BEFORE_VERSION: Final = frozenset({Type.HELLO, Type.ERROR, Type.ECHO_REQUEST, Type.ECHO_REPLY})
 _PAUSE_EVERY: Final = 64
 """Messages after which answers go out, and others get their turn if time is up."""
+_AT_ONCE: Final = 64
+"""Packet-ins of one read that are answered as they come; those behind them wait for the turn of their vport."""
 
 
 class Receiver:
@@ -41,6 +44,12 @@ class Receiver:
         self._others: dict[int, list[bytes]] = {}
         self._misses = 0
         self._read_s = 0.0
+        self._queues = MissQueues(link.limits.waiting_pkts, link.links.handler.miss_dropped)
+
+    @property
+    def waiting(self) -> int:
+        """How many packet-ins wait."""
+        return self._queues.waiting
 
     def take(self, data: bytes) -> bytes:
         """Handle all whole messages and return the bytes left over; Malformed when the peer breaks OpenFlow."""
@@ -49,6 +58,7 @@ class Receiver:
         at, end, count = 0, len(data), 0
         now_s = self._read_s = clock()
         turn_ends_s = now_s + link.limits.turn_s
+        at_once = 0 if self._queues.waiting else _AT_ONCE
         while end - at >= HEADER_BYTES and not link.is_closed:
             version, kind, length, xid = unpack(data, at)
             if length < HEADER_BYTES:
@@ -59,6 +69,9 @@ class Receiver:
                 break
             if version != VERSION and link.state != HANDSHAKE_DISPATCHER:
                 raise Malformed("version")
+            if kind == _PACKET_IN and count >= at_once and self._queues.put(data, at, length, self._read_s):
+                at += length
+                continue
             try:
                 answered = kind == _PACKET_IN and answer(data, at, length, now_s, own, others)
             except Exception:
@@ -84,6 +97,34 @@ class Receiver:
         self._flush()
         self._links.handler.answered()
         return data[at:] if at else data
+
+    def answer_waiting(self) -> None:
+        """Answer packet-ins that wait, each vport's in turn, for so long as others may wait to be read."""
+        link, queues, clock = self._link, self._queues, self._link.clock
+        now_s = clock()
+        until_s = now_s + link.limits.unread_s
+        read_s = []
+        while queues.waiting and now_s < until_s:
+            waited = queues.take()
+            read_s.append(waited.read_s)
+            self._answer(waited.message, now_s)
+            now_s = clock()
+        self._misses = 0
+        self._flush()
+        now_s = clock()
+        for began_s in read_s:
+            self._links.latencies[link.id].observe(now_s - began_s, 1)
+        self._links.handler.answered()
+
+    def _answer(self, message: bytes, now_s: float) -> None:
+        """Answer one packet-in, fast if its kind is known."""
+        try:
+            if self._fast.answer(message, 0, len(message), now_s, self._own, self._others):
+                return
+        except Exception:
+            self._links.fault(f"answering a packet-in of datapath {self._link.name}")
+            return
+        self._event(_PACKET_IN, 0, message, 0, len(message), now_s)
 
     def _event(self, kind: int, xid: int, data: bytes, at: int, length: int, now_s: float) -> None:
         """Hand a packet-in or flow-removed of ours to the core, any other to Ryu."""

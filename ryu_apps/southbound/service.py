@@ -92,6 +92,10 @@ class SwitchService:
         if self._core.life.restless:
             self._upkeep.wake()
 
+    def miss_dropped(self, vport: int) -> None:
+        """Count a packet-in that found its vport's queue full."""
+        self._core.tally.count("miss-queue", vport)
+
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
         return self._ask(self._core.ageing.flow_removed(event, now_s))

@@ -6,7 +6,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from ryu_apps.pipeline.tables import NUMBER, TABLES
+from ryu_apps.pipeline.tables import NUMBER
 
 VERSION: Final = 5
 NO_BUFFER: Final = 0xFFFFFFFF
@@ -75,6 +75,16 @@ def resubmit(table: str) -> bytes:
     return _RESUBMIT.pack(0xFFFF, 16, 0x2320, 14, 0xFFF8, NUMBER[table])
 
 
+# Nicira's output to controllers: experimenter action 0xffff, vendor 0x2320, subtype 37; then properties, here 5, the
+# meter's id. What is left out has its default: the whole packet, reason "action".
+_METERED: Final = Struct("!HHIH6xHHI")
+
+
+def metered_to_controller(meter: int) -> bytes:
+    """Return the action that sends a packet up within a meter (Open vSwitch, NXAST_CONTROLLER2)."""
+    return _METERED.pack(0xFFFF, _METERED.size, 0x2320, 37, 5, 8, meter)
+
+
 # Nicira's copy of bits: experimenter action 0xffff, vendor 0x2320, subtype 6, number of bits, first bit of source and
 # of destination, header of source and of destination.
 _MOVE: Final = Struct("!HHIHHHHII")
@@ -128,6 +138,7 @@ OXM: Final = {
     "reg6": 0x00010C04,
     "reg7": 0x00010E04,
     "reg8": 0x00011004,
+    "reg15": 0x00011E04,
     "tunnel_id": 0x80004C08,
     "tun_ipv4_dst": 0x00014004,
     "tun_ipv6_dst": 0x0001DC10,
@@ -147,10 +158,8 @@ FIELD_ORDER: Final = (
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
     "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7",
-    "reg8",
+    "reg8", "reg15",
 )  # fmt: skip
-
-TABLE_NAMES: Final = tuple(table.name for table in TABLES)
 
 
 def oxm(name: str) -> bytes:

@@ -17,6 +17,8 @@ from mininet_scripts.support.policy import Document
 from mininet_scripts.support.registration import address_of
 from mininet_scripts.support.waiting import wait_until
 
+# Misses a second of each VF: more than tests send.
+MISS_RATE_PPS = 100_000
 # Local experimental EtherType 2 (IEEE Std 802): says where a capture has got to.
 MARKER_TYPE = 0x88B6
 MARKER = frames.ethernet("02:ee:ee:ee:ee:01", "02:ee:ee:ee:ee:02", MARKER_TYPE, b"")
@@ -117,7 +119,7 @@ class Lab:
     def tenant(self, name: str, *vms: str, vlan: int | None = 0, **changed: Any) -> None:
         """Register a tenant with its segment, and these VMs as its vports."""
         registration.register_tenant(self.client, name, vlan=vlan)
-        registration.register_vports(self.client, self.net, name, *vms, **changed)
+        registration.register_vports(self.client, self.net, name, *vms, **{"miss_rate_pps": MISS_RATE_PPS, **changed})
         registration.register_outlets(self.client, self.net, name)
 
     def layer(self, name: str, document: Document, **groups: Document) -> None:

@@ -22,6 +22,7 @@ from ryu_apps.pipeline.base import base_entries
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt
 from ryu_apps.pipeline.entry import FlowEntry, Output, SetField, ToController, entry
+from ryu_apps.pipeline.registers import PUNT
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.cached_match import key_of_match, read
 from ryu_apps.southbound.link import Link
@@ -66,8 +67,10 @@ def pipeline(port_no: int = 1, out: int = 2) -> tuple[FlowEntry, ...]:
         entry("classify", 100, {"in_port": port_no, "vlan_vid": 0}, SetField("reg0", 7), SetField("reg1", 8),
               goto="guard", cookie=BASE),
         entry("guard", 1, {}, goto="outbound", cookie=BASE),
-        entry("outbound", 300, {"eth_type": 0x0800, "ip_frag": (1, 1)}, ToController(), cookie=FRAGMENTS),
-        entry("outbound", 0, {}, ToController(), cookie=MISSES),
+        entry("outbound", 300, {"eth_type": 0x0800, "ip_frag": (1, 1)}, SetField(PUNT, Punt.FRAGMENT), goto="missed"),
+        entry("outbound", 0, {}, goto="missed"),
+        entry("missed", 100, {PUNT: Punt.FRAGMENT}, ToController(), cookie=FRAGMENTS),
+        entry("missed", 0, {}, ToController(), cookie=MISSES),
         entry("deliver", 1, {}, goto="closing", cookie=BASE),
         entry("closing", 1, {}, goto="egress", cookie=BASE),
         entry("egress", 1, {}, Output(out), cookie=BASE),

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.ovs import packets
 from tests.ovs.scenario import Lab, counters
-from tests.ovs.stations import EXT, VM1, VM2, VM3, VM4, moved, rewrite, rule, tcp, udp
+from tests.ovs.stations import EXT, MISS_RATE_PPS, VM1, VM2, VM3, VM4, moved, rewrite, rule, tcp, udp
 
 METERS = re.compile(r"meter=(\d+) (kbps|pktps) burst[^\n]*\n\s*type=drop rate=(\d+) burst_size=(\d+)")
 
@@ -23,9 +23,9 @@ def route(vport: str) -> dict[str, Any]:
 
 
 def meters(lab: Lab, host: str = "h1") -> list[tuple[str, int, int]]:
-    """Return unit, rate and burst of a switch's meters."""
+    """Return unit, rate and burst of a switch's meters, without those of misses."""
     found = METERS.findall(lab.ovs.ofctl("dump-meters", host))
-    return sorted((unit, int(rate), int(burst)) for _, unit, rate, burst in found)
+    return sorted((unit, int(rate), int(burst)) for _, unit, rate, burst in found if int(rate) != MISS_RATE_PPS)
 
 
 def two_layers(lab: Lab, first: Any, second: Any, direction: str = "outbound", vport: str = "vm1") -> None:

@@ -67,6 +67,7 @@ def test_a_rule_encapsulates(lab: Lab, tunnelled: str) -> None:
     for count in (1, 2):
         lab.send(VM1, udp(VM1, EXT, data=b"over"))
         lab.ovs.wait_sent(tunnelled, before + count)
+        lab.settle()
     assert carried(lab.ovs.sent(tunnelled)[before:]) == [(THERE, VNI, udp(VM1, EXT, data=b"over"))] * 2
     lab.send(VM1, tcp(VM1, EXT))
     assert lab.wait_sent("h1-uplink") == [packets.tagged(tcp(VM1, EXT), RED_VLAN)]

@@ -36,7 +36,7 @@ def test_forms(network: Client) -> None:
     assert network.get("/v1/segments/red") == {"id": "red", "tenant": "red", "vlan": None, "vni": None, "number": 1}
     assert network.get("/v1/vports/vm1") == {
         "id": "vm1", **VPORT, "kind": "vf", "segment": "red",
-        "bandwidth": {"outbound_kbps": None, "inbound_kbps": None}, "priority": 0,
+        "bandwidth": {"outbound_kbps": None, "inbound_kbps": None}, "priority": 0, "miss_rate_pps": 500,
     }  # fmt: skip
     assert network.get("/v1/vports/vm2")["trunk"] == [200]
     assert network.get("/v1/layers/fw")["default"] == {"outbound": "allow", "inbound": "deny"}

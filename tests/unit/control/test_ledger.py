@@ -12,7 +12,7 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.ledger import CacheCount, Ledger
 from ryu_apps.control.tally import Tally
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
+from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, Counted, EntryClass, Punt, Refusal
 
 DPID, OTHER_DPID = 1, 2
 VM1, VM2 = 101, 102
@@ -28,6 +28,14 @@ def entry(cookie: Cookie, packets: int, name: str = "") -> PresentEntry:
 def counting(counted: Counted, packets: int, vport: int = VM1, name: str = "") -> PresentEntry:
     """Return an entry that counts for a vport."""
     return entry(Cookie(EntryClass.BASE, vport=vport, detail=counted), packets, name)
+
+
+def asking(
+    packets: int, vport: int = VM1, *, inbound: bool = False, why: Punt = Punt.MISS, name: str = ""
+) -> PresentEntry:
+    """Return an entry by which a vport's packets ask the controller."""
+    detail = why | INBOUND_PUNT if inbound else why
+    return entry(Cookie(EntryClass.PUNT, vport=vport, detail=detail), packets, name)
 
 
 def refusing(reason: Refusal, packets: int, vport: int = VM1) -> PresentEntry:
@@ -53,15 +61,35 @@ def test_hits_are_the_look_ups_that_neither_missed_nor_passed() -> None:
     """M28: look-ups less misses less neighbour messages are hits, per vport and cache."""
     ledger = ledger_of([
         counting(Counted.OUTBOUND_LOOKUP, 100, name="a"), counting(Counted.OUTBOUND_LOOKUP, 20, name="b"),
-        counting(Counted.OUTBOUND_PASS, 7), counting(Counted.OUTBOUND_MISS, 3),
-        counting(Counted.INBOUND_LOOKUP, 50), counting(Counted.INBOUND_MISS, 1),
-        counting(Counted.OUTBOUND_LOOKUP, 5, VM2), counting(Counted.OUTBOUND_MISS, 5, VM2),
+        counting(Counted.OUTBOUND_PASS, 7), asking(3),
+        counting(Counted.INBOUND_LOOKUP, 50), asking(1, inbound=True),
+        counting(Counted.OUTBOUND_LOOKUP, 5, VM2), asking(5, VM2),
     ])  # fmt: skip
     assert ledger.of_vport(DPID, VM1).caches == {
         Direction.OUTBOUND: CacheCount(hits=110, misses=3, passes=7),
         Direction.INBOUND: CacheCount(hits=49, misses=1, passes=0),
     }
     assert outbound(ledger, VM2) == CacheCount(hits=0, misses=5)
+
+
+def test_what_closes_a_connection_is_no_miss_and_all_else_that_asks_is() -> None:
+    """M28: copies of FIN and RST have passed their cache; fragments and broadcasts that ask are misses."""
+    ledger = ledger_of([
+        counting(Counted.OUTBOUND_LOOKUP, 100), *(asking(10, why=why) for why in Punt),
+        counting(Counted.INBOUND_LOOKUP, 100), *(asking(1, why=why, inbound=True) for why in Punt),
+    ])  # fmt: skip
+    caches = ledger.of_vport(DPID, VM1).caches
+    assert (caches[Direction.OUTBOUND].misses, caches[Direction.INBOUND].misses) == (40, 4)
+
+
+def test_what_meters_have_dropped_is_refused_to_the_vport() -> None:
+    """S07, M28: drops of a vport's two meters add up under one reason; a meter made anew counts from nothing."""
+    ledger = ledger_of([refusing(Refusal.IP, 4)])
+    owners = {71: VM1, 72: VM1, 73: VM2}
+    for counts in ({71: 5, 72: 2, 73: 0, 99: 8}, {71: 9, 72: 2, 99: 9}, {71: 3, 72: 2}):
+        ledger.take_dropped(DPID, counts, owners)
+    assert ledger.of_vport(DPID, VM1).refused == {"ip": 4, "miss-limit": 5 + 2 + 4 + 3}
+    assert ledger.of_vport(DPID, VM2).refused == {}
 
 
 def test_entries_that_are_gone_or_made_anew_leave_their_counts() -> None:
@@ -84,7 +112,7 @@ def test_what_an_entry_counted_for_the_controller_is_no_pass() -> None:
 
 def test_hits_do_not_fall_while_the_switch_hands_its_counts_over() -> None:
     """M28: a miss that is told before its look-up takes no hit away."""
-    lookup, missed = counting(Counted.OUTBOUND_LOOKUP, 100), counting(Counted.OUTBOUND_MISS, 10)
+    lookup, missed = counting(Counted.OUTBOUND_LOOKUP, 100), asking(10)
     ledger = ledger_of([lookup, missed], [lookup, missed._replace(packets=15)])
     assert outbound(ledger) == CacheCount(hits=90, misses=15)
     ledger.take(DPID, [lookup._replace(packets=110), missed._replace(packets=15)])
@@ -131,20 +159,25 @@ def test_who_has_a_name_keeps_it_and_who_has_none_gets_none() -> None:
     assert [ledger.is_named(number) for number in (1, 2, 3, 4)] == [True, True, False, False]
 
 
-_kinds = st.sampled_from([Counted.OUTBOUND_LOOKUP, Counted.OUTBOUND_PASS, Counted.OUTBOUND_MISS])
+_kinds = st.sampled_from([Counted.OUTBOUND_LOOKUP, Counted.OUTBOUND_PASS, None])
 _reports = st.dictionaries(st.tuples(_kinds, st.sampled_from([VM1, VM2]), st.sampled_from("ab")), st.integers(0, 50))
 _owned = st.dictionaries(st.sampled_from([VM1, VM2]), st.sampled_from([("x", DPID), ("y", DPID), ("x", OTHER_DPID)]))
 
 
 @given(st.lists(st.tuples(_reports, _owned), max_size=12))
-def test_the_figures_of_a_host_never_fall(history: list[tuple[dict[tuple[Counted, int, str], int], object]]) -> None:
+def test_the_figures_of_a_host_never_fall(
+    history: list[tuple[dict[tuple[Counted | None, int, str], int], object]]
+) -> None:
     """M28: over any history of reports and of vports that come, go and move, no sum of a host falls."""
     tally = Tally()
     ledger = Ledger(tally)
     before: Counter[str] = Counter()
     for report, owned in history:
         ledger.settle(owned)  # type: ignore[arg-type]
-        ledger.take(DPID, [counting(kind, packets, vport, name) for (kind, vport, name), packets in report.items()])
+        ledger.take(DPID, [
+            asking(packets, vport, name=name) if kind is None else counting(kind, packets, vport, name)
+            for (kind, vport, name), packets in report.items()
+        ])  # fmt: skip
         tally.count("begun", VM1)
         found: Counter[str] = Counter(begun=tally.total["begun"])
         for told in (ledger.of_gone(DPID), ledger.of_vport(DPID, VM1), ledger.of_vport(DPID, VM2)):

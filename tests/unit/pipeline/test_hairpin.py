@@ -121,9 +121,14 @@ def test_port_three_lets_out_whom_it_may() -> None:
 def test_a_port_that_is_gone_drops_and_counts() -> None:
     """H12: without the cable, a sub-interface or an outlet nothing takes another way, and each drop is counted."""
     policy = compiled()
-    for dpid, gone, reasons in ((VFS, "cable", [15]), (FUNCTIONS, "f-vf2", [16]), (NETWORK, "n-s1", [16, 16])):
+    cable, function = Refusal.NO_CABLE, Refusal.NO_FUNCTION
+    for dpid, gone, reasons in (
+        (VFS, "cable", [cable]),
+        (FUNCTIONS, "f-vf2", [function]),
+        (NETWORK, "n-s1", [function] * 2),
+    ):
         made = entries(policy, dpid, gone)
-        assert [each.cookie & 0xFFFF for each in made if each.cookie & 0xFFFF in (15, 16)] == reasons
+        assert [each.cookie & 0xFFFF for each in made if each.cookie & 0xFFFF in (cable, function)] == reasons
     assert not any(CABLE in outputs(each) for each in entries(policy, VFS, "cable"))
 
 

@@ -57,6 +57,10 @@ class Recorder:
         self.told.append(("packet_in", event))
         return self.answer(event)
 
+    def miss_dropped(self, vport: int) -> None:
+        """Keep the vport."""
+        self.told.append(("miss_dropped", vport))
+
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Keep the event."""
         self.told.append(("flow_removed", event))

@@ -49,7 +49,7 @@ def match(fields: bytes) -> bytes:
     return struct.pack("!HH", 1, 4 + len(fields)) + fields + bytes(-(4 + len(fields)) % 8)
 
 
-def packet_in(fields: bytes, frame: bytes, *, table_id: int = NUMBER["outbound"], cookie: int = PUNTED) -> bytes:
+def packet_in(fields: bytes, frame: bytes, *, table_id: int = NUMBER["missed"], cookie: int = PUNTED) -> bytes:
     """Return a packet-in (OpenFlow 1.4.0, section 7.4.1)."""
     head = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 0, table_id, cookie)
     return message(Type.PACKET_IN, head + match(fields) + b"\0\0" + frame)

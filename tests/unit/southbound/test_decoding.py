@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.sharing import MeterCount
 from ryu_apps.pipeline.cached import CachedEntry
-from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt
+from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, EntryClass, Punt
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import flow_dump, flow_removed, hello, meters, packet_in, ports, templates
 from ryu_apps.southbound.cached_match import CachedMatch, key_of_match, read
@@ -24,16 +24,20 @@ u32 = st.integers(0, 0xFFFFFFFF)
 u64 = st.integers(0, (1 << 64) - 1)
 
 
-@given(u32, u32, u32, u32, st.binary(max_size=200), st.permutations(range(4)), st.sampled_from(Punt))
+@given(u32, u32, u32, u32, st.binary(max_size=200), st.permutations(range(4)), st.sampled_from(Punt), st.booleans())
 def test_a_packet_in_keeps_port_registers_and_frame(
-    in_port: int, segment: int, sender: int, receiver: int, frame: bytes, order: list[int], punt: Punt
+    in_port: int, segment: int, sender: int, receiver: int, frame: bytes, order: list[int], punt: Punt, inbound: bool
 ) -> None:
-    """A packet-in of ours is decoded whatever the order of its fields is, at any place in what was received."""
+    """A packet-in of ours is decoded whatever the order of its fields is, at any place in what was received.
+
+    The cookie tells why the entry asked, and for which cache.
+    """
     pairs = [("in_port", in_port), ("reg0", segment), ("reg1", sender), ("reg2", receiver)]
     fields = messages.oxm_fields(pairs[place] for place in order)
-    cookie = Cookie(EntryClass.PUNT, detail=punt).pack()
-    data = messages.packet_in(fields, frame, table_id=NUMBER["inbound"], cookie=cookie)
-    expected = PacketIn(9, "inbound", punt, in_port, segment, sender, receiver, frame)
+    cookie = Cookie(EntryClass.PUNT, vport=7, detail=punt | inbound * INBOUND_PUNT).pack()
+    data = messages.packet_in(fields, frame, cookie=cookie)
+    cache = "inbound" if inbound else "outbound"
+    expected = PacketIn(9, cache, punt, in_port, segment, sender, receiver, frame)
     assert packet_in.decode(b"xyz" + data + b"rest", 3, len(data), 9) == expected
 
 
@@ -47,11 +51,11 @@ def test_registers_that_are_zero_are_left_out_by_the_switch() -> None:
 @pytest.mark.parametrize(
     ("cookie", "table_id"),
     [
-        (0, NUMBER["outbound"]),
-        (Cookie(EntryClass.BASE).pack(), NUMBER["outbound"]),
-        (Cookie(EntryClass.PUNT, detail=99).pack(), NUMBER["outbound"]),
-        (Cookie(EntryClass.PUNT).pack() ^ 1 << 60, NUMBER["outbound"]),
-        (messages.PUNTED, 77),
+        (0, NUMBER["missed"]),
+        (Cookie(EntryClass.BASE).pack(), NUMBER["missed"]),
+        (Cookie(EntryClass.PUNT, detail=99).pack(), NUMBER["missed"]),
+        (Cookie(EntryClass.PUNT).pack() ^ 1 << 60, NUMBER["missed"]),
+        (messages.PUNTED, NUMBER["outbound"]),
     ],
 )
 def test_packet_ins_of_others_are_left_to_ryu(cookie: int, table_id: int) -> None:
@@ -254,8 +258,9 @@ def test_meter_counts_are_read_as_ryu_reads_them(
     expected = {}
     for each in ryu_twin.parse(messages.multipart(9, body)).body:
         dropped = sum(band.byte_band_count for band in each.band_stats)
+        packets = sum(band.packet_band_count for band in each.band_stats)
         age_ms = each.duration_sec * 1000 + each.duration_nsec // 1_000_000
-        expected[each.meter_id] = MeterCount(age_ms, max(each.byte_in_count - dropped, 0), dropped)
+        expected[each.meter_id] = MeterCount(age_ms, max(each.byte_in_count - dropped, 0), dropped, packets)
     assert meters.decode_counts(body) == expected
 
 

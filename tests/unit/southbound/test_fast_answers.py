@@ -16,7 +16,7 @@ from ryu_apps.model.action import Allow, Deny
 from ryu_apps.model.flow_key import Family, FlowKey, parse, reverse
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction, Scope
-from ryu_apps.pipeline.tables import NUMBER
+from ryu_apps.pipeline.cookie import INBOUND_PUNT
 from ryu_apps.southbound import packet_in
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.fast_answers import FastAnswers
@@ -94,7 +94,8 @@ def miss(core: ControlCore, name: str, direction: Direction, frame: bytes) -> by
     number = core.policy.snapshot.vports[name].number
     registers = [("reg1", number)] if direction is OUT else [("reg2", number)]
     fields = messages.oxm_fields([("in_port", 1), ("reg0", 1), *registers])
-    return messages.packet_in(fields, frame, table_id=NUMBER[direction.value])
+    cookie = messages.PUNTED | (INBOUND_PUNT if direction is Direction.INBOUND else 0)
+    return messages.packet_in(fields, frame, cookie=cookie)
 
 
 @st.composite
