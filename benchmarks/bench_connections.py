@@ -3,6 +3,7 @@
 A connection is a fresh 5-tuple whose packets go back and forth between two VMs of one host behind three stateful
 layers; the second VM lets nothing out and the first nothing in by itself, so that every answer rests on its connection.
 Each step follows the one before it by 50 ms. A rate holds when every packet of a run arrives.
+The bridge keeps as many packet-ins for the controller as Open vSwitch allows.
 Prints a table and one JSON line; needs root and Open vSwitch, whose daemons it starts for itself.
 """
 

@@ -23,7 +23,7 @@ from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.model.action import Allow, Nat
 from ryu_apps.model.address import parse_address, parse_mac
 from ryu_apps.model.match import parse_match
-from ryu_apps.model.network import Host, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import Host, MissPath, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
 from ryu_apps.model.rules import Direction, Group, Layer, Rule, Scope
@@ -59,6 +59,7 @@ COUNTED: Final = {
     Counted.OUTBOUND_PASS: "of these, neighbour messages that pass the cache by",
     Counted.INBOUND_LOOKUP: "packets for the VM that are brought to its inbound cache",
     Counted.INBOUND_PASS: "of these, neighbour messages that pass the cache by",
+    Counted.OUTBOUND_RETURN: "of the outbound look-ups, packets that went back to their VM",
 }
 REFUSALS: Final = {
     Refusal.VLAN: "the VM sent a VLAN tag that is not its own to use",
@@ -86,13 +87,13 @@ OFFICE: Final = "office"
 
 
 def _resources() -> Iterator[Resource]:
-    yield Host(id="h1", dpid=1, uplink="h1-uplink")
+    yield Host(id="h1", dpid=1, uplink="h1-uplink", miss=MissPath.VM)
     yield Host(id="h2", dpid=2, uplink="h2-uplink")
     yield Tenant(id=RED)
     yield Segment(id=RED, tenant=RED, vlan=None, number=1)
     yield Segment(id=OFFICE, tenant=RED, vlan=200, number=2)
     yield _vport("vm1", "h1", 1, ips=("10.0.0.1", "fd00::1"))
-    yield _vport("vm2", "h1", 2)
+    yield _vport("vm2", "h1", 2, synthetic="h1-syn2")
     yield _vport("router", "h1", 3, kind=VportKind.TRUNK, trunk=(OFFICE,))
     yield _vport("vm4", "h2", 4)
     allow, deny = ((way, True) for way in Direction), ((Direction.OUTBOUND, True), (Direction.INBOUND, False))
@@ -120,11 +121,13 @@ def _vport(
     kind: VportKind = VportKind.VF,
     ips: tuple[str, ...] = (),
     trunk: tuple[str, ...] = (),
+    synthetic: str | None = None,
 ) -> Vport:
     addresses = tuple(parse_address(text) for text in ips)
     return Vport(
         id=name, host=host, port=f"{host}-vf{number}", kind=kind, tenant=RED, mac=_mac(number), ips=addresses,
         segment=None if trunk else RED, vlan=100 + number, trunk=trunk,
+        synthetic=synthetic,
     )  # fmt: skip
 
 
@@ -152,7 +155,7 @@ PACKETS: Final = (
 def example_entries(policy: Policy) -> list[FlowEntry]:
     """Return every entry of host h1: the standing ones, and those of two connections that vm1 began."""
     host = policy.snapshot.hosts["h1"]
-    ports = {f"h1-vf{number}": number for number in (1, 2, 3)} | {"h1-uplink": 4}
+    ports = {f"h1-vf{number}": number for number in (1, 2, 3)} | {"h1-uplink": 4, "h1-syn2": 5}
     entries = list(base_entries(policy, host, ports))
     vm1 = policy.snapshot.vports["vm1"]
     for flow_id, packet in enumerate(PACKETS, start=1):
@@ -294,13 +297,14 @@ The dumps below are what the compiler makes for host `h1` of a small policy:
 * tenant `red` with its own segment `red` (number 1), whose VFs the outside sees by their own VLANs,
   and a segment `office` (number 2), which the outside knows as VLAN 200;
 * `vm1` (VF VLAN 101, addresses 10.0.0.1 and fd00::1) and `vm2` (VF VLAN 102, any address) on `h1`, `vm4` (104) on `h2`;
+* `vm2` has a synthetic port beside its VF, and its misses go back through the VM;
 * a trunk `router` (VF VLAN 103), whose VM may tag frames with 200;
 * a layer `balancer` that translates 10.0.0.100:80 to `vm2`, port 8080,
   and a stateful layer `firewall` that lets nothing in but TCP to port 8080.
 
 `vm1` has begun two connections: one to 10.0.0.100:80, which is translated and allowed both ways,
 and one to port 22 of `vm2`, which `vm2`'s inbound rules deny.
-Ports 1 to 3 of the bridge are the VFs' representors and port 4 is the uplink.
+Ports 1 to 3 of the bridge are the VFs' representors, port 4 is the uplink and port 5 the synthetic port of `vm2`.
 Entries are in the syntax of `ovs-ofctl`, highest priority first, with tables by name instead of number.
 """
 

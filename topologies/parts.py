@@ -56,6 +56,40 @@ class TunnelNic(NicBridge):
                    "options:remote_ip=flow", "options:key=flow")  # fmt: skip
 
 
+class GuestSwitch(UserspaceBridge):
+    """What a VM's driver does with two ports of a card, as a switch: port 1 is the VM, 2 its VF, 3 its synthetic port.
+
+    What comes by the VF with the VM's own MAC as source is a miss that came back, and goes by the synthetic port.
+    Until somebody follows the VM's hints, all that the VM sends goes by the VF.
+    """
+
+    VM, VF, SYNTHETIC = 1, 2, 3
+
+    def __init__(self, name: str, mac: str = "", **params: Any) -> None:
+        super().__init__(name, **params)
+        self.mac = mac
+
+    def start(self, controllers: list[Any]) -> None:
+        """Create the bridge without a controller and give it its three entries."""
+        super().start([])
+        self.forget_hints()
+
+    def forget_hints(self) -> None:
+        """Bring the bridge to the three entries that it begins with."""
+        self.dpctl("del-flows")
+        for flow in (
+            f"priority=900,in_port={self.VF},dl_src={self.mac},actions=output:{self.SYNTHETIC}",
+            f"priority=800,in_port={self.VF},actions=output:{self.VM}",
+            f"priority=0,in_port={self.VM},actions=output:{self.VF}",
+        ):
+            self.dpctl("add-flow", flow)
+
+    def representors(self) -> tuple[Any, Any]:
+        """Return the NIC's ports that this VM's VF and synthetic port are joined to."""
+        links = [self.intfs[port].link for port in (self.VF, self.SYNTHETIC)]
+        return links[0].intf2, links[1].intf2
+
+
 class TopOfRack(UserspaceBridge):
     """A plain learning switch that takes no orders from the controller; tags pass unchanged."""
 
@@ -116,6 +150,25 @@ def add_vm(topo: Topo, bridge: str, vf: int, number: int) -> str:
     """Return the name of a new VM `number` on VF `vf` of the bridge; the representor has port number `vf`."""
     name = str(topo.addHost(f"vm{number}", cls=EndHost, **address_params(number)))
     topo.addLink(name, bridge, intfName1=f"{name}-eth0", intfName2=f"{bridge}-vf{vf}", port2=vf)
+    return name
+
+
+# Representors of synthetic ports are numbered from here on, those of VFs below.
+FIRST_SYNTHETIC = 1000
+
+
+def add_vm_with_driver(topo: Topo, bridge: str, vf: int, number: int) -> str:
+    """Return the name of a new VM `number` that a switch gN joins to VF `vf` of the bridge and to a synthetic port."""
+    address = address_params(number)
+    name = str(topo.addHost(f"vm{number}", cls=EndHost, **address))
+    guest = str(topo.addSwitch(f"g{number}", cls=GuestSwitch, mac=address["mac"], dpid=f"ff{number:04x}"))
+    topo.addLink(name, guest, intfName1=f"{name}-eth0", intfName2=f"{guest}-vm", port2=GuestSwitch.VM)
+    for port, end, port_no in (
+        (GuestSwitch.VF, f"vf{vf}", vf),
+        (GuestSwitch.SYNTHETIC, f"syn{vf}", FIRST_SYNTHETIC + vf),
+    ):
+        names = {"intfName1": f"{guest}-{end}", "intfName2": f"{bridge}-{end}"}
+        topo.addLink(guest, bridge, port1=port, port2=port_no, **names)
     return name
 
 

@@ -8,7 +8,7 @@ from mininet.net import Mininet
 
 from mininet_scripts.support.rest import RestClient
 from topologies.hairpin_parts import FunctionPort, NetworkPort, function_port_of, network_port_of
-from topologies.parts import EXTERNAL_HOST, NicBridge, address_params
+from topologies.parts import EXTERNAL_HOST, GuestSwitch, NicBridge, address_params
 
 FIRST_VLAN = 100  # vmN's VF has VLAN 100 + N
 
@@ -32,12 +32,15 @@ def vm_number(name: str) -> int:
     return int(name.removeprefix("vm"))
 
 
-def register_hosts(client: RestClient, net: Mininet) -> None:
-    """Register every NIC bridge of the network as the host of its name; one with a cable has a hairpin."""
+def register_hosts(client: RestClient, net: Mininet, **changed: Any) -> None:
+    """Register every NIC bridge of the network as the host of its name, with the fields given besides.
+
+    One with a cable has a hairpin.
+    """
     for switch in net.switches:
         if isinstance(switch, NicBridge) and not isinstance(switch, FunctionPort | NetworkPort):
             way_out = _hairpin(net, switch) or {"uplink": f"{switch.name}-uplink"}
-            client.put(f"/v1/hosts/{switch.name}", {"dpid": _dpid(switch), **way_out})
+            client.put(f"/v1/hosts/{switch.name}", {"dpid": _dpid(switch), **way_out, **changed})
 
 
 def _hairpin(net: Mininet, bridge: NicBridge) -> dict[str, Any] | None:
@@ -80,6 +83,10 @@ def register_vports(client: RestClient, net: Mininet, tenant: str, *names: str, 
 def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
     """Return the document of a VM's vport: its representor, and MAC and addresses as the topology gave them."""
     representor = net[name].defaultIntf().link.intf2
+    second: dict[str, str] = {}
+    if isinstance(representor.node, GuestSwitch):
+        representor, synthetic = representor.node.representors()
+        second = {"synthetic": synthetic.name}
     address = address_of(name)
     subinterface = representor.name.replace("-", "f-")
     at_function = {"subinterface": subinterface} if function_port_of(representor.node.name) in net else {}
@@ -91,4 +98,5 @@ def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
         "ips": [address.ipv4, address.ipv6],
         "vlan": FIRST_VLAN + vm_number(name),
         **at_function,
+        **second,
     }

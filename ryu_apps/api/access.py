@@ -9,7 +9,7 @@ from typing import Final
 
 from ryu_apps.api.problems import Unauthorized
 from ryu_apps.model.policy import Snapshot
-from ryu_apps.model.rights import ALL_RIGHTS, Rights, check_admin, check_layer
+from ryu_apps.model.rights import ALL_RIGHTS, Rights, check_admin, check_layer, check_reader
 from ryu_apps.model.tokens import Tokens
 
 # RFC 6750 section 2.1; the name of a scheme is read in any case (RFC 9110 section 11.1).
@@ -22,7 +22,9 @@ class Needs(Enum):
     NOTHING = auto()
     """It is for everyone, with a token or without."""
     READ = auto()
-    """Any token."""
+    """Any token but a VM's."""
+    HINTS = auto()
+    """Any token but that of another VM than the path names."""
     LAYER = auto()
     """A token that may write the layer that the path names."""
     ADMIN = auto()
@@ -52,6 +54,10 @@ def check_needs(needs: Needs, rights: Rights, params: Mapping[str, str], snapsho
     What the body says, and what changes in the meantime, is checked with the change itself.
     """
     match needs:
+        case Needs.HINTS:
+            check_reader(rights, params["vport"])
+        case Needs.READ:
+            check_reader(rights)
         case Needs.ADMIN:
             check_admin(rights)
         case Needs.LAYER:

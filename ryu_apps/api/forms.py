@@ -14,11 +14,14 @@ from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.policy import Resource, Snapshot
 from ryu_apps.model.rule_documents import group_header
 from ryu_apps.model.rules import Group
+from ryu_apps.model.turns import Pause, no_pause
 
 
-def shown(kind: Kind, key: Key, resource: Resource, snapshot: Snapshot) -> dict[str, Any]:
+def shown(
+    kind: Kind, key: Key, resource: Resource, snapshot: Snapshot, pause: Pause = no_pause
+) -> dict[str, Any]:
     """Return a resource as GET shows it: the ids of its path, then its document."""
-    document = to_document(resource)
+    document = to_document(resource, pause)
     if isinstance(resource, Vport) and resource.trunk:
         document["trunk"] = [snapshot.segments[name].vlan for name in resource.trunk]
     return {**_identity(kind, key), **document}
@@ -36,17 +39,17 @@ def _identity(kind: Kind, key: Key) -> dict[str, str]:
     return {"id": parts[-1], **dict(zip(kind.names[:-1], parts[:-1], strict=True))}
 
 
-def understood(kind: Kind, key: Key, body: Any, snapshot: Snapshot) -> Resource:
+def understood(kind: Kind, key: Key, body: Any, snapshot: Snapshot, pause: Pause) -> Resource:
     """Return the resource that a PUT's body describes; Invalid names every field at fault."""
     document, faults = _without_read_only(kind, key, body, snapshot)
-    faults += faults_of(kind.schema, document)
+    faults += faults_of(kind.schema, document, pause)
     if faults:
         raise Invalid(f"the {kind.one} cannot be accepted", faults)
     if kind.name == "segments":
         document["number"] = _segment_number(key, snapshot)
     if kind.name == "vports" and document.get("trunk"):
         document["trunk"] = _trunk_segments(document, snapshot)
-    return from_document(kind.name, key, document)
+    return from_document(kind.name, key, document, pause)
 
 
 def _without_read_only(kind: Kind, key: Key, body: Any, snapshot: Snapshot) -> tuple[Any, list[FieldError]]:

@@ -37,6 +37,7 @@ _CACHES: Final = (
     ("cache_hits", "hits", "Look-ups that a cache of the NIC answered by itself"),
     ("cache_misses", "misses", "Look-ups that went to the controller"),
     ("cache_passes", "passes", "Neighbour messages that the NIC let past a cache"),
+    ("cache_returns", "returns", "Look-ups that went back to their VM, to be sent by its synthetic port"),
 )
 
 Row = tuple[str, str, Figures]

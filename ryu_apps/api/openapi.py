@@ -84,9 +84,7 @@ def _operation_id(route: Route) -> str:
 def _refusals(route: Route, tokens_in_force: bool) -> Iterable[int]:
     yield from (400, 500)
     if tokens_in_force and route.needs is not Needs.NOTHING:
-        yield 401
-    if tokens_in_force and route.needs in (Needs.LAYER, Needs.ADMIN):
-        yield 403
+        yield from (401, 403)
     if "{" in route.template:
         yield 404
     if route.body is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +39,15 @@ def _flag(text: str) -> bool:
     return text == "true"
 
 
+_VERSION: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20}){2}", re.ASCII)
+
+
+def _version(text: str) -> str:
+    if not _VERSION.fullmatch(text):
+        raise ValueError("is a version as the last answer gave it")
+    return text
+
+
 _ID_SCHEMA: Final = {"type": "string", "pattern": f"^{ID_PATTERN}$"}
 
 LIMIT: Final = Parameter(
@@ -60,6 +70,13 @@ AFTER_FLOW: Final = Parameter(
     default=0,
     text="The id of the last flow already seen.",
     schema={"type": "integer", "minimum": 0, "default": 0},
+)
+SINCE: Final = Parameter(
+    name="since",
+    parse=_version,
+    default="",
+    text="The version of the last answer; only what has changed since then is told.",
+    schema={"type": "string", "pattern": f"^{_VERSION.pattern}$"},
 )
 VPORT: Final = Parameter(
     name="vport",

@@ -9,10 +9,10 @@ from typing import Any, Final
 from ryu_apps.api.access import Needs
 from ryu_apps.api.handlers import hairpins, hosts, observe, resources
 from ryu_apps.api.http import TEXT, Response, json_response
-from ryu_apps.api.kinds import HOSTS, KINDS, Kind
+from ryu_apps.api.kinds import HOSTS, KINDS, VPORTS, Kind
 from ryu_apps.api.openapi import openapi_document
 from ryu_apps.api.provision_schemas import ProvisionBody
-from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, LIMIT, VPORT
+from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, LIMIT, SINCE, VPORT
 from ryu_apps.api.router import Call, Route
 from ryu_apps.api.schemas import TraceBody
 
@@ -132,6 +132,15 @@ ROUTES: Final = (
         summary="List unified flows",
         query=(VPORT, LIMIT, AFTER_FLOW),
         answers={200: "One page, in the order in which the flows began."},
+    ),
+    Route(
+        method="GET",
+        template=f"{VPORTS.item}/hints",
+        handler=observe.hints,
+        needs=Needs.HINTS,
+        summary="Show which packets of a VM its NIC knows",
+        query=(SINCE, LIMIT),
+        answers={200: "Conditions that have come, ids of those that have gone; no actions."},
     ),
     Route(
         method="POST",

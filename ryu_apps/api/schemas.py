@@ -90,6 +90,7 @@ class HostBody(Body):
     tunnel: PortName | None = None
     limits: LimitsBody = LimitsBody()
     hairpin: HairpinBody | None = None
+    miss: Literal["pf", "vm"] = "pf"
 
 
 class TenantBody(Body):
@@ -130,6 +131,7 @@ class VportBody(Body):
     subinterface: PortName | None = None
     miss_rate_pps: MissRate | None = MISS_RATE_PPS
     priority: TrafficPriority = 0
+    synthetic: PortName | None = None
 
 
 class RouteBody(Body):

@@ -17,6 +17,7 @@ from ryu_apps.model.match import Condition
 from ryu_apps.model.network import Route, Segment, Vport
 from ryu_apps.model.policy import Change, GroupKey
 from ryu_apps.model.rules import Group, Rule
+from ryu_apps.model.turns import Pause, in_turns, no_pause
 
 # Above so many new conditions, holding each flow against all of them at once is cheaper than a sweep for each.
 _MOST_SWEEPS = 32
@@ -24,17 +25,23 @@ _MOST_SWEEPS = 32
 Delta = tuple[Group, GroupClassifier, tuple[tuple[Family, Condition], ...]]
 
 
-def affected(flows: FlowTable, before: Policy, after: Policy, changes: Iterable[Change]) -> dict[int, UnifiedFlow]:
-    """Return the flows, by id, whose verdicts or delivery the changes can alter."""
+def affected(
+    flows: FlowTable, before: Policy, after: Policy, changes: Iterable[Change], pause: Pause = no_pause
+) -> dict[int, UnifiedFlow]:
+    """Return the flows, by id, whose verdicts or delivery the changes can alter.
+
+    No flow is looked at before the last pause, so that none is forgotten that begins in one.
+    """
+    changes = tuple(changes)
+    differing = [None if change.group_key is None else _of_group(before, after, change, pause) for change in changes]
     found: dict[int, UnifiedFlow] = {}
-    for change in changes:
+    for change, rules in zip(changes, differing, strict=True):
         if change.kind in ("layers", "hosts"):
             return {flow.id: flow for flow in flows}
         if change.kind in ("vports", "segments", "routes"):
             found |= _by_network(flows, before, after, change)
-        elif change.group_key is not None:
-            rule = change.key[-1] if change.kind == "rules" else None
-            found |= _by_group(flows, before, after, change.group_key, rule)
+        elif change.group_key is not None and rules is not None:
+            found |= _by_group(flows, after, change.group_key, *rules)
     return found
 
 
@@ -65,10 +72,9 @@ def _treated_by(flows: FlowTable, vport: int) -> Iterator[UnifiedFlow]:
 
 
 def _by_group(
-    flows: FlowTable, before: Policy, after: Policy, key: GroupKey, rule: str | None
+    flows: FlowTable, after: Policy, key: GroupKey, gone: set[str], delta: Delta | None
 ) -> dict[int, UnifiedFlow]:
     """Return the flows in which a rule that is gone has spoken, and those that a new one may meet."""
-    gone, delta = _delta(before.snapshot.groups.get(key), after.snapshot.groups.get(key), rule)
     found = {flow.id: flow for name in gone for flow in flows.by_rule((*key, name))}
     found |= _by_dscp(flows, after, key)
     if delta is not None:
@@ -98,21 +104,24 @@ def _legs(plan: Plan) -> tuple[Leg, ...]:
     return (*plan.forward, *plan.reply)
 
 
-def _delta(old: Group | None, new: Group | None, rule: str | None) -> tuple[set[str], Delta | None]:
+def _of_group(before: Policy, after: Policy, change: Change, pause: Pause) -> tuple[set[str], Delta | None]:
     """Return the ids of the rules that are gone or changed, and the rules that are new or changed, compiled."""
-    before: Map[str, Rule] = old.rules if old else Map()
-    after: Map[str, Rule] = new.rules if new else Map()
+    key = change.group_key or ("", "")
+    old, new = before.snapshot.groups.get(key), after.snapshot.groups.get(key)
+    had: Map[str, Rule] = old.rules if old else Map()
+    has: Map[str, Rule] = new.rules if new else Map()
     if old is None or new is None or replace(old, rules=Map()) != replace(new, rules=Map()):
-        gone, come = set(before), dict(after)
+        gone, come = set(had), dict(has)
     else:
-        names = [rule] if rule is not None else {*before, *after}
-        differing = [name for name in names if before.get(name) != after.get(name)]
-        gone = {name for name in differing if name in before}
-        come = {name: after[name] for name in differing if name in after}
+        names = [str(change.key[-1])] if change.kind == "rules" else {*had, *has}
+        differing = [name for name in in_turns(names, pause) if had.get(name) != has.get(name)]
+        gone = {name for name in differing if name in had}
+        come = {name: has[name] for name in differing if name in has}
     if new is None or not come:
         return gone, None
     conditions = tuple(condition for name in come for condition in come[name].match.conditions)
-    return gone, (new, classify(replace(new, rules=Map(come))), conditions)
+    every = len(come) == len(new.rules)
+    return gone, (new, after.classifiers[key] if every else classify(replace(new, rules=Map(come)), pause), conditions)
 
 
 def _where(plan: Plan, after: Policy, group: Group) -> list[int]:

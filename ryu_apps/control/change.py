@@ -14,6 +14,7 @@ from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.turns import Pause, no_pause
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import unpack
 from ryu_apps.pipeline.entry import EntryKey
@@ -60,11 +61,16 @@ class Revisions:
     switches: tuple[SwitchChange, ...]
 
 
-def plan_change(core: ControlCore, after: Snapshot, changes: Iterable[Change]) -> PolicyChange:
-    """Return what a new snapshot would change, without changing anything."""
+def plan_change(
+    core: ControlCore, after: Snapshot, changes: Iterable[Change], pause: Pause = no_pause
+) -> PolicyChange:
+    """Return what a new snapshot would change, without changing anything.
+
+    Flows may begin and end in the pauses; those that the change touches are found behind the last of them.
+    """
     changes = tuple(changes)
-    policy = recompile(core.policy, after, changes)
-    touched = affected(core.flows, core.policy, policy, changes)
+    policy = recompile(core.policy, after, changes, pause)
+    touched = affected(core.flows, core.policy, policy, changes, pause)
     base = tuple(base_changes(core, policy)) if _alters_base(core.policy, policy, changes) else ()
     return PolicyChange(before=core.policy, after=policy, changes=changes, base=base, touched=tuple(touched))
 

@@ -204,7 +204,10 @@ class FastPath:
         return _new_met(Met, (answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
 
     def _walk(self, place: Place, course: Course, header: int) -> Answer | None:
-        """Return what becomes of a packet by its plan, None where that plan is not known for packets like it."""
+        """Return what becomes of a packet by its plan, None where that plan is not known for packets like it.
+
+        The walk leaves nothing behind: a packet whose plan is not known walks once more, the usual way.
+        """
         alike = course.alike.get(header & course.always)
         segment, vport = self._policy.segments.get(place.segment), self._policy.vports.get(place.vport)
         if alike is None or segment is None or vport is None:

@@ -143,6 +143,11 @@ class FlowTable:
         """Return the flows with a leg at a vport."""
         return [flow for plan in self._plans.at_vport(vport) for flow in self.of_plan(plan)]
 
+    def ids_at_vport(self, vport: int) -> list[int]:
+        """Return the ids of the flows with a leg at a vport."""
+        numbers = (self._plans.number(plan) for plan in self._plans.at_vport(vport))
+        return self._rows.ids_of_plans([number for number in numbers if number is not None])
+
     def by_rule(self, rule: RuleName) -> list[UnifiedFlow]:
         """Return the flows in which a rule (layer, group, rule) has spoken."""
         return [flow for plan in self._plans.by_rule(rule) for flow in self.of_plan(plan)]
@@ -168,7 +173,7 @@ class FlowTable:
     def add(self, flow: UnifiedFlow, connection: int | None = None) -> None:
         """Keep a flow; one with the same id must have been removed. Its connection id may be given if known."""
         slot = self._place(flow, flow.id)
-        self._rows.put(slot, flow.key, self._plans.join(flow.plan))
+        self._rows.put(slot, flow.key, self._plans.join(flow.plan), flow.id)
         connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
         for found_by in connections:
             part = self._by_connection[found_by % _PARTS]

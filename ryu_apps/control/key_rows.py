@@ -7,6 +7,7 @@ a sweep over packed rows costs nanoseconds a flow.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -71,6 +72,7 @@ class _Chunk:
         self.ports: Any = np.frombuffer(self.buffer, dtype=">u2").reshape(-1, _ROW_BYTES // 2)[:, 26:28]
         self.families: Any = self.rows[:, 56]
         self.plans: Any = np.frombuffer(self.buffer, dtype="<u4").reshape(-1, _ROW_BYTES // 4)[:, 15]
+        self.ids: Any = np.frombuffer(self.buffer, dtype="<u4").reshape(-1, _ROW_BYTES // 4)[:, 16]
 
 
 class KeyRows:
@@ -118,6 +120,14 @@ class KeyRows:
         for number, chunk in enumerate(self._chunks):
             places = np.nonzero((chunk.plans == plan) & (chunk.families != 0))[0]
             found += (places + number * CHUNK_ROWS).tolist()
+        return found
+
+    def ids_of_plans(self, plans: Iterable[int]) -> list[int]:
+        """Return the ids of the flows that have one of these plans, as their rows tell them."""
+        wanted = np.fromiter(plans, dtype="<u4")
+        found: list[int] = []
+        for chunk in self._chunks if len(wanted) else ():
+            found += chunk.ids[np.isin(chunk.plans, wanted) & (chunk.families != 0)].tolist()
         return found
 
     def matching(self, family: Family, condition: Condition, *, reply: bool) -> list[tuple[int, int]]:

@@ -29,11 +29,15 @@ _Of = tuple[EntryClass, int]
 
 
 class CacheCount(NamedTuple):
-    """Packets that asked one cache: answered by its entries, not answered, and let past it."""
+    """Packets that asked one cache: answered by its entries, not answered, and let past it.
+
+    misses asked the controller; returns went back to their VM instead and ask again by its synthetic port.
+    """
 
     hits: int = 0
     misses: int = 0
     passes: int = 0
+    returns: int = 0
 
 
 class SwitchCount(NamedTuple):
@@ -60,12 +64,15 @@ class _Vport:
         for lookup, direction in _LOOKUP.items():
             base = EntryClass.BASE
             asked = self.counted[base, lookup]
-            found = asked - self.missed(direction) - self.counted[base, _PASS[direction]]
+            found = asked - self.missed(direction) - self.counted[base, _PASS[direction]] - self._returns(direction)
             self.hits[direction] = max(self.hits[direction], found)
 
     def missed(self, direction: Direction) -> int:
         """Return how many packets asked the controller, those that a meter kept from it included."""
         return sum(self.counted[EntryClass.PUNT, why] for why in _MISSES[direction])
+
+    def _returns(self, direction: Direction) -> int:
+        return self.counted[EntryClass.BASE, Counted.OUTBOUND_RETURN] if direction is Direction.OUTBOUND else 0
 
     def take_over(self, other: _Vport) -> None:
         """Add what another has counted."""
@@ -77,7 +84,10 @@ class _Vport:
         base = EntryClass.BASE
         caches = {
             direction: CacheCount(
-                self.hits[direction], self.missed(direction), self.counted[base, _PASS[direction]]
+                self.hits[direction],
+                self.missed(direction),
+                self.counted[base, _PASS[direction]],
+                self._returns(direction),
             )
             for direction in Direction
         }

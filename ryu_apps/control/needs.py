@@ -13,7 +13,7 @@ from ryu_apps.model.rules import Group, Layer
 from ryu_apps.pipeline.entry import MOST_PORT_NO
 
 # At these a VM or a function is: the switch's own port cannot be one of them.
-_AT_PORTS: Final = frozenset({"port", "subinterface"})
+_AT_PORTS: Final = frozenset({"port", "synthetic", "subinterface"})
 
 
 def needed_hosts(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> set[str]:
@@ -69,8 +69,8 @@ def _named_ports(after: Snapshot, change: Change) -> Iterator[tuple[str, int, st
     """Yield each port that a change names: its field, its datapath and its name."""
     named: list[tuple[str, int, str | None]] = []
     match change.value:
-        case Vport(host=host, port=port, subinterface=subinterface):
-            named.append(("port", after.hosts[host].dpid, port))
+        case Vport(host=host, port=port, synthetic=synthetic, subinterface=subinterface):
+            named += [("port", after.hosts[host].dpid, port), ("synthetic", after.hosts[host].dpid, synthetic)]
             hairpin = after.hosts[host].hairpin
             if hairpin is not None:
                 named.append(("subinterface", hairpin.function_port.dpid, subinterface))

@@ -51,6 +51,9 @@ class Service(Protocol):
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with an id above `after`, ascending, at most `limit`."""
 
+    def hints(self, *, vport: str, since: str, limit: int) -> Mapping[str, Any]:
+        """Return which packets of a VM the NIC knows, as far as it has changed since a version; at most so many."""
+
     def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
         """Return what would become of a packet; nothing is sent and no state is made."""
 

@@ -19,7 +19,7 @@ from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
 from ryu_apps.model.flow_key import Family, FlowKey
-from ryu_apps.model.network import Segment, Vport
+from ryu_apps.model.network import MissPath, Segment, Vport
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
 from ryu_apps.model.rules import Direction
@@ -29,6 +29,7 @@ from ryu_apps.pipeline.cached import compile_cached
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.guard import refusal
 from ryu_apps.pipeline.show import show
+from ryu_apps.pipeline.synthetic import miss_path
 
 
 def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mapping[str, str]) -> dict[str, Any]:
@@ -173,6 +174,7 @@ def _leg_document(core: ControlCore, leg: Leg, key: FlowKey) -> dict[str, Any]:
     return {
         "vport": _vport_name(core, leg.vport),
         "direction": leg.direction.value,
+        "miss": _miss_path(core, leg),
         "allow": leg.verdict.allow,
         "layers": _layers(leg.verdict, key),
         "edit": edit_document(leg.verdict.edit, key),
@@ -198,6 +200,15 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
     if treatment is not None and treatment.priority is not None:
         made.append({"priority": treatment.priority})
     return made
+
+
+def _miss_path(core: ControlCore, leg: Leg) -> str:
+    """Return how a packet that the leg's cache does not know comes to the host."""
+    vport = core.policy.vports.get(leg.vport)
+    if vport is None:
+        return MissPath.PF.value
+    host = core.policy.snapshot.hosts[vport.host]
+    return miss_path(vport, host, core.datapaths.get(host.dpid, {}), leg.direction).value
 
 
 def _vport_name(core: ControlCore, number: int) -> str:

@@ -22,6 +22,7 @@ from ryu_apps.model.action import Meter, Mirror, Prioritise, Reroute
 from ryu_apps.model.flow_key import Family
 from ryu_apps.model.match import FULL_RANGE, Condition
 from ryu_apps.model.rules import Group, Rule
+from ryu_apps.model.turns import Pause, in_turns, no_pause
 
 # Where the protocol and the first byte of each address of an IPv4 key stand: shapes that have no rule for a packet's
 # need not be looked at. In keys of other families these are some other bytes, which are as good for leaving shapes out.
@@ -199,10 +200,10 @@ class GroupClassifier:
         return None if classifier is None else classifier.find(bits)
 
 
-def classify(group: Group) -> GroupClassifier:
+def classify(group: Group, pause: Pause = no_pause) -> GroupClassifier:
     """Return the compiled form of all rules of a group."""
     conditions: dict[Family, list[tuple[Condition, Entry]]] = {}
-    for rule in group.rules.values():
+    for rule in in_turns(group.rules.values(), pause):
         ruling = ruling_of(group.layer, group.id, rule)
         for family, condition in rule.match.conditions:
             conditions.setdefault(family, []).append((condition, _entry(rule, ruling, condition)))

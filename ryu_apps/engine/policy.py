@@ -12,6 +12,7 @@ from ryu_apps.engine.view import View, applies, compile_view
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.policy import Change, GroupKey, Snapshot
 from ryu_apps.model.rules import Direction, Rule
+from ryu_apps.model.turns import Pause, no_pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def compile_policy(snapshot: Snapshot) -> Policy:
     return _policy(snapshot, {key: classify(group) for key, group in snapshot.groups.items()})
 
 
-def recompile(before: Policy, after: Snapshot, changes: Iterable[Change]) -> Policy:
+def recompile(before: Policy, after: Snapshot, changes: Iterable[Change], pause: Pause = no_pause) -> Policy:
     """Return the compiled form of the snapshot that the changes lead to; what they do not touch is shared."""
     changes = tuple(changes)
     classifiers = dict(before.classifiers)
@@ -70,7 +71,7 @@ def recompile(before: Policy, after: Snapshot, changes: Iterable[Change]) -> Pol
             versions = (old if isinstance(old, Rule) else None, new if isinstance(new, Rule) else None)
             classifiers[key] = reclassify(classifiers[key], after.groups[key], *versions)
         else:
-            classifiers[key] = classify(after.groups[key])
+            classifiers[key] = classify(after.groups[key], pause)
         touched.add(key)
     groups = [key for key in touched if key in before.classifiers or key in classifiers]
     kept = {} if _alters_layers(changes) else _unaffected_views(before, after, groups)

@@ -96,10 +96,8 @@ def _dangling(after: Snapshot, value: object) -> Iterator[FieldError]:
 def _vport_references(after: Snapshot, vport: Vport) -> Iterator[FieldError]:
     if vport.host not in after.hosts:
         yield _missing("host", "host", vport.host)
-    elif vport.port == after.hosts[vport.host].uplink:
-        yield FieldError("port", f"{vport.port!r} is the uplink of host {vport.host!r}")
-    elif vport.port == after.hosts[vport.host].tunnel:
-        yield FieldError("port", f"{vport.port!r} is the tunnel of host {vport.host!r}")
+    else:
+        yield from _host_ports(after.hosts[vport.host], vport)
     if vport.tenant not in after.tenants:
         yield _missing("tenant", "tenant", vport.tenant)
     for name in vport.segments:
@@ -111,6 +109,18 @@ def _vport_references(after: Snapshot, vport: Vport) -> Iterator[FieldError]:
             yield FieldError(path, f"segment {name!r} belongs to another tenant")
         elif vport.segment is None and not segment.vlan:
             yield FieldError(path, f"segment {name!r} has no VLAN that a trunk could carry")
+
+
+def _named_ports(vport: Vport) -> Iterator[tuple[str, str]]:
+    """Yield the ports of a vport, each after the path at which it is named."""
+    yield from zip(("port", "synthetic"), vport.ports, strict=False)
+
+
+def _host_ports(host: Host, vport: Vport) -> Iterator[FieldError]:
+    for path, port in _named_ports(vport):
+        for role, taken in (("uplink", host.uplink), ("tunnel", host.tunnel)):
+            if port == taken:
+                yield FieldError(path, f"{port!r} is the {role} of host {vport.host!r}")
 
 
 def _clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
@@ -140,12 +150,15 @@ def _vport_clashes(after: Snapshot, value: Vport) -> Iterator[FieldError]:
             yield FieldError("vlan", f"segment {segment.id!r} has this VLAN")
     for other in after.vports.values():
         # Most have nothing in common; a restart asks this of every pair.
-        if (other.vlan != value.vlan and other.mac != value.mac and other.port != value.port) or other.id == value.id:
+        single = value.synthetic is None and other.synthetic is None
+        apart = other.vlan != value.vlan and other.mac != value.mac and single and other.port != value.port
+        if apart or other.id == value.id:
             continue
         if other.vlan == value.vlan:
             yield FieldError("vlan", f"vport {other.id!r} has this VLAN")
-        if (other.host, other.port) == (value.host, value.port):
-            yield FieldError("port", f"vport {other.id!r} is on this port")
+        for path, port in _named_ports(value) if other.host == value.host else ():
+            if port in other.ports:
+                yield FieldError(path, f"vport {other.id!r} is on this port")
         shared = set(other.segments) & set(value.segments)
         if other.mac == value.mac and shared:
             message = f"vport {other.id!r} has {format_mac(value.mac)} in segment {min(shared)!r}"
@@ -180,9 +193,9 @@ def _orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator[Fiel
     match change.value:
         case Host(id=name, uplink=uplink, tunnel=tunnel):
             for vport in after.vports.values():
-                if vport.host == name and vport.port in (uplink, tunnel):
-                    path = "uplink" if vport.port == uplink else "tunnel"
-                    yield FieldError(path, f"vport {vport.id!r} is on this port")
+                for path, port in (("uplink", uplink), ("tunnel", tunnel)) if vport.host == name else ():
+                    if port in vport.ports:
+                        yield FieldError(path, f"vport {vport.id!r} is on this port")
         case Segment(id=name, tenant=tenant, vlan=vlan):
             for vport in after.vports.values():
                 if name in vport.segments and vport.tenant != tenant:

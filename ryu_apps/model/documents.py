@@ -17,12 +17,13 @@ from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.hairpin import Outlet
 from ryu_apps.model.hairpin_documents import hairpin_document, outlet_document, parse_hairpin, parse_outlet
-from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
 from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
 from ryu_apps.model.rules import Direction, Group, Layer, Rule
+from ryu_apps.model.turns import Pause, no_pause
 
 ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(ID_PATTERN)
@@ -35,7 +36,7 @@ def parse_id(text: str) -> str:
     return text
 
 
-def to_document(resource: Resource) -> Document:
+def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
@@ -62,16 +63,18 @@ def to_document(resource: Resource) -> Document:
                 "default": default,
             }
         case Group():
-            return group_document(resource)
+            return group_document(resource, pause)
         case Rule():
             return rule_document(resource)
 
 
-def from_document(kind: str, key: str | GroupKey | RuleKey, document: Document) -> Resource:
+def from_document(
+    kind: str, key: str | GroupKey | RuleKey, document: Document, pause: Pause = no_pause
+) -> Resource:
     """Return the resource of a document; Invalid names every field whose value cannot be accepted."""
     match key:
         case (layer, group):
-            return parse_group(layer, group, document)
+            return parse_group(layer, group, document, pause)
         case (_, _, rule):
             return parse_rule(rule, document)
         case str():
@@ -107,8 +110,9 @@ def _parse_host(key: str, document: Document) -> Host:
     if tunnel is not None and tunnel == uplink:
         raise Invalid.at("tunnel", "is the uplink too")
     limits = _parse_limits(document.get("limits") or {})
+    miss = MissPath(document.get("miss", "pf"))
     hairpin = parse_hairpin(document.get("hairpin"))
-    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, hairpin=hairpin)
+    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, miss=miss, hairpin=hairpin)
 
 
 def _host_document(host: Host) -> Document:
@@ -117,6 +121,7 @@ def _host_document(host: Host) -> Document:
         "uplink": host.uplink,
         "tunnel": host.tunnel,
         "limits": _limits_document(host.limits),
+        "miss": host.miss.value,
     }
     return document if host.hairpin is None else {**document, "hairpin": hairpin_document(host.hairpin)}
 
@@ -157,6 +162,7 @@ def _vport_document(vport: Vport) -> Document:
         },
         "miss_rate_pps": vport.miss_rate_pps,
         "priority": vport.priority,
+        "synthetic": vport.synthetic,
     }
     if vport.subinterface is not None:
         document["subinterface"] = vport.subinterface
@@ -178,6 +184,8 @@ def _parse_vport(key: str, document: Document) -> Vport:
             ips.append(address)
     segment, trunk = document.get("segment"), document.get("trunk") or ()
     _check_attachment(kind, segment, trunk, faults)
+    if document.get("synthetic") == document["port"]:
+        faults.add("synthetic", "is the VF's port")
     faults.refuse("the vport cannot be accepted")
     if kind is VportKind.VF and segment is None:
         segment = document["tenant"]
@@ -196,6 +204,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
         miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
         priority=document.get("priority", 0),
+        synthetic=document.get("synthetic"),
     )
 
 

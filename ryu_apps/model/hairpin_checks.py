@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Outlet
-from ryu_apps.model.network import Host, Segment, Vport, VportKind
+from ryu_apps.model.network import Host, MissPath, Segment, Vport, VportKind
 from ryu_apps.model.policy import Change, Snapshot
 
 _NO_HAIRPIN = "host {!r} has no hairpin, and so no sub-interfaces"
@@ -30,6 +30,8 @@ def _host_faults(host: Host) -> Iterator[FieldError]:
     for path in ("uplink", "tunnel"):
         if getattr(host, path) is not None:
             yield FieldError(path, "a host with a hairpin has no way out but the cable")
+    if host.miss is MissPath.VM:
+        yield FieldError("miss", "on a host with a hairpin misses go to the PF")
     paths = ("dpid", "hairpin.function_port.dpid", "hairpin.network_port.dpid")
     for place, (path, dpid) in enumerate(zip(paths, host.dpids, strict=False)):
         if dpid in host.dpids[:place]:
@@ -48,6 +50,8 @@ def _vport_faults(host: Host, vport: Vport) -> Iterator[FieldError]:
         yield FieldError("subinterface", f"is required on host {host.id!r}, which has a hairpin")
     elif vport.subinterface == hairpin.function_port.cable:
         yield FieldError("subinterface", f"{vport.subinterface!r} is the cable of host {host.id!r}")
+    if vport.synthetic is not None:
+        yield FieldError("synthetic", f"host {host.id!r} has a hairpin, and its misses go to the PF")
     if vport.port == hairpin.cable:
         yield FieldError("port", f"{vport.port!r} is the cable of host {host.id!r}")
 

@@ -11,11 +11,21 @@ from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
 
 
+class MissPath(Enum):
+    """How a packet of a VM that its outbound cache does not know comes to the host (US 8,930,690)."""
+
+    PF = "pf"
+    """From the NIC itself, as a packet-in."""
+    VM = "vm"
+    """Back out of the VF, and from the VM again by its synthetic port."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A hypervisor whose NIC is one datapath, or three where it has a hairpin; dpid is that of the VFs.
 
     uplink names the port toward the network, tunnel the port that VXLAN goes in and out by; None for none.
+    miss holds for the vports that have a synthetic port; what others send goes to the PF.
     hairpin: all frames of VFs go to network functions, and no other way.
     """
 
@@ -24,6 +34,7 @@ class Host:
     uplink: str | None
     tunnel: str | None = None
     limits: NicLimits = UNLIMITED
+    miss: MissPath = MissPath.PF
     hairpin: Hairpin | None = None
 
     @property
@@ -91,6 +102,7 @@ class Vport:
     subinterface is the port toward network functions that stands for its VLAN, on a host with a hairpin.
     miss_rate_pps is how many packets a second may ask the controller, of each direction; None for no limit.
     priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
+    synthetic names a second port of the same VM, None for none: it sends there what the host is to decide.
     """
 
     id: str
@@ -107,11 +119,17 @@ class Vport:
     subinterface: str | None = None
     miss_rate_pps: int | None = MISS_RATE_PPS
     priority: int = 0
+    synthetic: str | None = None
 
     @property
     def number(self) -> int:
         """The vport's number in registers and cookies, 1 to 4094."""
         return self.vlan
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The switch's ports that the VM is at, by name."""
+        return (self.port,) if self.synthetic is None else (self.port, self.synthetic)
 
     @property
     def segments(self) -> tuple[str, ...]:

@@ -20,10 +20,17 @@ class Rights:
     """What one client may do: read everything, and write in the name of an owner if it may write at all.
 
     The owner `admin` writes everything, any other the layers that it owns, with their groups and rules.
+    vport: a VM's driver, which may read the hints of this vport and nothing else; None for everybody else.
     """
 
     owner: str
     may_write: bool
+    vport: str | None = None
+
+
+def driver_rights(vport: str) -> Rights:
+    """Return the rights of the driver of a vport's VM; it owns nothing."""
+    return Rights(owner="", may_write=False, vport=vport)
 
 
 ALL_RIGHTS: Final = Rights(owner=ADMIN, may_write=True)
@@ -60,6 +67,12 @@ def check_layer(rights: Rights, layer: Layer | None) -> None:
     _check_writer(rights)
     if layer is not None and rights.owner not in (ADMIN, layer.owner):
         raise Forbidden(f"layer {layer.id!r} belongs to owner {layer.owner!r}; {_scope(rights)}")
+
+
+def check_reader(rights: Rights, hints_of: str | None = None) -> None:
+    """Raise Forbidden unless the rights are enough to read: everything, or the hints of one vport."""
+    if rights.vport is not None and rights.vport != hints_of:
+        raise Forbidden(f"this token may only read the hints of vport {rights.vport!r}")
 
 
 def _check_writer(rights: Rights) -> None:

@@ -31,6 +31,7 @@ from ryu_apps.model.flow_key import PROTOS_WITH_PORTS
 from ryu_apps.model.match import Match, parse_match
 from ryu_apps.model.rules import Direction, Group, Offload, Rule, Scope
 from ryu_apps.model.transposition import transposition
+from ryu_apps.model.turns import Pause, in_turns, no_pause
 
 Document = dict[str, Any]
 
@@ -60,10 +61,10 @@ def group_header(group: Group) -> Document:
     return {"applies_to": scope, "direction": group.direction.value, "priority": group.priority}
 
 
-def group_document(group: Group) -> Document:
+def group_document(group: Group, pause: Pause = no_pause) -> Document:
     """Return a group's document with its rules in the order in which they are asked."""
     rules = sorted(group.rules.values(), key=lambda rule: rule.precedence)
-    return {**group_header(group), "rules": [{"id": rule.id, **rule_document(rule)} for rule in rules]}
+    return {**group_header(group), "rules": [{"id": rule.id, **rule_document(rule)} for rule in in_turns(rules, pause)]}
 
 
 def parse_rule(rule_id: str, document: Document, path: str = "") -> Rule:
@@ -84,12 +85,12 @@ def parse_rule(rule_id: str, document: Document, path: str = "") -> Rule:
     )
 
 
-def parse_group(layer: str, group_id: str, document: Document) -> Group:
+def parse_group(layer: str, group_id: str, document: Document, pause: Pause = no_pause) -> Group:
     """Return the group of a document; Invalid names every field of every rule at fault."""
     faults = Faults()
     scope = faults.attempt("applies_to", _parse_scope, document.get("applies_to", "all"))
     rules: dict[str, Rule] = {}
-    for index, form in enumerate(document["rules"]):
+    for index, form in in_turns(enumerate(document["rules"]), pause):
         path = f"rules[{index}]."
         if form["id"] in rules:
             faults.add(f"{path}id", f"rule {form['id']!r} stands in the group twice")

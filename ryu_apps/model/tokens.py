@@ -15,12 +15,12 @@ from typing import Final
 
 from ryu_apps.model.documents import ID_PATTERN
 from ryu_apps.model.errors import FieldError, Invalid
-from ryu_apps.model.rights import OWNER_PATTERN, Rights
+from ryu_apps.model.rights import OWNER_PATTERN, Rights, driver_rights
 
 # No SHA-256 of anything known: what an unknown id is compared with.
 _NOBODY: Final = bytes(32)
-_MAY_WRITE: Final = {"read": False, "write": True}
-_FORM: Final = "id:read|write:sha256:owner"
+_KINDS: Final = ("read", "write", "hints")
+_FORM: Final = "id:read|write:sha256:owner or id:hints:sha256:vport"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,9 @@ class Token:
     @property
     def line(self) -> str:
         """The line for the file."""
-        may = next(word for word, writes in _MAY_WRITE.items() if writes is self.rights.may_write)
-        return f"{self.id}:{may}:{self.sha256.hex()}:{self.rights.owner}"
+        if self.rights.vport is not None:
+            return f"{self.id}:hints:{self.sha256.hex()}:{self.rights.vport}"
+        return f"{self.id}:{'write' if self.rights.may_write else 'read'}:{self.sha256.hex()}:{self.rights.owner}"
 
 
 class Tokens:
@@ -100,13 +101,21 @@ def parse_line(line: str) -> Token:
     parts = line.split(":", 3)
     if len(parts) != 4:
         raise ValueError(f"must be {_FORM}")
-    token_id, may, sha256, owner = parts
+    token_id, may, sha256, holder = parts
     if not re.fullmatch(ID_PATTERN, token_id):
         raise ValueError("the id must be 1 to 64 of letters, digits, '.', '_' and '-'")
-    if may not in _MAY_WRITE:
-        raise ValueError("the second part must be read or write")
+    if may not in _KINDS:
+        raise ValueError("the second part must be read, write or hints")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError("the third part must be a SHA-256 in 64 hexadecimal digits")
-    if not re.fullmatch(OWNER_PATTERN, owner):
+    if may == "hints" and not re.fullmatch(ID_PATTERN, holder):
+        raise ValueError("the vport must be 1 to 64 of letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(OWNER_PATTERN, holder):
         raise ValueError("the owner must be 1 to 64 printable ASCII characters")
-    return Token(id=token_id, sha256=bytes.fromhex(sha256), rights=Rights(owner=owner, may_write=_MAY_WRITE[may]))
+    return Token(id=token_id, sha256=bytes.fromhex(sha256), rights=_rights(may, holder))
+
+
+def _rights(may: str, holder: str) -> Rights:
+    if may == "hints":
+        return driver_rights(holder)
+    return Rights(owner=holder, may_write=may == "write")

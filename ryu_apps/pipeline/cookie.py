@@ -88,7 +88,7 @@ class Refusal(IntEnum):
 class Counted(IntEnum):
     """What the packets of a standing entry are to its vport: the figures that hits and misses are made from.
 
-    LOOKUP: they ask the cache. PASS: they are let past it, as ARP is.
+    LOOKUP: they ask the cache. PASS: they are let past it, as ARP is. RETURN: they went back to the VM.
     Those that ask the controller are counted by entries of class punt; the rest of the look-ups are the cache's hits.
     """
 
@@ -97,6 +97,7 @@ class Counted(IntEnum):
     OUTBOUND_PASS = 2
     INBOUND_LOOKUP = 4
     INBOUND_PASS = 5
+    OUTBOUND_RETURN = 7
 
 
 STANDING_MASK: Final = MARK_MASK | 4 << 52

@@ -44,7 +44,7 @@ class PriorityToTag:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Send out of a port; a packet never leaves by the port that it came in by."""
+    """Send out of a port; a packet leaves by the port that it came in by only where that is named IN_PORT."""
 
     port_no: int
 
@@ -73,6 +73,9 @@ MISS_PRIORITY: Final = 0
 
 MOST_PORT_NO: Final = 0xFFFFFF00
 """OFPP_MAX: numbers above it are reserved, among them LOCAL, the switch's own port (OpenFlow 1.4.0, section 7.2.1)."""
+
+IN_PORT: Final = 0xFFFFFFF8
+"""OFPP_IN_PORT: the port that the packet came in by (OpenFlow 1.4.0, section 7.2.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

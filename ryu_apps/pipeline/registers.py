@@ -46,6 +46,13 @@ SAID_BIT: Final = 8
 PRIORITY: Final = "reg8"
 """Priority of the packet: what a rule has given, else that of the sending vport."""
 
+# Nicira's field of 16 bits (NXM_OF_IN_PORT): Open vSwitch does not let OpenFlow's in_port, of 32 bits, be set.
+CAME_BY: Final = "nxm_in_port"
+"""The port that the packet counts as having come in by; it never leaves there unless by `IN_PORT`."""
+
+BACK: Final = "reg9"
+"""1 for packets of a VF that go back to their VM where the outbound cache would ask the controller."""
+
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""
 

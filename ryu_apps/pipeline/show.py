@@ -6,6 +6,7 @@ from typing import Final
 
 from ryu_apps.model import address
 from ryu_apps.pipeline.entry import (
+    IN_PORT,
     EntryAction,
     FlowEntry,
     MatchValue,
@@ -31,7 +32,7 @@ _NAMES: Final = {
 # A set_field takes OpenFlow's names, but Open vSwitch calls IPv4 addresses otherwise (ovs-fields(7)).
 _SET_NAMES: Final = {
     "ipv4_src": "ip_src", "ipv4_dst": "ip_dst",
-    "tunnel_id": "tun_id", "tun_ipv4_dst": "tun_dst",
+    "tunnel_id": "tun_id", "tun_ipv4_dst": "tun_dst", "nxm_in_port": "in_port",
 }  # fmt: skip
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "tun_ipv4_dst"})
@@ -98,7 +99,7 @@ def _action(action: EntryAction) -> str:
         case PriorityToTag():
             return f"move:NXM_NX_{PRIORITY.upper()}[0..2]->NXM_OF_VLAN_TCI[13..15]"
         case Output(port_no=port_no):
-            return f"output:{port_no}"
+            return "IN_PORT" if port_no == IN_PORT else f"output:{port_no}"
         case ToController(meter=meter):
             return f"controller(meter_id={meter})" if meter else "CONTROLLER:65535"
         case Resubmit(table=table):

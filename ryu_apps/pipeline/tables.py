@@ -8,7 +8,20 @@ from __future__ import annotations
 from typing import Final
 
 from ryu_apps.pipeline.hairpin_tables import HAIRPIN_TABLES
-from ryu_apps.pipeline.registers import COPY, EXIT, METER, PRIORITY, PUNT, RECEIVER, SAID, SEGMENT, SENDER, VIA
+from ryu_apps.pipeline.registers import (
+    BACK,
+    CAME_BY,
+    COPY,
+    EXIT,
+    METER,
+    PRIORITY,
+    PUNT,
+    RECEIVER,
+    SAID,
+    SEGMENT,
+    SENDER,
+    VIA,
+)
 from ryu_apps.pipeline.table import Miss, Table
 
 _MACS = frozenset({"eth_dst", "eth_src"})
@@ -25,7 +38,7 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, RECEIVER, SAID, "vlan", "meter"}),
+        writes=frozenset({SEGMENT, SENDER, RECEIVER, SAID, BACK, CAME_BY, "vlan", "meter"}),
         next=frozenset({"guard", "returned"}),
         miss=Miss.DROP,
     ),
@@ -48,9 +61,9 @@ TABLES: Final = (
     Table(
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
-        matches=_TUPLE | {SENDER, SEGMENT},
+        matches=_TUPLE | {SENDER, SEGMENT, BACK},
         writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT, SAID, PUNT},
-        next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
+        next=frozenset({"deliver", "closing", "meter", "mirror", "missed", "back"}),
         miss=Miss.CONTROLLER,
     ),
     Table(
@@ -112,7 +125,7 @@ TABLES: Final = (
     Table(
         name="egress",
         purpose="tag for the wire or the trunk, and output",
-        matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT}),
+        matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT, "eth_src"}),
         writes=frozenset({"vlan", "output"}),
         next=frozenset(),
         miss=Miss.DROP,
@@ -136,8 +149,16 @@ TABLES: Final = (
     Table(
         name="mirror",
         purpose="beside the way, by resubmit: a copy out of a vport's port",
-        matches=frozenset({COPY}),
+        matches=frozenset({COPY, SENDER, "eth_src"}),
         writes=frozenset({"output"}),
+        next=frozenset(),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="back",
+        purpose="a miss back to its VM by the VF that it came by, to be sent again by the VM's synthetic port",
+        matches=frozenset({SENDER, SEGMENT}),
+        writes=frozenset({"vlan", "output"}),
         next=frozenset(),
         miss=Miss.DROP,
     ),

@@ -15,6 +15,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
+from ryu_apps.control.hints import Hints
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
 from ryu_apps.control.promises import Progress, Promises
@@ -69,6 +70,7 @@ class SwitchService:
         self._releasing = False
         self._promises = Promises()
         self._counting = Counting(core, self._links, clock)
+        self._hints = Hints(core)
         hub.spawn(self._tick)
         hub.spawn(nic_watch.watch, core, self._links, clock)
         hub.spawn(share_watch.watch, core, self._links)
@@ -191,7 +193,7 @@ class SwitchService:
             faults = missing_ports(after, changes, {link.id: link.known_ports() for link in self._links.all()})
             if faults:
                 raise Invalid("the switch has no such port", faults)
-            plan = plan_change(self._core, after, changes)
+            plan = plan_change(self._core, after, changes, self.pause)
             if dry_run:
                 return self._preview(plan)
             away = self._waited_for(needed_hosts(before, after, changes), wait)
@@ -324,6 +326,10 @@ class SwitchService:
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with their counters, ascending by id."""
         return flow_reports(self._core, self._links, vport, after, limit, self._clock())
+
+    def hints(self, *, vport: str, since: str, limit: int) -> Mapping[str, Any]:
+        """Return which packets of a VM the NIC knows, as far as it has changed since a version."""
+        return self._hints.ask(self._core.policy.snapshot.vports[vport], since, limit, self._clock())
 
     def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
         """Return what would become of a packet."""

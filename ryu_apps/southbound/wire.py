@@ -101,6 +101,7 @@ def move(bits: int, source: tuple[int, int], target: tuple[int, int]) -> bytes:
 # ip_frag and the registers and tunnel addresses are Nicira's (Open vSwitch, meta-flow.h).
 OXM: Final = {
     "in_port": 0x80000004,
+    "nxm_in_port": 0x00000002,
     "eth_dst": 0x80000606,
     "eth_src": 0x80000806,
     "eth_type": 0x80000A02,
@@ -138,6 +139,7 @@ OXM: Final = {
     "reg6": 0x00010C04,
     "reg7": 0x00010E04,
     "reg8": 0x00011004,
+    "reg9": 0x00011204,
     "reg15": 0x00011E04,
     "tunnel_id": 0x80004C08,
     "tun_ipv4_dst": 0x00014004,
@@ -158,7 +160,7 @@ FIELD_ORDER: Final = (
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
     "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7",
-    "reg8", "reg15",
+    "reg8", "reg9", "reg15",
 )  # fmt: skip
 
 

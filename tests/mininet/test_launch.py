@@ -15,6 +15,7 @@ import pytest
 from mininet_scripts.support import hosts, network, processes
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
+from topologies.guest_driver import GuestDriver
 from topologies.parts import address_params
 from topologies.single_host import SingleHost
 from topologies.two_hosts import TwoHosts
@@ -22,30 +23,34 @@ from topologies.two_hosts import TwoHosts
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 QUICKSTART = REPOSITORY / "mininet_scripts" / "quickstart.py"
 PROMPT = "mininet> "
-TOPOLOGIES = {"single_host": SingleHost, "two_hosts": TwoHosts}
+TOPOLOGIES = {"single_host": SingleHost, "two_hosts": TwoHosts, "guest_driver": GuestDriver}
 # What a user of mn types into another terminal: hosts, tenant, segment, and the VMs of each host.
 SET_UP = {
     "single_host": {"h1": ("vm1", "vm2")},
     "two_hosts": {"h1": ("vm1", "vm2"), "h2": ("vm3", "vm4")},
+    "guest_driver": {"h1": ("vm1", "vm2")},
 }
 
 
 @pytest.mark.parametrize("topology", SET_UP)
 def test_mn_pings_all_after_set_up_by_curl(controller: Controller, tmp_path: Path, topology: str) -> None:
-    """S02: a topology started by `mn` and set up by `curl` lets every host ping every other."""
+    """S02, M13: a topology started by `mn` and set up by `curl` lets all hosts ping all others, by either miss path."""
+    through_vm = topology == "guest_driver"
     with mn(topology, controller.openflow_port, tmp_path / "mn.log") as said:
         curl(controller, "tenants/red", "{}")
         for number, (host, vms) in enumerate(SET_UP[topology].items(), 1):
-            curl(controller, f"hosts/{host}", f'{{"dpid": "{number:016x}", "uplink": "{host}-uplink"}}')
+            curl(controller, f"hosts/{host}", f'{{"dpid": "{number:016x}", "uplink": "{host}-uplink", '
+                 f'"miss": "{"vm" if through_vm else "pf"}"}}')  # fmt: skip
             if number == 1:
                 curl(controller, "segments/red", '{"tenant": "red", "vlan": 0}')
             for vf, vm in enumerate(vms, 1):
                 address = address_params(int(vm[2:]))
+                synthetic = f'"{host}-syn{vf}"' if through_vm else "null"
                 curl(
                     controller, f"vports/{vm}",
                     f'{{"host": "{host}", "port": "{host}-vf{vf}", "tenant": "red", "mac": "{address["mac"]}", '
                     f'"ips": ["{address["ip"].split("/")[0]}", "{address["ip6"].split("/")[0]}"], '
-                    f'"vlan": {100 + int(vm[2:])}}}',
+                    f'"vlan": {100 + int(vm[2:])}, "synthetic": {synthetic}}}',
                 )  # fmt: skip
         output = said("pingall")
     assert re.search(r"Results: 0% dropped \((\d+)/\1 received\)", output), output

@@ -67,8 +67,8 @@ def test_one_miss_and_the_rest_are_hits(lab: Lab) -> None:
 
     sender, receiver = counted(lab), counted(lab, "vm2")
 
-    assert sender["caches"]["outbound"] == {"hits": 99, "misses": 1, "passes": 0}
-    assert receiver["caches"]["inbound"] == {"hits": 100, "misses": 0, "passes": 0}
+    assert sender["caches"]["outbound"] == {"hits": 99, "misses": 1, "passes": 0, "returns": 0}
+    assert receiver["caches"]["inbound"] == {"hits": 100, "misses": 0, "passes": 0, "returns": 0}
     assert (sender["misses"], sender["host-hits"], sender["begun"]) == (1, 0, 1)
     assert (receiver["misses"], receiver["begun"]) == (0, 0)
     # One pair: to the other and back, an entry each at the cache of either vport.
@@ -85,15 +85,15 @@ def test_neighbour_messages_and_broadcasts_are_no_hits(lab: Lab) -> None:
     lab.send(VM2, packets.arp(2, VM2.mac, VM2.ip, VM1.ip, tha=VM1.mac))
     lab.wait_sent(VM1)
 
-    assert counted(lab)["caches"]["outbound"] == {"hits": 0, "misses": 0, "passes": 1}
+    assert counted(lab)["caches"]["outbound"] == {"hits": 0, "misses": 0, "passes": 1, "returns": 0}
     # A flooded frame asks at the inbound cache of every member, and is not sent back.
-    assert counted(lab)["caches"]["inbound"] == {"hits": 0, "misses": 0, "passes": 2}
-    assert counted(lab, "vm2")["caches"]["inbound"] == {"hits": 0, "misses": 0, "passes": 1}
+    assert counted(lab)["caches"]["inbound"] == {"hits": 0, "misses": 0, "passes": 2, "returns": 0}
+    assert counted(lab, "vm2")["caches"]["inbound"] == {"hits": 0, "misses": 0, "passes": 1, "returns": 0}
 
     lab.send(VM1, packets.dhcp(VM1.mac, 68, 67))
     lab.wait_sent(VM2, 2)
-    assert counted(lab)["caches"]["outbound"] == {"hits": 0, "misses": 1, "passes": 1}
-    assert counted(lab, "vm2")["caches"]["inbound"] == {"hits": 0, "misses": 1, "passes": 1}
+    assert counted(lab)["caches"]["outbound"] == {"hits": 0, "misses": 1, "passes": 1, "returns": 0}
+    assert counted(lab, "vm2")["caches"]["inbound"] == {"hits": 0, "misses": 1, "passes": 1, "returns": 0}
     assert counted(lab)["begun"] == counted(lab)["offloads"] == 0
 
 
@@ -107,7 +107,7 @@ def test_denied_packets_are_hits_of_the_drop_entry(lab: Lab) -> None:
 
     found = counted(lab)
 
-    assert found["caches"]["outbound"] == {"hits": 9, "misses": 1, "passes": 0}
+    assert found["caches"]["outbound"] == {"hits": 9, "misses": 1, "passes": 0, "returns": 0}
     assert (found["denied"], found["offloads"]) == (1, 1)
 
 

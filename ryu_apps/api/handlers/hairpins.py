@@ -16,8 +16,11 @@ from ryu_apps.api.router import Call
 from ryu_apps.api.validate import faults_of
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.turns import Pause
 
 _PATH = "/v1/hairpins"
+# What goes without saying: whose part it is, and what a host with a hairpin refuses.
+_LEFT_OUT = ("id", "host", "kind", "synthetic")
 
 
 def list_hairpins(call: Call) -> Response:
@@ -43,7 +46,7 @@ def post_hairpin(call: Call) -> Response:
     present = snapshot.hosts.get(name)
     if present is not None and present.hairpin is not None:
         raise Conflict("it is there", [FieldError("host", f"host {name!r} has a hairpin: change its parts")])
-    changes = list(_changes(snapshot, call.body))
+    changes = list(_changes(snapshot, call.body, call.service.pause))
     outcome = carry_out(call, changes)
     body = {**_document(snapshot.changed(changes), name), "outcome": outcome_body(outcome)}
     created = None if call.query["dry_run"] else f"{_PATH}/{name}"
@@ -73,18 +76,21 @@ def _on_host(resources: Mapping[str, Any], host: str) -> list[str]:
     return sorted(key for key, resource in resources.items() if resource.host == host)
 
 
-def _changes(snapshot: Snapshot, body: Mapping[str, Any]) -> Iterator[Change]:
+def _changes(snapshot: Snapshot, body: Mapping[str, Any], pause: Pause) -> Iterator[Change]:
     """Yield what is to be put, each with the place in the body where its faults are."""
     host = {name: body[name] for name in ("dpid", "limits", "hairpin") if name in body}
-    yield _change(HOSTS, body["host"], host, snapshot, "")
+    yield _change(HOSTS, body["host"], host, snapshot, pause)
     for kind, one in ((VPORTS, "vports"), (OUTLETS, "outlets")):
         for key, document in body.get(one, {}).items():
-            yield _change(kind, key, {**document, "host": body["host"]}, snapshot, f"{one}.{key}.")
+            whole = {**document, "host": body["host"]}
+            yield _change(kind, key, whole, snapshot, pause, path=f"{one}.{key}.")
 
 
-def _change(kind: Kind, key: str, document: Mapping[str, Any], snapshot: Snapshot, path: str) -> Change:
+def _change(
+    kind: Kind, key: str, document: Mapping[str, Any], snapshot: Snapshot, pause: Pause, *, path: str = ""
+) -> Change:
     try:
-        return replace(kind.change(key, understood(kind, key, document, snapshot)), path=path)
+        return replace(kind.change(key, understood(kind, key, document, snapshot, pause)), path=path)
     except Invalid as error:
         raise Invalid(error.message, [FieldError(path + fault.path, fault.message) for fault in error.errors]) from None
 
@@ -102,4 +108,4 @@ def _document(snapshot: Snapshot, name: str) -> dict[str, Any]:
 def _part(kind: Kind, key: str, snapshot: Snapshot) -> dict[str, Any]:
     """Return what a POST says of one part of a hairpin."""
     document = shown(kind, key, kind.require(snapshot, {kind.one: key}), snapshot)
-    return {name: value for name, value in document.items() if name not in ("id", "host", "kind")}
+    return {name: value for name, value in document.items() if name not in _LEFT_OUT}

@@ -28,6 +28,13 @@ def list_flows(call: Call) -> Response:
     return json_response(200, page_body(call.path, items, len(found) > limit, call.query))
 
 
+def hints(call: Call) -> Response:
+    """Answer with the hint list of one vport, or what of it has changed since a version."""
+    VPORTS.require(call.service.snapshot(), call.params)
+    told = call.service.hints(vport=call.params["vport"], since=call.query["since"], limit=call.query["limit"])
+    return json_response(200, told)
+
+
 def progress(call: Call) -> Response:
     """Answer with how far a change has come."""
     asked = call.params["generation"]

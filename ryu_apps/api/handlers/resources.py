@@ -32,7 +32,7 @@ def get(kind: Kind, call: Call) -> Response:
     """Answer with one resource."""
     snapshot = call.service.snapshot()
     resource = kind.require(snapshot, call.params)
-    return json_response(200, shown(kind, kind.key(call.params), resource, snapshot))
+    return json_response(200, shown(kind, kind.key(call.params), resource, snapshot, call.service.pause))
 
 
 def put(kind: Kind, call: Call) -> Response:
@@ -46,12 +46,12 @@ def _put(kind: Kind, call: Call) -> Response:
     key = kind.new_key(call.params)
     snapshot = call.service.snapshot()
     kind.require_parent(snapshot, call.params)
-    resource = understood(kind, key, call.body, snapshot)
+    resource = understood(kind, key, call.body, snapshot, call.service.pause)
     changes = [kind.change(key, resource), *_own_segment(kind, key, snapshot)]
     outcome = carry_out(call, changes)
     after = snapshot.changed(changes)
     created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
-    body = {**shown(kind, key, resource, after), "outcome": outcome_body(outcome)}
+    body = {**shown(kind, key, resource, after, call.service.pause), "outcome": outcome_body(outcome)}
     status = outcome_status(call, outcome, 201 if created else 200)
     return json_response(status, body, outcome_headers(call, outcome, call.path if created else None))
 

@@ -64,6 +64,10 @@ class MemoryService:
         """Return flows numbered from 1."""
         return [{"id": number, "vport": vport} for number in range(after + 1, self.flow_count + 1)][:limit]
 
+    def hints(self, *, vport: str, since: str, limit: int) -> Mapping[str, Any]:
+        """Return what was asked."""
+        return {"vport": vport, "since": since, "limit": limit}
+
     def trace(self, *, vport: str, direction: str, packet: Mapping[str, str]) -> Mapping[str, Any]:
         """Return what was asked."""
         return {"vport": vport, "direction": direction, "packet": dict(packet)}

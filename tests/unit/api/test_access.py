@@ -11,18 +11,21 @@ import pytest
 
 from ryu_apps.api.access import Needs
 from ryu_apps.api.http import Request
-from ryu_apps.api.query import DRY_RUN
 from ryu_apps.api.routes import ROUTES
 from ryu_apps.api.schemas import ProblemBody
-from ryu_apps.model.rights import Rights
+from ryu_apps.model.rights import Rights, driver_rights
 from ryu_apps.model.tokens import Token, Tokens, token_hash
 from tests.unit.api.conftest import RULE, VPORT, Client
 
+DRIVER = Token(id="vm1", sha256=token_hash("vm1.secret"), rights=driver_rights("vm1"))
 OWNERS = {"root": ("admin", True), "x": ("ops", True), "y": ("net", True), "viewer": ("ops", False)}
-TOKENS = Tokens(
-    Token(id=name, sha256=token_hash(f"{name}.secret"), rights=Rights(owner=owner, may_write=writes))
-    for name, (owner, writes) in OWNERS.items()
-)
+TOKENS = Tokens((
+    DRIVER,
+    *(
+        Token(id=name, sha256=token_hash(f"{name}.secret"), rights=Rights(owner=owner, may_write=writes))
+        for name, (owner, writes) in OWNERS.items()
+    ),
+))
 LAYER = {"position": 20, "owner": "ops"}
 GROUP = {"direction": "inbound", "priority": 1, "rules": [{"id": "http", **RULE}]}
 PUTS: Mapping[str, Any] = {
@@ -182,7 +185,8 @@ def test_an_owner_that_changes_meanwhile(guarded: Guarded, path: str) -> None:
 
 
 READS = ("", "/hosts", "/hosts/h1", "/tenants", "/tenants/red", "/segments/red", "/vports/vm1", "/routes/gw", "/layers",
-         "/layers/fw", "/layers/bare", "/layers/fw/groups/web", "/layers/fw/groups/web/rules/http", "/flows", "/stats")
+         "/layers/fw", "/layers/bare", "/layers/fw/groups/web", "/layers/fw/groups/web/rules/http", "/flows", "/stats",
+         "/vports/vm1/hints")
 
 
 @pytest.mark.parametrize("path", READS)
@@ -194,6 +198,20 @@ def test_every_token_reads_everything(guarded: Guarded, who: str, path: str) -> 
         assert answer.status in (200, 204)
     trace = {"vport": "vm1", "direction": "outbound", "packet": {"ip_proto": "tcp"}}
     assert guarded.as_(who, "POST", "trace", trace)[0] == 200
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.needs is not Needs.NOTHING],
+                         ids=lambda route: f"{route.method} {route.template}")
+def test_a_vm_reads_its_own_hints_and_nothing_else(guarded: Guarded, route: Any) -> None:
+    """M14: the token of a VM's driver gives the hints of its vport; anything else, others' hints too, is 403."""
+    before = guarded.service.policy
+    for vport in ("vm1", "vm2"):
+        path = route.template.format(host="h1", tenant="red", segment="red", vport=vport, route="gw", outlet="out",
+                                     layer="fw", group="web", rule="http", generation="1")
+        own = path == "/v1/vports/vm1/hints"
+        answer = guarded.send(route.method, path, b"{}", authorization="Bearer vm1.secret")
+        assert answer.status == (200 if own else 403)
+    assert guarded.service.policy is before
 
 
 BAD = {
@@ -272,7 +290,7 @@ def test_the_description_is_for_everyone(guarded: Guarded) -> None:
         public = route.template == "/v1/openapi.json"
         assert operation.get("security") == ([] if public else None)
         assert ("401" in operation["responses"]) is not public
-        assert ("403" in operation["responses"]) is (DRY_RUN in route.query)
+        assert ("403" in operation["responses"]) is not public
 
 
 def test_without_tokens_nobody_is_asked(network: Client) -> None:
@@ -284,10 +302,12 @@ def test_without_tokens_nobody_is_asked(network: Client) -> None:
 
 
 def test_an_operation_says_what_it_needs() -> None:
-    """Reading takes any token, writing in layers their owner's, all other writing the administrator's."""
+    """Reading takes any token but a VM's, hints any, writing in layers their owner's, else the administrator's."""
     for route in ROUTES:
         if route.template == "/v1/openapi.json":
             assert route.needs is Needs.NOTHING
+        elif route.template.endswith("/hints"):
+            assert route.needs is Needs.HINTS
         elif route.method == "GET" or route.template == "/v1/trace":
             assert route.needs is Needs.READ
         else:

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryu_apps.api.http import BODY_LIMIT_BYTES
-from ryu_apps.api.schemas import MatchBody, OutcomeBody, ProblemBody, SetBody
+from ryu_apps.api.schemas import MOST_RULES, GroupBody, MatchBody, OutcomeBody, ProblemBody, SetBody
+from ryu_apps.api.validate import faults_of
 from ryu_apps.model.fields import FIELDS, SETTABLE
+from ryu_apps.model.turns import AT_ONCE
 from tests.unit.api.conftest import RULE, VPORT, Client
 from tests.unit.model.strategies import DOCUMENTS
 
@@ -288,3 +290,24 @@ def test_no_bytes_make_an_internal_error(body: bytes, path: str, query: str) -> 
         client.send(method, f"/v1/tenants/red?{query}", body)
         client.send(method, "/v1/trace", body)
     assert not client.reported
+
+
+def test_faults_of_many_rules_are_found_some_at_a_time() -> None:
+    """Each fault is named once and with its own number, however many rules stand before it; others get their turn."""
+    good = {"priority": 1, "match": {}, "action": {"type": "allow"}}
+    rules: list[Any] = [{"id": f"r{number}", **good} for number in range(5 * AT_ONCE)]
+    rules[7] = {**rules[7], "priority": "high"}
+    rules[AT_ONCE + 3] = {**rules[AT_ONCE + 3], "action": {"type": "nod"}}
+    rules[-1] = 5
+    body = {**_group(*rules), "color": "red"}
+    pauses: list[None] = []
+    faults = faults_of(GroupBody, body, lambda: pauses.append(None))
+    paths = sorted(fault.path for fault in faults)
+    assert paths == sorted(fault.path for fault in faults_of(GroupBody, body))
+    assert paths == sorted(
+        ["color", "rules[7].priority", f"rules[{AT_ONCE + 3}].action.type", f"rules[{len(rules) - 1}]"]
+    )
+    assert len(pauses) == 5
+    assert [fault.path for fault in faults_of(MatchBody, {"rules": rules})] == ["rules"]
+    too_many = _group(*rules[8:9] * (MOST_RULES + 1))
+    assert [fault.path for fault in faults_of(GroupBody, too_many)] == ["rules"]

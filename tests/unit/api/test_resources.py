@@ -31,12 +31,13 @@ def test_forms(network: Client) -> None:
     """GET shows ids, defaults, a segment's number, a trunk's VLANs, and what is known of a host."""
     assert network.get("/v1/hosts/h1") == {
         "id": "h1", "dpid": "0000000000000001", "uplink": "h1-uplink", "tunnel": None, "limits": UNLIMITED,
-        "live": {"connected": True},
+        "miss": "pf", "live": {"connected": True},
     }
     assert network.get("/v1/segments/red") == {"id": "red", "tenant": "red", "vlan": None, "vni": None, "number": 1}
     assert network.get("/v1/vports/vm1") == {
         "id": "vm1", **VPORT, "kind": "vf", "segment": "red",
         "bandwidth": {"outbound_kbps": None, "inbound_kbps": None}, "priority": 0, "miss_rate_pps": 500,
+        "synthetic": None,
     }  # fmt: skip
     assert network.get("/v1/vports/vm2")["trunk"] == [200]
     assert network.get("/v1/layers/fw")["default"] == {"outbound": "allow", "inbound": "deny"}

@@ -100,6 +100,7 @@ def test_a_flow_table_finds_what_asking_every_flow_finds(
         assert table.begun_by(vport) == sum(flow.plan.forward[0].vport == vport for flow in held.values())
         passing = [flow for flow in held.values() if vport in {leg.vport for leg, _ in flow.legs()}]
         assert same(table.at_vport(vport), passing)
+        assert sorted(table.ids_at_vport(vport)) == sorted(flow.id for flow in passing)
     for name in (("a", "deny", "no"), ("a", "nat", "n"), ("a", "out", "r"), ("a", "out", "x")):
         spoken = [
             flow

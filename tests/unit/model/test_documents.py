@@ -53,6 +53,7 @@ VPORT = {"host": "h", "port": "p", "tenant": "t", "mac": "02:00:00:00:00:01", "v
         ({"ips": ["10.0.0.1", "10.0.0.1"]}, {"ips[1]"}),
         ({"ips": ["::1", "0:0:0:0:0:0:0:1"]}, {"ips[1]"}),
         ({"trunk": ["a"]}, {"trunk"}),
+        ({"synthetic": "p"}, {"synthetic"}),
         ({"kind": "trunk"}, {"trunk"}),
         ({"kind": "trunk", "trunk": ["a", "b", "a"], "segment": "t"}, {"trunk[2]", "segment"}),
         ({"mac": "x", "ips": ["y"], "kind": "trunk"}, {"mac", "ips[0]", "trunk"}),
@@ -66,8 +67,8 @@ def test_vport_faults(alteration: dict[str, Any], paths: set[str]) -> None:
 def test_vport_defaults() -> None:
     """A vport that says no more than it must is a VF in its tenant's own segment, with any address."""
     unlimited = {"outbound_kbps": None, "inbound_kbps": None}
-    defaults = {"kind": "vf", "ips": [], "segment": "t", "bandwidth": unlimited, "priority": 0}
-    assert to_document(from_document("vports", "name", VPORT)) == {**VPORT, **defaults}
+    defaults = {"kind": "vf", "ips": [], "segment": "t", "bandwidth": unlimited, "miss_rate_pps": 500, "priority": 0}
+    assert to_document(from_document("vports", "name", VPORT)) == {**VPORT, **defaults, "synthetic": None}
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,8 @@ NO_NETWORK = {"cable": "cable", "function_port": {"dpid": "11", "cable": "f-cabl
     [
         (host(2, uplink="up"), Invalid, {"uplink"}),
         (host(2, tunnel="vx"), Invalid, {"tunnel"}),
+        (host(2, miss="vm"), Invalid, {"miss"}),
+        (vport("vm3", 3, synthetic="syn3"), Invalid, {"synthetic"}),
         (host(2, dpid="12"), Invalid, {"hairpin.function_port.dpid"}),
         (host(2, dpid="11"), Conflict, {"dpid"}),
         (host(2, hairpin={**NO_NETWORK, "function_port": {"dpid": "9", "cable": "c"}}), Conflict,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ryu_apps.model.errors import Invalid
-from ryu_apps.model.rights import Rights
+from ryu_apps.model.rights import Rights, driver_rights
 from ryu_apps.model.tokens import Token, Tokens, parse_tokens, token_hash, token_text
 
 SECRET = "kY3w-Qz_8"
@@ -51,8 +51,10 @@ def test_file() -> None:
         (f"a b:write:{HASH}:ops", "the id"),
         (f":write:{HASH}:ops", "the id"),
         (f"{'a' * 65}:write:{HASH}:ops", "the id"),
-        (f"ci:admin:{HASH}:ops", "read or write"),
-        (f"ci:Write:{HASH}:ops", "read or write"),
+        (f"ci:admin:{HASH}:ops", "read, write or hints"),
+        (f"ci:Write:{HASH}:ops", "read, write or hints"),
+        (f"ci:hints:{HASH}:a b", "the vport"),
+        (f"ci:hints:{HASH}:", "the vport"),
         (f"ci:write:{SECRET}:ops", "SHA-256"),
         (f"ci:write:{HASH[:-1]}:ops", "SHA-256"),
         (f"ci:write:{HASH.upper()}:ops", "SHA-256"),
@@ -89,6 +91,13 @@ def test_a_line_is_read_back(token_id: str, secret: str, owner: str, may_write: 
         assert parse_tokens(lines).rights_of(text) == token.rights
     assert Tokens([token]).rights_of(text) == token.rights
     assert text not in token.line or len(secret) < 8
+
+
+def test_the_line_of_a_vm() -> None:
+    """M14: the line of a VM's driver names its vport, and gives nothing but that vport's hints."""
+    token = Token(id="driver", sha256=token_hash("driver.x"), rights=driver_rights("vm1"))
+    assert token.line == f"driver:hints:{token.sha256.hex()}:vm1"
+    assert parse_tokens(token.line).rights_of("driver.x") == Rights(owner="", may_write=False, vport="vm1")
 
 
 def test_the_line_that_the_documentation_shows() -> None:
