@@ -45,6 +45,7 @@ CLASSES: Final = {
     EntryClass.FORWARD: "cached verdict on the first packet's way",
     EntryClass.REPLY: "cached verdict on the way of the replies",
     EntryClass.EXTRA: "cached verdict on a variant: packets of a known connection with other MACs or DSCP",
+    EntryClass.LEAD: "way of a connection's replies to the vport that has borrowed the address of a NAT pool",
 }
 PUNTS: Final = {
     Punt.MISS: "no entry yet",
@@ -52,6 +53,7 @@ PUNTS: Final = {
     Punt.SINGLE: "multicast, broadcast or DHCP: each packet is decided on its own",
     Punt.NEIGHBOUR: "ARP or neighbour discovery, where a rule of the vport's view names it",
     Punt.CLOSING: "a copy of a TCP packet with FIN or RST that the verdicts have let pass; it goes on by itself",
+    Punt.POOL: "about an address of a NAT pool: somebody asks who has it, or an ICMP error or later fragment is for it",
 }
 COUNTED: Final = {
     Counted.NOTHING: "nothing that is asked for",
@@ -64,6 +66,8 @@ COUNTED: Final = {
 REFUSALS: Final = {
     Refusal.VLAN: "the VM sent a VLAN tag that is not its own to use",
     Refusal.HALF_OPEN_LIMIT: "the vport has as many half-open TCP connections as it may; only for a second at a time",
+    Refusal.NOT_LENT: "it is for an address of a NAT pool, and for no connection that has it",
+    Refusal.TAGGED: "it would reach the VM with a customer's tag on it, because no rule took that off",
     Refusal.MAC: "the source MAC is not the vport's",
     Refusal.IP: "the source address is not one of the vport's, or not link-local in a multicast listener message",
     Refusal.ARP: "the ARP message names another MAC or address as its sender",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName
+from ryu_apps.api.scalars import Body, Dpid, Id, Mac, PortName
 
 
 class FunctionPortBody(Body):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ryu_apps.api.hairpin_schemas import OutletBody
-from ryu_apps.api.schema_types import Body
+from ryu_apps.api.scalars import Body
 from ryu_apps.api.schemas import (
     GroupBody,
     HostBody,
     LayerBody,
+    NatPoolBody,
     RouteBody,
     RuleBody,
     SegmentBody,
@@ -105,8 +106,9 @@ SEGMENTS: Final = Kind(name="segments", one="segment", schema=SegmentBody)
 VPORTS: Final = Kind(name="vports", one="vport", schema=VportBody)
 ROUTES: Final = Kind(name="routes", one="route", schema=RouteBody)
 OUTLETS: Final = Kind(name="outlets", one="outlet", schema=OutletBody)
+NAT_POOLS: Final = Kind(name="nat_pools", one="nat_pool", schema=NatPoolBody)
 LAYERS: Final = Kind(name="layers", one="layer", schema=LayerBody)
 GROUPS: Final = Kind(name="groups", one="group", schema=GroupBody, parent=LAYERS)
 RULES: Final = Kind(name="rules", one="rule", schema=RuleBody, parent=GROUPS)
 
-KINDS: Final = (HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, OUTLETS, LAYERS, GROUPS, RULES)
+KINDS: Final = (HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, OUTLETS, NAT_POOLS, LAYERS, GROUPS, RULES)

@@ -186,6 +186,11 @@ def _of_hosts(told: Statistics) -> Iterator[Metric]:
     yield GaugeMetricFamily("vfswitch_flows", "Unified flows that the host knows now.", value=told.flows)
     text = "Directions of flows whose entry is held back while first packets are under way."
     yield GaugeMetricFamily("vfswitch_flows_held_back", text, value=told.held_back)
+    leases = GaugeMetricFamily("vfswitch_nat_leases", "Leases of NAT pools, by state.", labels=("pool", "state"))
+    for pool, use in told.pools.items():
+        for state, count in use._asdict().items():
+            leases.add_metric((pool, state), count)
+    yield leases
     yield GaugeMetricFamily("vfswitch_policy_generation", "Number of the policy in force.", value=told.generation)
 
 

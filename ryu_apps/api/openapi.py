@@ -13,7 +13,7 @@ from ryu_apps.api.http import JSON
 from ryu_apps.api.problems import PROBLEM_JSON
 from ryu_apps.api.query import DRY_RUN, Parameter
 from ryu_apps.api.router import Route
-from ryu_apps.api.schema_types import Body
+from ryu_apps.api.scalars import Body
 from ryu_apps.api.schemas import OutcomeBody, ProblemBody
 from ryu_apps.model.documents import ID_PATTERN
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from ryu_apps.api.hairpin_schemas import HairpinBody
-from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName
-from ryu_apps.api.schemas import BandwidthBody, Ip, LimitsBody, MissRate, TrafficPriority, Vlan
+from ryu_apps.api.scalars import Body, Dpid, Id, Ip, Mac, MissRate, PortName, TrafficPriority, Vlan
+from ryu_apps.api.schemas import BandwidthBody, LimitsBody
 from ryu_apps.model.network import MISS_RATE_PPS
 
 

@@ -12,7 +12,7 @@ from ryu_apps.api.access import Needs
 from ryu_apps.api.http import JSON, Request, Response
 from ryu_apps.api.problems import MethodNotAllowed, NoSuchPath
 from ryu_apps.api.query import Parameter
-from ryu_apps.api.schema_types import Body
+from ryu_apps.api.scalars import Body
 from ryu_apps.control.service import Service
 from ryu_apps.model.rights import Rights
 

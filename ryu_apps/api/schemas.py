@@ -8,65 +8,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    Discriminator,
-    Field,
-    PlainValidator,
-    Tag,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from ryu_apps.api.hairpin_schemas import HairpinBody, SkipChainBody
-from ryu_apps.api.schema_types import Body, Dpid, Id, Mac, PortName, checked
-from ryu_apps.model.address import parse_address
+from ryu_apps.api.scalars import (
+    ActionName,
+    Addresses,
+    Body,
+    Count,
+    Dpid,
+    FieldValue,
+    Id,
+    Ip,
+    Kbps,
+    Mac,
+    MissRate,
+    PortName,
+    Ports,
+    Priority,
+    TrafficPriority,
+    Verdict,
+    Vlan,
+    Vni,
+    absent,
+)
 from ryu_apps.model.fields import FIELDS, parse_edit, parse_range
+from ryu_apps.model.nat_pool import DEFAULT_REST_S
 from ryu_apps.model.network import MISS_RATE_PPS
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.rights import ADMIN, OWNER_PATTERN
-
-
-def _action_name(text: str) -> str:
-    """Return the name of an action; ValueError for any other text."""
-    if text not in ACTION_NAMES:
-        raise ValueError(f"{text[:80]!r} is no action: {', '.join(ACTION_NAMES)}")
-    return text
-
-
-def _number_or_text(value: Any) -> int | str:
-    """Return a field's value as sent; ValueError unless it is a whole number or short text."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("must be a whole number or text")
-    if len(str(value)) > 64:
-        raise ValueError("must be at most 64 characters long")
-    return value
-
-
-Ip = Annotated[
-    str,
-    checked(parse_address),
-    WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
-]
-Vlan = Annotated[int, Field(ge=1, le=4094)]
-Kbps = Annotated[int, Field(ge=0, le=4_000_000_000)]
-MissRate = Annotated[int, Field(ge=1, le=1_000_000)]
-# 24 bits (RFC 7348 section 4).
-Vni = Annotated[int, Field(ge=1, le=0xFFFFFF)]
-Priority = Annotated[int, Field(ge=0, le=65535)]
-# Which packets go first where room is short, the highest; as many as there are in a VLAN tag (IEEE 802.1Q, PCP).
-TrafficPriority = Annotated[int, Field(ge=0, le=7)]
-Verdict = Literal["allow", "deny"]
-Count = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
-ActionName = Annotated[str, checked(_action_name), WithJsonSchema({"type": "string", "enum": list(ACTION_NAMES)})]
-FieldValue = Annotated[
-    int | str, PlainValidator(_number_or_text), WithJsonSchema({"type": ["string", "integer"], "maxLength": 64})
-]
-
-
-def _absent() -> Any:
-    """Return a field that may be left out but not be null."""
-    return Field(default_factory=str)
 
 
 class LimitsBody(Body):
@@ -123,10 +93,10 @@ class VportBody(Body):
     kind: Literal["vf", "trunk"] = "vf"
     tenant: Id
     mac: Mac
-    ips: list[Ip] = Field(default_factory=list, max_length=256)
+    ips: Annotated[list[Ip], Field(max_length=256)] = Field(default_factory=list)
     vlan: Vlan
     segment: Id | None = None
-    trunk: list[Vlan] = Field(default_factory=list, max_length=4094)
+    trunk: Annotated[list[Vlan], Field(max_length=4094)] = Field(default_factory=list)
     bandwidth: BandwidthBody = BandwidthBody()
     subinterface: PortName | None = None
     miss_rate_pps: MissRate | None = MISS_RATE_PPS
@@ -150,6 +120,21 @@ class DefaultBody(Body):
     inbound: Verdict = "allow"
 
 
+class NatPoolBody(Body):
+    """Addresses and ports that sources are translated to, behind the uplink of one host.
+
+    An address is given as itself, as a range `first-last` or as a prefix. ports: `lowest-highest`.
+    """
+
+    segment: Id
+    host: Id
+    addresses: Annotated[list[Addresses], Field(min_length=1, max_length=64)]
+    ports: Ports | None = None
+    mac: Mac | None = None
+    most_per_vport: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] | None = None
+    rest_s: Annotated[int, Field(ge=0, le=3600)] = DEFAULT_REST_S
+
+
 class LayerBody(Body):
     """One ordered stage of policy."""
 
@@ -162,25 +147,25 @@ class LayerBody(Body):
 class MatchBody(Body):
     """The fields that a packet must have; none means every packet, ARP and neighbour discovery apart."""
 
-    eth_dst: FieldValue = _absent()
-    eth_src: FieldValue = _absent()
-    vlan_vid: FieldValue = _absent()
-    eth_type: FieldValue = _absent()
-    ip_proto: FieldValue = _absent()
-    ip_dscp: FieldValue = _absent()
-    ipv4_src: FieldValue = _absent()
-    ipv4_dst: FieldValue = _absent()
-    ipv6_src: FieldValue = _absent()
-    ipv6_dst: FieldValue = _absent()
-    l4_src: FieldValue = _absent()
-    l4_dst: FieldValue = _absent()
-    icmpv4_type: FieldValue = _absent()
-    icmpv4_code: FieldValue = _absent()
-    icmpv6_type: FieldValue = _absent()
-    icmpv6_code: FieldValue = _absent()
-    arp_op: FieldValue = _absent()
-    arp_spa: FieldValue = _absent()
-    arp_tpa: FieldValue = _absent()
+    eth_dst: FieldValue = absent()
+    eth_src: FieldValue = absent()
+    vlan_vid: FieldValue = absent()
+    eth_type: FieldValue = absent()
+    ip_proto: FieldValue = absent()
+    ip_dscp: FieldValue = absent()
+    ipv4_src: FieldValue = absent()
+    ipv4_dst: FieldValue = absent()
+    ipv6_src: FieldValue = absent()
+    ipv6_dst: FieldValue = absent()
+    l4_src: FieldValue = absent()
+    l4_dst: FieldValue = absent()
+    icmpv4_type: FieldValue = absent()
+    icmpv4_code: FieldValue = absent()
+    icmpv6_type: FieldValue = absent()
+    icmpv6_code: FieldValue = absent()
+    arp_op: FieldValue = absent()
+    arp_spa: FieldValue = absent()
+    arp_tpa: FieldValue = absent()
 
     @field_validator("*")
     @classmethod
@@ -196,15 +181,15 @@ class MatchBody(Body):
 class SetBody(Body):
     """The fields to set, each to one value."""
 
-    eth_dst: FieldValue = _absent()
-    eth_src: FieldValue = _absent()
-    ip_dscp: FieldValue = _absent()
-    ipv4_src: FieldValue = _absent()
-    ipv4_dst: FieldValue = _absent()
-    ipv6_src: FieldValue = _absent()
-    ipv6_dst: FieldValue = _absent()
-    l4_src: FieldValue = _absent()
-    l4_dst: FieldValue = _absent()
+    eth_dst: FieldValue = absent()
+    eth_src: FieldValue = absent()
+    ip_dscp: FieldValue = absent()
+    ipv4_src: FieldValue = absent()
+    ipv4_dst: FieldValue = absent()
+    ipv6_src: FieldValue = absent()
+    ipv6_dst: FieldValue = absent()
+    l4_src: FieldValue = absent()
+    l4_dst: FieldValue = absent()
 
     @field_validator("*")
     @classmethod
@@ -233,19 +218,41 @@ class RewriteBody(Body):
 
 
 class NatSideBody(Body):
-    """What a source or destination becomes."""
+    """What a destination becomes."""
 
     ip: Ip
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     mac: Mac | None = None
 
 
+class NatSourceBody(Body):
+    """What a source becomes: what is given, or a free address and port of a pool."""
+
+    ip: Ip | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    mac: Mac | None = None
+    pool: Id | None = None
+
+
 class NatBody(Body):
     """Translate and go on; a reply is translated back. At least one side is given."""
 
     type: Literal["nat"]
-    source: NatSideBody | None = None
+    source: NatSourceBody | None = None
     destination: NatSideBody | None = None
+
+
+class PushVlanBody(Body):
+    """Put a customer's VLAN tag on beneath the network's own; a reply's is taken off."""
+
+    type: Literal["push_vlan"]
+    vlan: Vlan
+
+
+class PopVlanBody(Body):
+    """Take a customer's VLAN tag off; a reply gets it again."""
+
+    type: Literal["pop_vlan"]
 
 
 class MeterBody(Body):
@@ -296,6 +303,8 @@ class RuleBody(Body):
         | DenyBody
         | RewriteBody
         | NatBody
+        | PushVlanBody
+        | PopVlanBody
         | MeterBody
         | MirrorBody
         | RouteActionBody

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import limits_at
 from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.leases import owner_of
 from ryu_apps.engine.connection import connect
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.fields import FIELDS
@@ -20,6 +22,11 @@ from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
 
 _VLAN_SHIFT = FIELDS["vlan_vid"].shifts
+
+
+# Address, and port or 0 for none.
+Source = tuple[int, int]
+NOTHING_LED: Final[Mapping[int, Source]] = MappingProxyType({})
 
 
 class Found(NamedTuple):
@@ -33,11 +40,14 @@ class Found(NamedTuple):
     idle_timeout_s: int = 0
 
 
-def adopt_flows(core: ControlCore, found: Iterable[Found], now_s: float) -> int:
+def adopt_flows(
+    core: ControlCore, found: Iterable[Found], now_s: float, led: Mapping[int, Source] = NOTHING_LED
+) -> int:
     """Keep every connection that policy still knows; return how many.
 
     The first packet's way is told by the entry class; each connection is walked anew, so what the switch must have for
     it follows from today's policy. Ids in use and connections already known are left: their old entries are stale.
+    led: what connections, by flow id, have of NAT pools. These come first, so that nobody gets what another has.
     """
     by_flow: dict[int, list[Found]] = defaultdict(list)
     replies: dict[int, Found] = {}
@@ -52,11 +62,11 @@ def adopt_flows(core: ControlCore, found: Iterable[Found], now_s: float) -> int:
         turned = _beginning(core.policy, reply, reverse(reply.key))
         by_flow[flow_id] = [] if turned is None else [turned]
     adopted = 0
-    for flow_id, entries in by_flow.items():
+    for flow_id, entries in sorted(by_flow.items(), key=lambda pair: pair[0] not in led):
         first = min(entries, key=_outbound_first, default=None)
         if first is not None and first.direction is Direction.INBOUND:
             first = _beginning(core.policy, first, first.key) or first
-        flow = None if first is None else _flow(core, flow_id, first, now_s)
+        flow = None if first is None else _flow(core, flow_id, first, now_s, led.get(flow_id))
         if flow is not None:
             core.flows.add(flow)
             if flow.half_open:
@@ -92,7 +102,9 @@ def _outbound_first(entry: Found) -> bool:
     return entry.direction is not Direction.OUTBOUND
 
 
-def _flow(core: ControlCore, flow_id: int, first: Found, now_s: float) -> UnifiedFlow | None:
+def _flow(
+    core: ControlCore, flow_id: int, first: Found, now_s: float, led: Source | None
+) -> UnifiedFlow | None:
     policy = core.policy
     vport, segment = policy.vports.get(first.vport), policy.segments.get(first.segment)
     if vport is None or segment is None or segment.id not in vport.segments:
@@ -106,7 +118,9 @@ def _flow(core: ControlCore, flow_id: int, first: Found, now_s: float) -> Unifie
         return None
     # The pipeline takes tags off before the caches, so that no entry holds a trunk's.
     key = FlowKey(first.key.family, first.key.bits | tag_of(vport, segment) << _VLAN_SHIFT[first.key.family])
-    plan = connect(policy, segment.id, vport, first.direction, key)
+    owner = owner_of(vport.number, segment.number, key)
+    lend = core.flows.leases.lender(policy.snapshot.nat_pools, owner, [led] if led else [])
+    plan = connect(policy, segment.id, vport, first.direction, key, lend)
     generation = policy.snapshot.generation
     cookie = unpack(first.cookie)
     # Of the generation that the entry was made under the cookie holds the low bits.

@@ -16,6 +16,7 @@ from ryu_apps.model.flow_key import Family, FlowKey
 from ryu_apps.model.match import Condition
 from ryu_apps.model.network import Route, Segment, Vport
 from ryu_apps.model.policy import Change, GroupKey
+from ryu_apps.model.pool_checks import pool_rules
 from ryu_apps.model.rules import Group, Rule
 from ryu_apps.model.turns import Pause, in_turns, no_pause
 
@@ -40,6 +41,8 @@ def affected(
             return {flow.id: flow for flow in flows}
         if change.kind in ("vports", "segments", "routes"):
             found |= _by_network(flows, before, after, change)
+        elif change.kind == "nat_pools":
+            found |= _by_pool(flows, after, str(change.key))
         elif change.group_key is not None and rules is not None:
             found |= _by_group(flows, after, change.group_key, *rules)
     return found
@@ -62,6 +65,15 @@ def _by_network(flows: FlowTable, before: Policy, after: Policy, change: Change)
             names = (resource.segment,)
         segments |= {policy.snapshot.segments[name].number for name in names if name in policy.snapshot.segments}
     return found | {flow.id: flow for flow in flows if flow.segment in segments}
+
+
+def _by_pool(flows: FlowTable, after: Policy, name: str) -> dict[int, UnifiedFlow]:
+    """Return the flows of which a rule has spoken that takes sources from a pool."""
+    found: dict[int, UnifiedFlow] = {}
+    for group, rule, pool in pool_rules(after.snapshot.groups.values()):
+        if pool == name:
+            found |= {flow.id: flow for flow in flows.by_rule((group.layer, group.id, rule.id))}
+    return found
 
 
 def _treated_by(flows: FlowTable, vport: int) -> Iterator[UnifiedFlow]:

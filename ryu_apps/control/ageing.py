@@ -95,6 +95,7 @@ class Ageing:
         for flow in (*map(self._flows.get, idle), *self._offload.idle(now_s)):
             if flow is not None and self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self.remove(flow)
+        self._flows.leases.pass_time(now_s, self._offload.policy.snapshot.nat_pools)
         for flow in self._life.doubtful(now_s):
             partner = self._placement.question(flow, EntryClass.REPLY)
             effects += [partner] if partner is not None else []
@@ -110,15 +111,13 @@ class Ageing:
         for flow_id in self._life.over(now_s):
             flow = self._flows.get(flow_id)
             if flow is not None:
-                self._forget(flow)
+                effects += self._forget(flow)
             self._life.forget(flow_id)
         return effects
 
     def remove(self, flow: UnifiedFlow) -> list[Effect]:
         """Forget a connection with all its variants; return the removal of every entry it has."""
-        effects = self._placement.release(flow)
-        self._forget(flow)
-        return effects
+        return self._placement.release(flow) + self._forget(flow)
 
     def stays_in_host(self, flow: UnifiedFlow, now_s: float, *, begun: bool) -> None:
         """Note a fragment of a flow: while no whole packet has come, the flow is known to the host alone."""
@@ -152,10 +151,12 @@ class Ageing:
         self._expiry.confirm(flow.id, now_s)
         return self._placement.install(flow)
 
-    def _forget(self, flow: UnifiedFlow) -> None:
+    def _forget(self, flow: UnifiedFlow) -> list[Effect]:
+        """Forget a connection with all its variants; return the removal of what led replies to it."""
         for gone in (*self._flows.variants(flow.id), flow):
             self._offload.forget(gone)
             self._flows.remove(gone)
             self._expiry.forget(gone.id)
             self._life.forget(gone.id)
             self._in_host.pop(gone.id, None)
+        return self._placement.lead_no_more(flow) if flow.plan.leases else []

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ryu_apps.control.affected import affected
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.leading import leads
+from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
@@ -17,7 +20,7 @@ from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.turns import Pause, no_pause
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import unpack
-from ryu_apps.pipeline.entry import EntryKey
+from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig, host_meters
 from ryu_apps.pipeline.pieces import NO_PIECES, Pieces, differences
 from ryu_apps.pipeline.standing import standing_pieces
@@ -84,9 +87,10 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
         flow = core.flows.get(flow_id)
         if flow is None or flow.parent in wanted:
             continue
-        new = revise(plan.after, flow)
+        new = revise(plan.after, flow, core.flows.leases)
         if new is not None and new.generation == flow.generation:
-            if not _moves(plan, flow) and not core.offload.changes(flow, plan.before, plan.after):
+            moves = _moves(plan, flow) or _led_otherwise(core, plan, flow)
+            if not moves and not core.offload.changes(flow, plan.before, plan.after):
                 renewed.append(new)
                 changed += [Revision(variant, None) for variant in core.flows.variants(flow.id) if variant.id in wanted]
                 continue
@@ -98,16 +102,20 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
     return Revisions(changed=tuple(changed), renewed=tuple(renewed), switches=switches)
 
 
-def revise(policy: Policy, flow: UnifiedFlow) -> UnifiedFlow | None:
+def revise(policy: Policy, flow: UnifiedFlow, leases: Leases) -> UnifiedFlow | None:
     """Return a flow as the policy makes it now: renewed, of the new generation when its effect differs, or None.
 
     A variant, and a flow whose vport or segment is gone, cannot go on.
+    Nor can one that needs of a NAT pool what it has not: its next packet begins it anew, with what is free then.
     """
     first = flow.plan.forward[0]
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if flow.parent or vport is None or segment is None or segment.id not in vport.segments:
         return None
-    plan = connect(policy, segment.id, vport, first.direction, flow.key)
+    lend = leases.lender(policy.snapshot.nat_pools, owner_of(vport.number, flow.segment, flow.key))
+    plan = connect(policy, segment.id, vport, first.direction, flow.key, lend)
+    if not set(plan.leases) <= set(flow.plan.leases):
+        return None
     generation = policy.snapshot.generation
     if _same_effect(flow.plan, plan):
         return flow._replace(plan=plan, renewed=generation)
@@ -119,6 +127,14 @@ def _moves(plan: PolicyChange, flow: UnifiedFlow) -> bool:
     before, after = plan.before.dpids, plan.after.dpids
     legs = (*flow.plan.forward, *flow.plan.reply)
     return before is not after and any(before.get(leg.vport) != after.get(leg.vport) for leg in legs)
+
+
+def _led_otherwise(core: ControlCore, plan: PolicyChange, flow: UnifiedFlow) -> bool:
+    """Return whether replies for a flow's leased source are brought to its vport in another way now."""
+    if not flow.plan.leases:
+        return False
+    before, after = (list(leads([flow], at.vports, partial(_dpid_of, core, at))) for at in (plan.before, plan.after))
+    return before != after
 
 
 def _same_effect(old: Plan, new: Plan) -> bool:
@@ -189,24 +205,30 @@ def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Rev
 
     What is to go stands where the policy before had its vport, which may be gone or on another host now.
     """
-    removed: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
-    added: dict[int, dict[EntryKey, CachedEntry]] = defaultdict(dict)
+    removed: dict[int, dict[EntryKey, CachedEntry | FlowEntry]] = defaultdict(dict)
+    added: dict[int, dict[EntryKey, CachedEntry | FlowEntry]] = defaultdict(dict)
     for revision in revisions:
-        for made in () if core.ageing.in_host(revision.old) else core.offload.entries(revision.old, plan.before):
-            dpid = _dpid_of(core, plan.before, made.vport)
-            if dpid is not None:
-                removed[dpid][compile_cached(made).key] = made
+        for dpid, key, made in _entries(core, plan.before, revision.old):
+            removed[dpid][key] = made
     for revision in revisions:
-        new = revision.new
-        for made in () if new is None or core.ageing.in_host(new) else core.offload.entries(new, plan.after):
-            dpid = _dpid_of(core, plan.after, made.vport)
-            if dpid is not None:
-                key = compile_cached(made).key
-                removed[dpid].pop(key, None)
-                added[dpid][key] = made
+        for dpid, key, made in _entries(core, plan.after, revision.new) if revision.new is not None else ():
+            removed[dpid].pop(key, None)
+            added[dpid][key] = made
     for dpid in sorted({*removed, *added}):
         if removed[dpid] or added[dpid]:
             yield SwitchChange(dpid=dpid, removed=tuple(removed[dpid].values()), added=tuple(added[dpid].values()))
+
+
+def _entries(
+    core: ControlCore, policy: Policy, flow: UnifiedFlow
+) -> Iterator[tuple[int, EntryKey, CachedEntry | FlowEntry]]:
+    """Yield what a flow has in connected switches under a policy: datapath, key and entry."""
+    for made in () if core.ageing.in_host(flow) else core.offload.entries(flow, policy):
+        dpid = _dpid_of(core, policy, made.vport)
+        if dpid is not None:
+            yield dpid, compile_cached(made).key, made
+    for dpid, lead in leads([flow], policy.vports, partial(_dpid_of, core, policy)):
+        yield dpid, lead.key, lead
 
 
 def _dpid_of(core: ControlCore, policy: Policy, number: int) -> int | None:
@@ -241,7 +263,8 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
     for change in revisions.switches:
         for made in change.removed:
             cookie = unpack(made.cookie)
-            if cookie is not None and core.flows.get(cookie.detail) is not None:
+            tells = isinstance(made, CachedEntry)
+            if tells and cookie is not None and core.flows.get(cookie.detail) is not None:
                 core.expiry.expect(cookie.detail, change.dpid, made.cookie)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
+from ryu_apps.model.fields import FIELDS
+from ryu_apps.model.flow_key import CUSTOMER_TAG, PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey, customer_tag
 
 # ICMP queries and their replies (RFC 792, RFC 4443): who asks stands first, so that two hosts may ask each other.
 _REPLIES: Final = {PROTO_ICMP: {0: 8, 14: 13, 16: 15, 18: 17}, PROTO_ICMPV6: {129: 128}}
+_TAGGED: Final = tuple(CUSTOMER_TAG << FIELDS["vlan_vid"].shifts[family] for family in Family)
 _QUERIES: Final = {proto: frozenset(pairs.values()) for proto, pairs in _REPLIES.items()}
 
 
@@ -22,9 +24,11 @@ def head_of(segment: int, proto: int) -> int:
 def connection_id(segment: int, key: FlowKey) -> int:
     """Return one number for a connection: segment, protocol and both ends, equal for a packet and its reply.
 
-    MACs, VLAN and DSCP are not part of it.
+    MACs, DSCP and a trunk's VLAN are not part of it; a customer's VLAN is, because addresses repeat in others.
     """
     family, bits = key
+    if bits & _TAGGED[family]:
+        segment |= customer_tag(key) << 16
     if family is Family.IPV4:
         source = (bits >> 64 & 0xFFFFFFFF) << 16 | bits >> 16 & 0xFFFF
         target = (bits >> 32 & 0xFFFFFFFF) << 16 | bits & 0xFFFF

@@ -24,6 +24,7 @@ from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 from ryu_apps.control.meeting import Meeting
 from ryu_apps.control.offload import Offload, Whereabouts
 from ryu_apps.control.placement import Placement
+from ryu_apps.control.pool_answers import answer
 from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_edited, send_on
 from ryu_apps.control.tally import Tally
@@ -62,10 +63,10 @@ class ControlCore:
         self.sharing = Sharing(policy)
         self.life = Connections(self.flows, half_open_per_vport)
         self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
-        self._placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
-        self.ageing = Ageing(self.flows, self._placement, self.offload, self.life, self.expiry, self.tally)
+        self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
+        self.ageing = Ageing(self.flows, self.placement, self.offload, self.life, self.expiry, self.tally)
         self._meeting = Meeting(
-            self.flows, self.ageing, self.life, self.expiry, self.tally, flows_per_vport, self.dpid_of
+            self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.dpid_of
         )
         self._fragments = Fragments()
 
@@ -107,6 +108,8 @@ class ControlCore:
         if event.punt is Punt.CLOSING:
             self.life.take_end(event.segment, event.frame, now_s)
             return []
+        if event.punt is Punt.POOL:
+            return self._for_pool(event, now_s)
         policy = self.policy
         direction = Direction.OUTBOUND if event.table == "outbound" else Direction.INBOUND
         vport = policy.vports.get(event.sender if direction is Direction.OUTBOUND else event.receiver)
@@ -117,7 +120,8 @@ class ControlCore:
         self.tally.count("misses", vport.number)
         parsed = parse(event.frame, tag_of(vport, segment))
         # Neighbour messages in fragments are to be ignored (RFC 6980 section 5).
-        if parsed is None or (parsed.fragment and parsed.key.family in NEIGHBOUR):
+        # One that missed is none to the switch: it does not look behind as many tags.
+        if parsed is None or (parsed.key.family in NEIGHBOUR and (parsed.fragment or event.punt is Punt.MISS)):
             self.tally.count("malformed", vport.number)
             return []
         if parsed.fragment:
@@ -141,7 +145,7 @@ class ControlCore:
             # The host has seen the answer itself: from now on the connection has its lasting timeouts.
             flow = self.life.lasting(flow, 1) or flow
             self.offload.forget_age(flow)
-            effects += self._placement.install(flow)
+            effects += self.placement.install(flow)
         if steered:
             ask = self.offload.begin if begun else self.offload.missed
             effects += ask(flow, leg, now_s)
@@ -149,7 +153,7 @@ class ControlCore:
         if begun:
             # What goes through an entry counts there, as if the NIC had spared the host a packet.
             through = alone and not (steered and verdict.allow)
-            installs = self._placement.install(flow, but=None if through else leg)
+            installs = self.placement.install(flow, but=None if through else leg)
             if not steered:
                 self._learn(event, parsed, flow, installs, alone)
             effects += installs
@@ -163,7 +167,7 @@ class ControlCore:
         if steered and verdict.allow:
             self.tally.count("host-forwarded", vport.number)
         if in_nic and (alone or not self.holding.seen(leg, now_s)):
-            effects += self._placement.install_leg(leg)
+            effects += self.placement.install_leg(leg)
         return effects
 
     def _learn(self, event: PacketIn, parsed: Parsed, flow: UnifiedFlow, installs: list[Effect], alone: bool) -> None:
@@ -188,7 +192,7 @@ class ControlCore:
         """Return the entries that were held back while packets of their flows were under way, and need be no longer."""
         effects: list[Effect] = []
         for leg in self.holding.due(now_s):
-            installs = self._placement.install_leg(leg)
+            installs = self.placement.install_leg(leg)
             flow = None if installs else self.flows.get(leg.flow_id)
             if flow is not None:
                 self.offload.settle(flow, now_s)
@@ -203,6 +207,26 @@ class ControlCore:
         """Return the datapath that a vport is on, None when it is not connected."""
         dpid = self.policy.dpids.get(number)
         return dpid if dpid in self.datapaths else None
+
+    def _for_pool(self, event: PacketIn, now_s: float) -> list[Effect]:
+        """Answer who asks for an address of a NAT pool; decide what comes for one where the vport is that it is for."""
+        parsed = parse(event.frame)
+        if parsed is None:
+            self.tally.count("malformed")
+            return []
+        if parsed.key.family in NEIGHBOUR:
+            return [*answer(self.policy, event)]
+        if parsed.fragment:
+            at = self._fragments.vport_of(datagram_id(event.segment, Direction.INBOUND, parsed.key, parsed.ip_id))
+            punt = Punt.FRAGMENT
+        else:
+            quoted, punt = quoted_key(event.frame, parsed), Punt.MISS
+            known = self.flows.find(connection_id(event.segment, quoted)) if quoted else ()
+            at = next((flow.plan.forward[0].vport for flow in known if flow.plan.leases), None)
+        if at is None:
+            self.tally.count("not-lent")
+            return []
+        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s)
 
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""

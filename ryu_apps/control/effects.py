@@ -33,6 +33,20 @@ class Choke(NamedTuple):
     entry: FlowEntry
 
 
+class Add(NamedTuple):
+    """Add one entry of a connection that is in no cache; it stays until it is removed."""
+
+    dpid: int
+    entry: FlowEntry
+
+
+class Remove(NamedTuple):
+    """Remove such an entry."""
+
+    dpid: int
+    entry: FlowEntry
+
+
 class Emit(NamedTuple):
     """Send a packet on from a table of the pipeline, with the registers set as given and actions carried out.
 
@@ -65,7 +79,7 @@ class CountCache(NamedTuple):
     cookie_mask: int
 
 
-Effect = Install | Release | Choke | Emit | CountEntry
+Effect = Install | Release | Choke | Add | Remove | Emit | CountEntry
 
 
 class MeterChange(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
+from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.control.plan_index import PlanIndex, RuleName
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
@@ -99,6 +100,7 @@ class FlowTable:
         self._variants: dict[int, set[int]] = {}
         self._begun: dict[int, int] = {}
         self._next_id = first_id
+        self.leases = Leases()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -186,6 +188,8 @@ class FlowTable:
             self._variants.setdefault(flow.parent, set()).add(flow.id)
         first = flow.plan.forward[0].vport
         self._begun[first] = self._begun.get(first, 0) + 1
+        if flow.plan.leases:
+            self.leases.take(owner_of(first, flow.segment, flow.key), flow.plan)
 
     def kind(self, flow: UnifiedFlow) -> Kind:
         """Return the kind of IPv4 flows that are like this one in all but their addresses and ports."""
@@ -261,6 +265,7 @@ class FlowTable:
         self._begun[first] -= 1
         if not self._begun[first]:
             del self._begun[first]
+        self.leases.give_back(flow.plan)
 
     def replace(self, old: UnifiedFlow, new: UnifiedFlow) -> None:
         """Keep a flow's successor of the same id."""

@@ -51,6 +51,10 @@ class Fragments:
             self._held[vport] += 1
         return found.verdict
 
+    def vport_of(self, datagram: DatagramId) -> int | None:
+        """Return the vport that has seen a piece of a datagram, None when none has."""
+        return next((vport for vport, known in self._by_vport.items() if datagram in known), None)
+
     def _datagrams(self, vport: int, now_s: float) -> OrderedDict[DatagramId, Datagram]:
         known = self._by_vport.setdefault(vport, OrderedDict())
         while known and (len(known) >= PER_VPORT or now_s - next(iter(known.values())).since_s > LIFETIME_S):

@@ -7,6 +7,7 @@ from typing import Final
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.variant import same_ends
 from ryu_apps.engine.ruling import Verdict
+from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import (
     ETH_IPV4,
     ETH_IPV6,
@@ -16,6 +17,7 @@ from ryu_apps.model.flow_key import (
     Family,
     FlowKey,
     Parsed,
+    customer_tag,
 )
 from ryu_apps.model.rules import Direction
 
@@ -35,6 +37,7 @@ def is_icmp_error(key: FlowKey) -> bool:
 def quoted_key(frame: bytes, parsed: Parsed) -> FlowKey | None:
     """Return the key of the packet that an ICMP error quotes, without MACs; None when too little is quoted.
 
+    A customer's tag is taken to be that of the error.
     Only the first 8 bytes behind the quoted IP header need be there (RFC 792), so ports are read and no more.
     """
     inner = parsed.l4_offset + 8
@@ -55,7 +58,8 @@ def quoted_key(frame: bytes, parsed: Parsed) -> FlowKey | None:
         ports = int.from_bytes(frame[l4 : l4 + 4], "big")
     elif proto in (PROTO_ICMP, PROTO_ICMPV6):
         ports = frame[l4] << 16 | frame[l4 + 1]
-    head = (eth_type << 8 | proto) << 8
+    tag = FIELDS["vlan_vid"].get(parsed.key) if customer_tag(parsed.key) else 0
+    head = ((tag << 16 | eth_type) << 8 | proto) << 8
     return FlowKey(family, (head << width | int.from_bytes(ends, "big")) << 32 | ports)
 
 

@@ -11,9 +11,12 @@ from ryu_apps.control.connections import Connections, choke
 from ryu_apps.control.effects import Choke, Effect
 from ryu_apps.control.expiry import Expiry
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.leases import Owner, owner_of
 from ryu_apps.control.life import CHOKE_S
+from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
+from ryu_apps.engine.lending import Lend, is_exhausted
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.network import Segment, Vport
@@ -38,6 +41,7 @@ class Meeting:
         self,
         flows: FlowTable,
         ageing: Ageing,
+        placement: Placement,
         life: Connections,
         expiry: Expiry,
         tally: Tally,
@@ -47,6 +51,7 @@ class Meeting:
         """Keep what is shared with the core; dpid_of returns the connected datapath that a vport is on."""
         self._flows = flows
         self._ageing = ageing
+        self._placement = placement
         self._life = life
         self._expiry = expiry
         self._tally = tally
@@ -80,9 +85,14 @@ class Meeting:
                     self._tally.count("host-hits", vport.number)
                     self._expiry.confirm(flow.id, now_s)
                     return Met(flow, False, [])
-        plan, parent = plan_of_packet(policy, known, segment, vport, direction, key)
+        lend = None
+        if policy.snapshot.nat_pools:
+            lend = self._lender(policy, owner_of(vport.number, segment.number, key), now_s)
+        plan, parent = plan_of_packet(policy, known, segment, vport, direction, key, lend)
         if not plan.allow:
             self._tally.count("denied", vport.number)
+            if is_exhausted(plan.forward[0].verdict):
+                self._tally.count("pool-exhausted", vport.number)
         if self._flows.begun_by(vport.number) >= self._flows_per_vport:
             self._tally.count("flow-limit", vport.number)
             return Met(None, False, effects)
@@ -99,11 +109,19 @@ class Meeting:
             self._flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent, half_open
         )
         self._flows.add(flow, connection)
+        if plan.leases:
+            effects += self._placement.lead(flow)
         if not parent:
             self._tally.count("begun", vport.number)
         if half_open and plan.allow:
             self._life.began(flow.id, vport.number)
         return Met(flow, True, effects)
+
+    def _lender(self, policy: Policy, owner: Owner, now_s: float) -> Lend:
+        """Return who lends to a new connection what it needs of NAT pools."""
+        leases, pools = self._flows.leases, policy.snapshot.nat_pools
+        leases.pass_time(now_s, pools)
+        return leases.lender(pools, owner)
 
     def _choke(self, vport: int, direction: Direction, now_s: float) -> list[Effect]:
         """Return what spares the controller a flood: for a moment the switch itself drops what it would refuse."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Hairpin, Outlet
+from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.policy import Change, Resource, Snapshot
 from ryu_apps.model.rules import Group, Layer
@@ -43,6 +44,8 @@ def _hosts_of(snapshot: Snapshot, resource: Resource) -> set[str]:
             return {resource.host}
         case Group(scope=scope):
             return {v.host for v in vports if scope.vport in (None, v.id) and scope.tenant in (None, v.tenant)}
+        case NatPool():
+            return {resource.host}
         case Layer():
             return {vport.host for vport in vports}
         case Route(segment=name) | Segment(id=name):

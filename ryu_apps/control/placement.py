@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from ryu_apps.control.effects import CountEntry, Effect, Install, Release
+from ryu_apps.control.effects import Add, CountEntry, Effect, Install, Release, Remove
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.holding import Held
+from ryu_apps.control.leading import leads
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.tally import Tally
 from ryu_apps.pipeline.cookie import EntryClass, unpack
+from ryu_apps.pipeline.entry import FlowEntry
 
 
 class Placement:
@@ -52,6 +54,26 @@ class Placement:
                     effects.append(Release(dpid, made))
             self._offload.forget(gone)
         return effects
+
+    def take_back(self, flow: UnifiedFlow) -> list[Effect]:
+        """Return the removal of every entry that a flow could have, one that ended while a change gave it entries."""
+        effects: list[Effect] = self.lead_no_more(flow)
+        for made in flow.entries():
+            dpid = self._dpid_of(made.vport)
+            if dpid is not None:
+                effects.append(Release(dpid, made))
+        return effects
+
+    def lead(self, flow: UnifiedFlow) -> list[Effect]:
+        """Return the installing of what leads replies to a new flow that has something of a NAT pool."""
+        return [Add(dpid, made) for dpid, made in self._leads(flow)]
+
+    def lead_no_more(self, flow: UnifiedFlow) -> list[Effect]:
+        """Return the removal of the same."""
+        return [Remove(dpid, made) for dpid, made in self._leads(flow)]
+
+    def _leads(self, flow: UnifiedFlow) -> Iterator[tuple[int, FlowEntry]]:
+        return leads([flow], self._offload.policy.vports, self._dpid_of)
 
     def question(self, flow: UnifiedFlow, wanted: EntryClass | None) -> CountEntry | None:
         """Return what asks for the packet count of a flow's entry of this class, None where no switch has one."""

@@ -12,7 +12,6 @@ from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
 from ryu_apps.model.treatment import Copied, Metered, Treatment
-from ryu_apps.pipeline.editing import edit_actions
 from ryu_apps.pipeline.entry import EntryAction, Resubmit, SetField
 from ryu_apps.pipeline.registers import COPY
 from ryu_apps.pipeline.treated import exit_actions, meter_actions, next_table, treated_actions
@@ -32,7 +31,7 @@ def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKe
     treatment = verdict.treatment
     if treatment is None:
         if verdict.allow:
-            yield _emit(event, BEHIND[direction], event.frame, edit_actions(verdict.edit, key))
+            yield _emit(event, BEHIND[direction], event.frame, tuple(treated_actions(_NOTHING, verdict.edit, key)))
         return
     actions = tuple(treated_actions(treatment, verdict.edit, key))
     if verdict.allow:

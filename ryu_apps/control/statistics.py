@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.histogram import Durations
+from ryu_apps.control.leases import PoolUse
 from ryu_apps.control.ledger import CacheCount, Ledger, SwitchCount
 from ryu_apps.control.sharing import Shares
 from ryu_apps.control.ways import Ways, ways_of
@@ -117,6 +118,7 @@ class Statistics:
     general: Figures
     faults: Mapping[str, int]
     unanswered: tuple[int, ...]
+    pools: Mapping[str, PoolUse] = field(default_factory=dict)
 
     @property
     def total(self) -> Figures:

@@ -30,6 +30,7 @@ def statistics_document(told: Statistics) -> dict[str, Any]:
         "refused": dict(together(host.uplink for host in told.hosts).refused),
         "connections": dict(told.faults),
         "unanswered": [f"{dpid:016x}" for dpid in told.unanswered],
+        "nat_pools": {name: use._asdict() for name, use in told.pools.items()},
         "hosts": {host.id: _host(host) for host in told.hosts},
         "vports": {name: _vport(figures) for host in told.hosts for name, figures in sorted(host.vports.items())},
     }

@@ -9,6 +9,7 @@ from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.icmp_error import is_icmp_error
+from ryu_apps.control.leases import owner_of
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Leg, Plan, destination, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
@@ -18,7 +19,7 @@ from ryu_apps.engine.ways import bypassed
 from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
-from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.flow_key import Family, FlowKey, customer_tag, with_customer_tag
 from ryu_apps.model.network import MissPath, Segment, Vport
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
@@ -48,6 +49,8 @@ def trace(core: ControlCore, vport_id: str, direction: Direction, packet: Mappin
     flow = UnifiedFlow(0, segment.number, key, plan, generation, generation, 0.0, parent)
     cached = known is None and not _by_packet(core, vport, direction, key)
     refused = refusal(vport, key) if direction is Direction.OUTBOUND else None
+    if direction is Direction.OUTBOUND and customer_tag(key):
+        refused = Refusal.VLAN
     if refused is not None:
         return _refused(refused, generation)
     return {
@@ -83,7 +86,8 @@ def _key(core: ControlCore, vport: Vport, direction: Direction, packet: Mapping[
             raise Invalid("the packet cannot be understood", [FieldError("packet.vlan_vid", "a trunk needs its VLAN")])
     own = "eth_src" if direction is Direction.OUTBOUND else "eth_dst"
     written.setdefault(own, FIELDS["eth_src"].format(vport.mac))
-    return build_key(written, "packet"), segment
+    key = build_key(written, "packet")
+    return (key if vport.segment is None else with_customer_tag(key)), segment
 
 
 def _plan(
@@ -99,7 +103,8 @@ def _plan(
     if _by_packet(core, vport, direction, key):
         view = core.policy.view(vport, direction)
         return plan_of(core.policy, (Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None, 0
-    plan, parent = plan_of_packet(core.policy, flows, segment, vport, direction, key)
+    lend = core.flows.leases.lender(core.policy.snapshot.nat_pools, owner_of(vport.number, segment.number, key))
+    plan, parent = plan_of_packet(core.policy, flows, segment, vport, direction, key, lend)
     return plan, None, parent
 
 
@@ -141,7 +146,7 @@ def _action(ruling: Ruling) -> str:
     if not ruling.allow:
         return "deny"
     if ruling.translates:
-        return "nat"
+        return min(ruling.needs)
     if ruling.treats is not None:
         return action_type(ruling.treats)
     return "rewrite" if ruling.edit.edits else "allow"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ryu_apps.control.flow_table import UnifiedFlow
-from ryu_apps.engine.connection import Leg, Plan, connect, destination, plan_of
+from ryu_apps.engine.connection import Leg, Plan, connect, leads_back, plan_of
+from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.walk import walk_reply
-from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.flow_key import Family, FlowKey, customer_tag
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.rules import Direction
 
@@ -24,27 +25,31 @@ def same_packets(first: FlowKey, second: FlowKey, exact_dscp: bool) -> bool:
 
 
 def same_ends(first: FlowKey, second: FlowKey) -> bool:
-    """Return whether two keys of IPv4 or IPv6 have one 5-tuple."""
+    """Return whether two keys of IPv4 or IPv6 have one 5-tuple, and the same customer tag or none."""
     ends = _ENDS.get(first.family)
-    return first.family is second.family and ends is not None and not (first.bits ^ second.bits) & ends
+    if first.family is not second.family or ends is None or (first.bits ^ second.bits) & ends:
+        return False
+    return customer_tag(first) == customer_tag(second)
 
 
 def plan_of_packet(
-    policy: Policy, known: Iterable[UnifiedFlow], segment: Segment, vport: Vport, direction: Direction, key: FlowKey
+    policy: Policy, known: Iterable[UnifiedFlow], segment: Segment, vport: Vport, direction: Direction, key: FlowKey,
+    lend: Lend | None = None,
 ) -> tuple[Plan, int]:
     """Return the plan for a packet that no entry stands for, and the flow's id that it is a variant of, 0 for none.
 
     known: the flows of the packet's connection.
     """
     for flow in known:
-        plan = variant_plan(policy, flow, segment, vport, direction, key) if flow.plan.allow else None
+        plan = variant_plan(policy, flow, segment, vport, direction, key, lend) if flow.plan.allow else None
         if plan is not None:
             return plan, flow.parent or flow.id
-    return connect(policy, segment.id, vport, direction, key), 0
+    return connect(policy, segment.id, vport, direction, key, lend), 0
 
 
 def variant_plan(
-    policy: Policy, flow: UnifiedFlow, segment: Segment, vport: Vport, direction: Direction, key: FlowKey
+    policy: Policy, flow: UnifiedFlow, segment: Segment, vport: Vport, direction: Direction, key: FlowKey,
+    lend: Lend | None = None,
 ) -> Plan | None:
     """Return the plan for packets of an allowed connection with other MACs or DSCP, None where it has no such leg.
 
@@ -54,7 +59,7 @@ def variant_plan(
     forward, reply = legs[: len(flow.plan.forward)], legs[len(flow.plan.forward) :]
     for leg, seen in forward:
         if leg.vport == vport.number and leg.direction is direction and same_ends(seen, key):
-            return plan_of(policy, connect(policy, segment.id, vport, direction, key).forward, ())
+            return plan_of(policy, connect(policy, segment.id, vport, direction, key, lend).forward, ())
     for position, (leg, seen) in enumerate(reply):
         if leg.vport == vport.number and leg.direction is direction and same_ends(seen, key):
             way = [later for later, _ in reply[position:]]
@@ -67,10 +72,11 @@ def _reply_legs(
 ) -> Iterator[Leg]:
     """Yield the legs of a reply with this key, at the vports of the way that it takes."""
     opened = {leg.vport: (leg.verdict, seen) for leg, seen in forward}
+    openers = {leg.vport: leg for leg, _ in forward}
     last: Leg | None = None
     for leg in way:
         vport = policy.vports[leg.vport]
-        if last is not None and destination(policy, segment.id, last, key) != vport:
+        if last is not None and not leads_back(policy, segment.id, last, key, openers[leg.vport]):
             return  # A rule or a route sends the reply elsewhere.
         view = policy.view(vport, leg.direction)
         verdict = walk_reply(view, key, *opened[leg.vport])

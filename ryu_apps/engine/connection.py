@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ruling import Verdict
 from ryu_apps.engine.view import MOST_REMEMBERED, past_functions
 from ryu_apps.engine.walk import walk, walk_reply
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
+from ryu_apps.model.nat_pool import Lease
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.treatment import PastFunctions, ToTunnel, ToVport
@@ -52,6 +54,11 @@ class Plan:
     edits: bool
     treats: bool
 
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """What connections with this plan have of NAT pools: what the vport that began them shows."""
+        return self.forward[0].verdict.leases
+
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""
         for leg in self.forward:
@@ -63,8 +70,10 @@ class Plan:
             key = leg.verdict.edit.apply(key)
 
 
-def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> Plan:
-    """Return the plan of a connection whose first packet was met at a vport.
+def connect(
+    policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey, lend: Lend | None = None
+) -> Plan:
+    """Return the plan of a connection whose first packet was met at a vport; lend gives it what it needs of NAT pools.
 
     It is remembered where every layer keeps state and none edits: then it depends only on where the packet is met and
     goes, and on the bits that rules look at.
@@ -77,9 +86,10 @@ def connect(policy: Policy, segment: str, vport: Vport, direction: Direction, ke
         _remember(policy.relevant, course, relevant)
     plan = policy.reached.get((course, bits & relevant))
     if plan is None:
-        plan = connect_layers(policy, segment, vport, direction, key)
+        plan = connect_layers(policy, segment, vport, direction, key, lend)
         views = (policy.view(policy.vports[leg.vport], leg.direction) for leg in plan.forward)
-        if not plan.edits and not plan.treats and all(view.stateful for view in views):
+        shared = not (plan.edits or plan.treats or any(leg.verdict.pooled for leg in plan.forward))
+        if shared and all(view.stateful for view in views):
             _remember(policy.reached, (course, bits & relevant), plan)
     return plan
 
@@ -105,14 +115,16 @@ def _relevant(policy: Policy, segment: str, vport: Vport, direction: Direction, 
     return relevant | (policy.view(receiver, Direction.INBOUND).relevant[key.family] if receiver else 0)
 
 
-def connect_layers(policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey) -> Plan:
+def connect_layers(
+    policy: Policy, segment: str, vport: Vport, direction: Direction, key: FlowKey, lend: Lend | None = None
+) -> Plan:
     """Return the plan of a connection whose first packet was met at a vport, from the layers of every leg.
 
     Met outbound, a receiving vport of ours is asked too; met inbound, the sender is outside.
     Order: the sender's layers, delivery by the edited MAC, the receiver's layers; replies the same way back.
     """
     forward: list[tuple[Leg, FlowKey]] = []
-    last = _pass(policy, vport, direction, key, forward)
+    last = _pass(policy, vport, direction, key, forward, lend)
     if last is not None and direction is Direction.OUTBOUND:
         receiver = destination(policy, segment, forward[0][0], last)
         if receiver is not None and receiver.number != vport.number:
@@ -121,7 +133,7 @@ def connect_layers(policy: Policy, segment: str, vport: Vport, direction: Direct
     if last is not None:
         back = reverse(last)
         for leg, seen in reversed(forward):
-            if reply and destination(policy, segment, reply[-1], back) != policy.vports[leg.vport]:
+            if reply and not leads_back(policy, segment, reply[-1], back, leg):
                 break  # A rule or a route sends the reply elsewhere.
             answered = _answer(policy, leg, seen, back)
             if leg.direction is Direction.INBOUND and _skips(forward[0][0]):
@@ -178,12 +190,31 @@ def destination(policy: Policy, segment: str, sent: Leg, key: FlowKey) -> Vport 
     return owner(policy, segment, key)
 
 
+def leads_back(policy: Policy, segment: str, sent: Leg, key: FlowKey, opened: Leg) -> bool:
+    """Return whether a reply behind its sender's leg goes to the vport of the leg that the connection passed before.
+
+    It does too when it goes to the MAC of a NAT pool that the connection has a source of.
+    """
+    receiver = destination(policy, segment, sent, key)
+    if receiver is not None or not opened.verdict.leases:
+        return receiver is not None and receiver.number == opened.vport
+    treatment, station = sent.verdict.treatment, key.bits >> _ETH_DST_SHIFT[key.family]
+    pools = policy.snapshot.nat_pools
+    direct = treatment is None or treatment.exit is None
+    return direct and any(pools[lease.pool].mac == station for lease in opened.verdict.leases if lease.pool in pools)
+
+
 def _pass(
-    policy: Policy, vport: Vport, direction: Direction, key: FlowKey, legs: list[tuple[Leg, FlowKey]]
+    policy: Policy,
+    vport: Vport,
+    direction: Direction,
+    key: FlowKey,
+    legs: list[tuple[Leg, FlowKey]],
+    lend: Lend | None = None,
 ) -> FlowKey | None:
     """Add one leg; return the key behind it, None when it denies."""
     view = policy.view(vport, direction)
-    verdict = walk(view, key)
+    verdict = walk(view, key, lend)
     legs.append((Leg(vport.number, direction, verdict, view.uses_dscp), key))
     return verdict.edit.apply(key) if verdict.allow else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from ryu_apps.engine.checksum import checksum, updated, word_sum
-from ryu_apps.engine.rewrite import rewrite
+from ryu_apps.engine.rewrite import put_tag, rewrite, take_tag
 from ryu_apps.engine.walk import MIRROR
 from ryu_apps.model.flow_key import PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTOS_WITH_PORTS, Family, Parsed
 from ryu_apps.model.transposition import Transposition
@@ -20,6 +20,12 @@ def rewrite_icmp_error(frame: bytes, parsed: Parsed, edit: Transposition) -> byt
     The quoted packet went the other way, so it has the edit with its ends exchanged; all checksums that the error holds
     are right afterwards. A quote may be cut short: what is not there is not edited.
     """
+    tag, frame, parsed = take_tag(frame, parsed)
+    return put_tag(_rewrite_untagged(frame, parsed, edit), tag, edit)
+
+
+def _rewrite_untagged(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:
+    edit = Transposition(tuple(pair for pair in edit.edits if pair[0] != "vlan_vid"))
     addresses = Transposition(tuple((name, value) for name, value in edit.edits if not name.startswith("l4_")))
     out = bytearray(rewrite(frame, parsed, addresses))
     mirrored = {MIRROR[name]: value for name, value in edit.edits if name in MIRROR}

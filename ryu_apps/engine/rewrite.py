@@ -5,8 +5,18 @@ from __future__ import annotations
 import struct
 
 from ryu_apps.engine.checksum import checksum, updated, word_sum
-from ryu_apps.model.flow_key import PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, Family, FlowKey, Parsed
-from ryu_apps.model.transposition import Transposition
+from ryu_apps.model.flow_key import (
+    ETH_VLAN,
+    PROTO_ICMPV6,
+    PROTO_TCP,
+    PROTO_UDP,
+    TAG_BYTES,
+    Family,
+    FlowKey,
+    Parsed,
+    customer_tag,
+)
+from ryu_apps.model.transposition import Transposition, transposition
 
 # Where the checksum of a transport header stands, and whether addresses enter into it (RFC 793, 768, 4443).
 _CHECKSUM_AT = {PROTO_TCP: 16, PROTO_UDP: 6, PROTO_ICMPV6: 2}
@@ -20,6 +30,10 @@ def rewrite(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:
     edits = dict(edit.on(parsed.key))
     if not edits:
         return frame
+    if "vlan_vid" in edits or customer_tag(parsed.key):
+        tag, plain, bare = take_tag(frame, parsed)
+        rest = Transposition(tuple(pair for pair in edit.edits if pair[0] != "vlan_vid"))
+        return put_tag(rewrite(plain, bare, rest), tag, edit)
     out = bytearray(frame)
     _set_macs(out, edits)
     if parsed.key.family is Family.IPV4:
@@ -29,6 +43,24 @@ def rewrite(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:
         words = _edit_ipv6(out, edits)
         _edit_transport(out, parsed, edits, words)
     return bytes(out)
+
+
+def take_tag(frame: bytes, parsed: Parsed) -> tuple[bytes, bytes, Parsed]:
+    """Return a frame's customer tag, empty for none, the frame without it, and what was parsed of that."""
+    if not customer_tag(parsed.key):
+        return b"", frame, parsed
+    offset = parsed.l4_offset and parsed.l4_offset - TAG_BYTES
+    bare = transposition({"vlan_vid": 0}).apply(parsed.key)
+    return frame[12:16], frame[:12] + frame[16:], parsed._replace(key=bare, l4_offset=offset)
+
+
+def put_tag(frame: bytes, tag: bytes, edit: Transposition) -> bytes:
+    """Return an untagged frame with the customer tag that an edit makes of the one that it had; its priority stays."""
+    vlan = dict(edit.edits).get("vlan_vid")
+    if vlan is not None:
+        priority = tag[2] & 0xF0 if tag else 0
+        tag = struct.pack("!HBB", ETH_VLAN, priority | vlan >> 8 & 0x0F, vlan & 0xFF) if vlan else b""
+    return frame[:12] + tag + frame[12:]
 
 
 def _set_macs(out: bytearray, edits: dict[str, int]) -> None:

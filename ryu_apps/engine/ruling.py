@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ryu_apps.model.action import Action, Deny, Meter, Nat, Rewrite, Treating
+from ryu_apps.model.action import (
+    Action,
+    Deny,
+    Meter,
+    Nat,
+    PopVlanTag,
+    PushVlanTag,
+    Rewrite,
+    Tagging,
+    Treating,
+    named_pool,
+)
+from ryu_apps.model.flow_key import CUSTOMER_TAG, VLAN_PRESENT
+from ryu_apps.model.nat_pool import Lease
 from ryu_apps.model.rules import Offload, Rule
-from ryu_apps.model.transposition import IDENTITY, Transposition
+from ryu_apps.model.transposition import IDENTITY, Transposition, transposition
 from ryu_apps.model.treatment import Treatment
 
 
@@ -33,6 +46,10 @@ class Ruling:
     offload: Offload = Offload.AUTO
     to_reply: Ruling | None = None
     """What a rule that translates says of a reply whose connection it did not translate; None for other sources."""
+    pool: str | None = None
+    """The NAT pool, by id, that the rule takes the source of a connection from."""
+    lease: Lease | None = None
+    """What the connection that this ruling is about has got from the pool."""
 
 
 def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
@@ -40,6 +57,10 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
     match rule.action:
         case Rewrite(edit=edit) | Nat(edit=edit):
             pass
+        case PushVlanTag(vlan=vlan):
+            edit = transposition({"vlan_vid": CUSTOMER_TAG | VLAN_PRESENT | vlan})
+        case PopVlanTag():
+            edit = transposition({"vlan_vid": 0})
         case _:
             edit = IDENTITY
     ruling = Ruling(
@@ -53,8 +74,9 @@ def ruling_of(layer: str, group: str, rule: Rule) -> Ruling:
         treats=rule.action if isinstance(rule.action, Treating) else None,
         needs=rule.needs,
         offload=rule.offload,
+        pool=named_pool(rule.action),
     )
-    if not isinstance(rule.action, Nat):
+    if not isinstance(rule.action, Nat | Tagging):
         return ruling
     return replace(ruling, translates=True, to_reply=replace(ruling, edit=IDENTITY, needs=frozenset()))
 
@@ -80,6 +102,10 @@ class Verdict:
     needs: frozenset[str] = frozenset()
     """The names of actions that a NIC must support to handle such packets by itself."""
     offload: Offload = Offload.AUTO
+    leases: tuple[Lease, ...] = ()
+    """What packets under this verdict show of NAT pools, those denied in copies alone."""
+    pooled: bool = False
+    """A rule with a NAT pool has spoken, so that the verdict is one connection's own, or that of a single packet."""
 
     def same_effect(self, other: Verdict) -> bool:
         """Return whether the switch would treat packets alike under both, and have the same say in whether it does."""
@@ -119,4 +145,6 @@ def conclude(rulings: tuple[Ruling, ...], treat: Callable[[Ruling], Treatment]) 
         None if kept == Treatment() else kept,
         frozenset[str]().union(*(ruling.needs for ruling in done)),
         next((wish for wish in (Offload.OFF, Offload.ON) if wish in wishes), Offload.AUTO),
+        tuple(dict.fromkeys(ruling.lease for ruling in rulings if ruling.lease is not None)) if allow or kept else (),
+        any(ruling.pool is not None for ruling in rulings),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from ryu_apps.engine.lending import Lend, borrow
 from ryu_apps.engine.ruling import Ruling, Verdict, conclude
 from ryu_apps.engine.view import MOST_REMEMBERED, View
 from ryu_apps.model.fields import FIELDS
@@ -15,10 +16,14 @@ from ryu_apps.model.transposition import Transposition, transposition
 _ENDS: Final = (("eth_src", "eth_dst"), ("ipv4_src", "ipv4_dst"), ("ipv6_src", "ipv6_dst"), ("l4_src", "l4_dst"))
 # Each field with the one that holds its value in a packet that goes the other way.
 MIRROR: Final = {name: other for first, second in _ENDS for name, other in ((first, second), (second, first))}
+MIRROR["vlan_vid"] = "vlan_vid"
 
 
-def walk(view: View, key: FlowKey) -> Verdict:
-    """Return the verdict on the first packet of a connection, remembered where only irrelevant bits are new."""
+def walk(view: View, key: FlowKey, lend: Lend | None = None) -> Verdict:
+    """Return the verdict on the first packet of a connection, remembered where only irrelevant bits are new.
+
+    Rules with a NAT pool ask `lend`; without it, for packets decided one by one, they let the packet pass as it is.
+    """
     family, bits = key
     walked = view.walked[family]
     relevant = bits & view.relevant[family]
@@ -27,10 +32,10 @@ def walk(view: View, key: FlowKey) -> Verdict:
         if len(walked) >= MOST_REMEMBERED:
             walked.clear()
         verdict = walked[relevant] = walk_layers(view, key)
-    return verdict
+    return walk_layers(view, key, lend) if verdict.pooled and lend is not None else verdict
 
 
-def walk_layers(view: View, key: FlowKey) -> Verdict:
+def walk_layers(view: View, key: FlowKey, lend: Lend | None = None) -> Verdict:
     """Return the verdict on the first packet of a connection, from the layers one by one.
 
     Each layer sees the packet as the layers before it have left it (US 8,930,690).
@@ -39,12 +44,16 @@ def walk_layers(view: View, key: FlowKey) -> Verdict:
     rulings: list[Ruling] = []
     for layer in view.layers:
         ruling = layer.rule(family, bits)
+        if ruling.pool is not None:
+            ruling = borrow(ruling, lend, FlowKey(family, bits))
         rulings.append(ruling)
         if not ruling.allow:
             break
         if ruling.edit.edits:
             bits = ruling.edit.apply(FlowKey(family, bits)).bits
-    return view.verdict(tuple(rulings))
+    # What was lent is the connection's own, so its verdict is shared with no other.
+    lent = lend is not None and any(ruling.pool is not None for ruling in rulings)
+    return conclude(tuple(rulings), view.treat) if lent else view.verdict(tuple(rulings))
 
 
 def steps(verdict: Verdict, key: FlowKey) -> Iterator[tuple[Ruling, FlowKey]]:

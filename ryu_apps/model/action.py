@@ -43,10 +43,31 @@ class Nat:
     """Translate source, destination or both and go on; a reply is translated back (RFC 3022).
 
     The edit holds the fields to set: addresses, and ports and MACs where given.
+    pool is the pool that the source is taken from, by id; None where the edit names it or leaves it as it is.
     """
 
     name: ClassVar = "nat"
     edit: Transposition
+    pool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushVlanTag:
+    """Put a customer's VLAN tag on, beneath the network's own, and go on; a reply's is taken off.
+
+    A packet has at most one: another one that it had becomes this.
+    """
+
+    name: ClassVar = "push_vlan"
+
+    vlan: int
+
+
+@dataclass(frozen=True, slots=True)
+class PopVlanTag:
+    """Take a customer's VLAN tag off and go on; a reply gets it again."""
+
+    name: ClassVar = "pop_vlan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +146,15 @@ class Prioritise:
 Treating = Meter | Mirror | Reroute | Encapsulate | Prioritise | SkipChain
 """Actions that do something with a packet beside editing its headers."""
 
-Action = Allow | Deny | Rewrite | Nat | Treating
+Tagging = PushVlanTag | PopVlanTag
+"""Actions on a customer's VLAN tag."""
+
+Action = Allow | Deny | Rewrite | Nat | Tagging | Treating
+
+
+def named_pool(action: Action) -> str | None:
+    """Return the NAT pool that an action names, None for an action without."""
+    return action.pool if isinstance(action, Nat) else None
 
 
 def named_vport(action: Action) -> str | None:

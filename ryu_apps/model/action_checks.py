@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from ryu_apps.model.action import Encapsulate, Mirror, Reroute, SkipChain, named_vport
+from ryu_apps.model.action import Encapsulate, Mirror, PopVlanTag, PushVlanTag, Reroute, SkipChain, named_vport
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction, Group, Rule
 
-_BINDING: Final = (Mirror, Reroute, Encapsulate, SkipChain)
+_BOUND: Final = (Mirror, Reroute, Encapsulate, PushVlanTag, PopVlanTag, SkipChain)
 
 
 class Bound(NamedTuple):
@@ -27,10 +27,10 @@ class Bound(NamedTuple):
 
 
 def bound_rules(groups: Iterable[Group]) -> Iterator[Bound]:
-    """Yield the rules that copy, route, encapsulate or skip functions."""
+    """Yield the rules that copy, route, encapsulate, tag or skip functions."""
     for group in groups:
         for rule in group.rules.values():
-            if isinstance(rule.action, _BINDING):
+            if isinstance(rule.action, _BOUND):
                 yield Bound(group, rule)
 
 
@@ -40,7 +40,7 @@ def action_faults(after: Snapshot, change: Change) -> Iterator[FieldError]:
     if group is None:
         return
     if isinstance(change.value, Rule):
-        rules = [change.value] if isinstance(change.value.action, _BINDING) else []
+        rules = [change.value] if isinstance(change.value.action, _BOUND) else []
         bound, path = [Bound(group, rule) for rule in rules], "action"
     else:
         bound, path = list(bound_rules([group])), ""
@@ -57,11 +57,11 @@ def _rule_faults(after: Snapshot, bound: Bound, path: str) -> Iterator[FieldErro
     if target is not None and target not in after.vports:
         yield FieldError(f"{path}.vport", f"there is no vport {target!r}")
         return
-    field = "remote_ip" if target is None else "vport"
+    field = ".vport" if target is not None else ".remote_ip" if isinstance(action, Encapsulate) else ""
     for vport in after.vports.values():
         reason = _refuses(after, bound, vport)
         if reason is not None:
-            yield FieldError(f"{path}.{field}", reason)
+            yield FieldError(f"{path}{field}", reason)
             return
 
 
@@ -90,6 +90,8 @@ def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> str | None:
         return f"host {vport.host!r} of vport {vport.id!r} has a hairpin, and functions say where its frames go"
     if isinstance(action, Encapsulate):
         return None if after.hosts[vport.host].tunnel else f"host {vport.host!r} of vport {vport.id!r} has no tunnel"
+    if isinstance(action, PushVlanTag | PopVlanTag):
+        return _refuses_tag(after, action, vport)
     target = after.vports.get(named_vport(action) or "")
     if target is None or target.id == vport.id:
         return None
@@ -97,6 +99,16 @@ def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> str | None:
         return f"vport {target.id!r} is on host {target.host!r}, and vport {vport.id!r} of the group on {vport.host!r}"
     if isinstance(action, Reroute) and not set(vport.segments) & set(target.segments):
         return f"vport {target.id!r} is in no segment of vport {vport.id!r}, which the group is for"
+    return None
+
+
+def _refuses_tag(after: Snapshot, action: PushVlanTag | PopVlanTag, vport: Vport) -> str | None:
+    """Return why packets of a vport can have no customer tag beside the network's own, None when they can."""
+    if vport.segment is None:
+        return f"vport {vport.id!r} is a trunk, whose tags name its segments"
+    if isinstance(action, PushVlanTag) and after.segments[vport.segment].vlan == 0:
+        # Alone on the wire it would be taken for the tag of a segment.
+        return f"segment {vport.segment!r} of vport {vport.id!r} has no tag outside, to stand before a customer's"
     return None
 
 

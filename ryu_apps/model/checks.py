@@ -9,9 +9,18 @@ from ryu_apps.model.action_checks import action_faults, network_faults, users_of
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
 from ryu_apps.model.hairpin_checks import hairpin_clashes, hairpin_orphans, hairpin_references, outlet_users
+from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.offload_checks import demand_faults, limit_faults
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.pool_checks import (
+    missing_of_pool,
+    pool_faults,
+    pool_orphans,
+    taken_by_others,
+    users_of_place,
+    users_of_pool,
+)
 from ryu_apps.model.rules import Group
 
 
@@ -29,6 +38,10 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
             _raise(Conflict, "it is in use", _users(after, change))
         if change.value is None and change.kind == "vports":
             _raise(Conflict, "it is in use", users_of_vport(after, str(change.key)))
+        if change.value is None and change.kind == "nat_pools":
+            _raise(Conflict, "it is in use", users_of_pool(after, str(change.key)))
+        if change.value is None:
+            _raise(Conflict, "it is in use", users_of_place(after, change))
     _raise(Conflict, "it is in use", outlet_users(after, changes))
     for change in changes:
         if change.value is not None:
@@ -39,7 +52,9 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
             _raise(Conflict, "it is in use", _orphans(before, after, change), change.path)
             _raise(Conflict, "it is in use", hairpin_orphans(before, after, change.value), change.path)
             _raise(Invalid, "the action cannot be carried out", action_faults(after, change), change.path)
+            _raise(Invalid, "the action cannot be carried out", pool_faults(after, change), change.path)
     _raise(Conflict, "rules could not be carried out", network_faults(after, changes))
+    _raise(Conflict, "NAT pools could not serve", pool_orphans(after, changes))
     _raise(Invalid, "the NIC cannot do it", demand_faults(after, changes))
     _raise(Conflict, "rules demand more of the NIC", limit_faults(after, changes))
     return after
@@ -84,6 +99,8 @@ def _dangling(after: Snapshot, value: object) -> Iterator[FieldError]:
                 yield _missing("vport", "vport", value.vport)
             elif value.vport is not None and value.segment not in after.vports[value.vport].segments:
                 yield FieldError("vport", f"vport {value.vport!r} is not a member of segment {value.segment!r}")
+        case NatPool():
+            yield from missing_of_pool(after, value)
         case Group():
             if value.layer not in after.layers:
                 yield _missing("layer", "layer", value.layer)
@@ -142,6 +159,8 @@ def _clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
             for route in after.routes.values():
                 if route.id != value.id and (route.segment, route.eth_dst) == (value.segment, value.eth_dst):
                     yield FieldError("eth_dst", f"route {route.id!r} has this segment and MAC")
+        case NatPool():
+            yield from taken_by_others(after, value)
 
 
 def _vport_clashes(after: Snapshot, value: Vport) -> Iterator[FieldError]:

@@ -17,6 +17,15 @@ from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.hairpin import Outlet
 from ryu_apps.model.hairpin_documents import hairpin_document, outlet_document, parse_hairpin, parse_outlet
+from ryu_apps.model.nat_pool import (
+    DEFAULT_PORTS,
+    DEFAULT_REST_S,
+    AddressRange,
+    NatPool,
+    default_mac,
+    parse_addresses,
+    parse_ports,
+)
 from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
@@ -54,6 +63,8 @@ def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
             return {"segment": resource.segment, "eth_dst": format_mac(resource.eth_dst), **target}
         case Outlet():
             return outlet_document(resource)
+        case NatPool():
+            return _pool_document(resource)
         case Layer():
             default = {way.value: "allow" if resource.allows_by_default(way) else "deny" for way in Direction}
             return {
@@ -96,6 +107,8 @@ def _from_named(kind: str, key: str, document: Document) -> Resource:
             return _parse_route(key, document)
         case "outlets":
             return parse_outlet(key, document)
+        case "nat_pools":
+            return _parse_pool(key, document)
         case "layers":
             return _parse_layer(key, document)
     raise ValueError(f"{kind!r} is not a kind of resource")
@@ -230,6 +243,43 @@ def _parse_route(key: str, document: Document) -> Route:
         faults.add("vport", 'is required, or "to": "uplink" instead')
     faults.refuse("the route cannot be accepted")
     return Route(id=key, segment=document["segment"], eth_dst=eth_dst or 0, vport=vport)
+
+
+def _pool_document(pool: NatPool) -> Document:
+    return {
+        "segment": pool.segment,
+        "host": pool.host,
+        "mac": format_mac(pool.mac),
+        "addresses": [str(part) for part in pool.addresses],
+        "ports": "{}-{}".format(*pool.ports),
+        "most_per_vport": pool.most_per_vport,
+        "rest_s": pool.rest_s,
+    }
+
+
+def _parse_pool(key: str, document: Document) -> NatPool:
+    faults = Faults()
+    mac, written = document.get("mac"), document.get("ports")
+    station = default_mac(key) if mac is None else faults.attempt("mac", parse_unicast_mac, mac)
+    ports = DEFAULT_PORTS if written is None else faults.attempt("ports", parse_ports, written)
+    parts: list[AddressRange] = []
+    for index, text in enumerate(document["addresses"]):
+        part = faults.attempt(f"addresses[{index}]", parse_addresses, text)
+        if part is not None and any(part.overlaps(other) for other in parts):
+            faults.add(f"addresses[{index}]", f"{text!r} is given twice")
+        elif part is not None:
+            parts.append(part)
+    faults.refuse("the pool cannot be accepted")
+    return NatPool(
+        id=key,
+        segment=document["segment"],
+        host=document["host"],
+        mac=station or 0,
+        addresses=tuple(parts),
+        ports=ports or DEFAULT_PORTS,
+        most_per_vport=document.get("most_per_vport"),
+        rest_s=document.get("rest_s", DEFAULT_REST_S),
+    )
 
 
 def _parse_layer(key: str, document: Document) -> Layer:

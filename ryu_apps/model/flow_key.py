@@ -15,6 +15,7 @@ ND     as IPV6: the messages of neighbour discovery, which like ARP are a family
 
 ICMP has its type in l4_src and its code in l4_dst.
 vlan_vid carries OpenFlow's present bit 0x1000 (OpenFlow 1.4.0, section 7.2.3.7), and is 0 for an untagged packet.
+CUSTOMER_TAG is set too for a customer's tag, which stays on the packet in the pipeline; a trunk's is taken off.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Final, NamedTuple
 
 ETH_IPV4: Final = 0x0800
 ETH_ARP: Final = 0x0806
+TAG_BYTES: Final = 4
 ETH_VLAN: Final = 0x8100
 ETH_IPV6: Final = 0x86DD
 
@@ -38,6 +40,7 @@ PROTO_SCTP: Final = 132
 PROTOS_WITH_PORTS: Final = frozenset({PROTO_TCP, PROTO_UDP, PROTO_SCTP})
 
 VLAN_PRESENT: Final = 0x1000
+CUSTOMER_TAG: Final = 0x2000
 
 # IPv6 extension headers that may stand before the payload (RFC 8200 section 4.1), fragment header apart.
 # Exactly those that Open vSwitch passes over: a key must name the protocol that the switch will match on.
@@ -93,10 +96,11 @@ _HEADER_BYTES: Final = {PROTO_TCP: 20, PROTO_UDP: 8, PROTO_SCTP: 12, PROTO_ICMP:
 
 
 def parse(frame: bytes, vlan_vid: int = 0) -> Parsed | None:
-    """Return the parsed headers of an untagged Ethernet frame, None when it is malformed.
+    """Return the parsed headers of an Ethernet frame, None when it is malformed.
 
-    vlan_vid is what the key shall carry as VLAN; the pipeline removes tags before it asks.
-    Malformed means: shorter than its headers say, an impossible header length, a tag left in, or IP dressed as LLC.
+    vlan_vid is what the key shall carry as VLAN; the pipeline removes its own tags before it asks.
+    One tag more is a customer's, on a packet that has none of a trunk.
+    Malformed means: shorter than its headers say, an impossible header length, a tag too much, or IP dressed as LLC.
     What Open vSwitch would not read as the same fields is malformed too: no entry could match it.
     """
     if len(frame) < 14:
@@ -108,11 +112,39 @@ def parse(frame: bytes, vlan_vid: int = 0) -> Parsed | None:
         return _parse_ipv6(frame, vlan_vid)
     if eth_type == ETH_ARP:
         return _parse_arp(frame, vlan_vid)
+    if eth_type == ETH_VLAN and not vlan_vid:
+        return _parse_tagged(frame)
     if eth_type in (ETH_VLAN, 0x88A8) or (eth_type < 0x600 and frame[14:20] == _SNAP):
         return None
     # Below 0x600 the field is an 802.3 length; OpenFlow matches such frames as 0x5ff (OpenFlow 1.4.0, section 7.2.3.7).
     link = int.from_bytes(frame[:12], "big") << 32 | vlan_vid << 16 | (eth_type if eth_type >= 0x600 else 0x5FF)
     return Parsed(FlowKey(Family.LINK, link), 0, 0, 0)
+
+
+def _parse_tagged(frame: bytes) -> Parsed | None:
+    """Return the parsed headers of a frame with one customer tag; VLAN 0, priority alone, is none."""
+    if len(frame) < 18:
+        return None
+    vid = (frame[14] << 8 | frame[15]) & 0xFFF
+    parsed = parse(frame[:12] + frame[16:], CUSTOMER_TAG | VLAN_PRESENT | vid) if vid else None
+    if parsed is None or not parsed.l4_offset:
+        return parsed
+    return parsed._replace(l4_offset=parsed.l4_offset + TAG_BYTES)
+
+
+_VLAN_SHIFT: Final = {Family.LINK: 16, Family.IPV4: 128, Family.IPV6: 320, Family.ARP: 128, Family.ND: 320}
+
+
+def customer_tag(key: FlowKey) -> int:
+    """Return the VLAN of the tag that a packet carries in the pipeline, with the present bit, 0 for none."""
+    vlan = key.bits >> _VLAN_SHIFT[key.family] & 0xFFFF
+    return vlan & 0x1FFF if vlan & CUSTOMER_TAG else 0
+
+
+def with_customer_tag(key: FlowKey) -> FlowKey:
+    """Return the key with its VLAN, if it has one, taken as a customer's."""
+    shift = _VLAN_SHIFT[key.family]
+    return FlowKey(key.family, key.bits | CUSTOMER_TAG << shift) if key.bits >> shift & VLAN_PRESENT else key
 
 
 def _parse_ipv4(frame: bytes, vlan_vid: int) -> Parsed | None:

@@ -9,10 +9,11 @@ from typing import Any
 from immutables import Map
 
 from ryu_apps.model.hairpin import Outlet
+from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport
 from ryu_apps.model.rules import Group, Layer, Rule
 
-Resource = Host | Tenant | Segment | Vport | Route | Outlet | Layer | Group | Rule
+Resource = Host | Tenant | Segment | Vport | Route | Outlet | NatPool | Layer | Group | Rule
 GroupKey = tuple[str, str]
 RuleKey = tuple[str, str, str]
 
@@ -23,6 +24,7 @@ KIND_OF: dict[type, str] = {
     Vport: "vports",
     Route: "routes",
     Outlet: "outlets",
+    NatPool: "nat_pools",
     Layer: "layers",
     Group: "groups",
     Rule: "rules",
@@ -59,6 +61,7 @@ class Snapshot:
     vports: Map[str, Vport] = field(default_factory=Map)
     routes: Map[str, Route] = field(default_factory=Map)
     outlets: Map[str, Outlet] = field(default_factory=Map)
+    nat_pools: Map[str, NatPool] = field(default_factory=Map)
     layers: Map[str, Layer] = field(default_factory=Map)
     groups: Map[GroupKey, Group] = field(default_factory=Map)
 

@@ -16,7 +16,9 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    PopVlanTag,
     Prioritise,
+    PushVlanTag,
     RateUnit,
     Reroute,
     Rewrite,
@@ -29,6 +31,7 @@ from ryu_apps.model.faults import Faults
 from ryu_apps.model.fields import FIELDS, parse_edit
 from ryu_apps.model.flow_key import PROTOS_WITH_PORTS
 from ryu_apps.model.match import Match, parse_match
+from ryu_apps.model.nat_pool import VERSIONS
 from ryu_apps.model.rules import Direction, Group, Offload, Rule, Scope
 from ryu_apps.model.transposition import transposition
 from ryu_apps.model.turns import Pause, in_turns, no_pause
@@ -127,6 +130,10 @@ def _parse_action(match: Match | None, path: str, form: Document) -> Action:
             return _parse_rewrite(form["set"], match, f"{path}.set")
         case "nat":
             return _parse_nat(form, match, path)
+        case "push_vlan":
+            return PushVlanTag(form["vlan"])
+        case "pop_vlan":
+            return PopVlanTag()
         case "meter":
             return _parse_meter(form, path)
         case "mirror":
@@ -172,9 +179,18 @@ def _parse_nat(form: Document, match: Match | None, path: str) -> Nat:
     faults = Faults()
     edits: dict[str, int] = {}
     versions: set[int] = set()
+    source = {name: value for name, value in (form.get("source") or {}).items() if value is not None}
+    pool = source.pop("pool", None)
+    if pool is not None and source:
+        faults.add(f"{path}.source", "a pool gives address, port and MAC: name the pool alone")
+    if pool is not None and match is not None and not any(family in VERSIONS for family, _ in match.conditions):
+        faults.add(f"{path}.source.pool", "the rule matches no packet of IPv4 or IPv6")
     for side, suffix in _SIDES.items():
         new = form.get(side)
-        if new is None:
+        if new is None or new.get("pool") is not None:
+            continue
+        if new.get("ip") is None:
+            faults.add(f"{path}.{side}.ip", "is required, or a pool instead")
             continue
         address = faults.attempt(f"{path}.{side}.ip", parse_address, new["ip"])
         if address is not None:
@@ -195,7 +211,7 @@ def _parse_nat(form: Document, match: Match | None, path: str) -> Nat:
     if form.get("source") is None and form.get("destination") is None:
         faults.add(path, "name a source, a destination or both")
     faults.refuse("the translation cannot be accepted")
-    return Nat(edit=transposition(edits))
+    return Nat(edit=transposition(edits), pool=pool)
 
 
 def _parse_meter(form: Document, path: str) -> Meter:
@@ -223,10 +239,15 @@ def _action_document(action: Action) -> Document:
             return {"type": "deny"}
         case Rewrite(edit):
             return {"type": "rewrite", "set": {name: FIELDS[name].format(value) for name, value in edit.edits}}
-        case Nat(edit=edit):
+        case Nat(edit=edit, pool=pool):
             edits = dict(edit.edits)
             sides = {side: _nat_side(edits, suffix) for side, suffix in _SIDES.items()}
+            sides["source"] = sides["source"] if pool is None else {"pool": pool}
             return {"type": "nat", **{side: form for side, form in sides.items() if form}}
+        case PushVlanTag(vlan):
+            return {"type": "push_vlan", "vlan": vlan}
+        case PopVlanTag():
+            return {"type": "pop_vlan"}
         case Meter(unit=unit, rate=rate, burst=burst):
             return {"type": "meter", unit.value: rate, "burst": burst}
         case Mirror(vport):

@@ -35,6 +35,7 @@ from ryu_apps.pipeline.guard import guard
 from ryu_apps.pipeline.hairpin import hairpin_parts
 from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, outbound_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
+from ryu_apps.pipeline.pooled import asks_of_network, pool_entries
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
 from ryu_apps.pipeline.synthetic import Second, at_both_ports, returned, second_entries, second_port
 from ryu_apps.pipeline.tunnel import tunnel_entries
@@ -135,6 +136,10 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
     if host.tunnel is not None:
         vnis = [(segment.number, segment.vni) for segment in snapshot.segments.values() if segment.vni is not None]
         add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
+    for pool in snapshot.nat_pools.values():
+        if pool.host == host.id and uplink is not None:
+            add(pool_entries, pool.id, pool, snapshot.segments[pool.segment].number)
+            add(asks_of_network, None)
     return made
 
 

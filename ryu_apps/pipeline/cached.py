@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ryu_apps.engine.connection import Leg
+from ryu_apps.engine.lending import is_exhausted
 from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
+from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey, customer_tag
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import IDENTITY, Transposition
 from ryu_apps.model.treatment import Treatment
@@ -26,6 +27,8 @@ _PROTO_SHIFT: Final = FIELDS["ip_proto"].shifts
 # A refused packet's entry spares the controller a flood, and must not outlive its cause by long.
 DENY_IDLE_TIMEOUT_S: Final = 10
 DENY_HARD_TIMEOUT_S: Final = 60
+# Soon something may be free again.
+EXHAUSTED_HARD_TIMEOUT_S: Final = 2
 
 
 _new = tuple.__new__
@@ -56,6 +59,8 @@ def cached(leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = 
             idle = HALF_OPEN_IDLE_TIMEOUT_S
     else:
         idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
+        if verdict.pooled and is_exhausted(verdict):
+            hard = EXHAUSTED_HARD_TIMEOUT_S
     allow, edit, treatment = verdict.allow, verdict.edit, verdict.treatment
     # Four of these are made for each miss.
     return _new(
@@ -94,7 +99,7 @@ def compile_cached(made: CachedEntry) -> FlowEntry:
 
 
 def match_of(key: FlowKey, *, exact_dscp: bool) -> dict[str, MatchValue]:
-    """Return the exact match of a key; the pipeline has taken VLAN tags off, so it says that there is none."""
+    """Return the exact match of a key; the pipeline has taken VLAN tags off but for a customer's."""
     if key.family in (Family.ARP, Family.ND):
         raise ContractBroken(f"{key.family.name} is decided packet by packet and has no exact entry")
     names = ["eth_dst", "eth_src", "eth_type"]
@@ -108,7 +113,7 @@ def match_of(key: FlowKey, *, exact_dscp: bool) -> dict[str, MatchValue]:
             icmp = "icmpv4" if version == "ipv4" else "icmpv6"
             names += [f"{icmp}_type", f"{icmp}_code"]
     match: dict[str, MatchValue] = {name: FIELDS[name].get(key) for name in names}
-    match["vlan_vid"] = 0
+    match["vlan_vid"] = customer_tag(key)
     if proto in PORT_FIELDS:
         source, destination = PORT_FIELDS[proto]
         match[source], match[destination] = FIELDS["l4_src"].get(key), FIELDS["l4_dst"].get(key)

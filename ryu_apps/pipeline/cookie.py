@@ -7,7 +7,7 @@ mark    8    0xF5 on every entry of ours; anything else is foreign
 class   4    what the entry is for
 gen     12   generation of the policy that it was made under, modulo 4096
 vport   12   number of the vport, 0 for none
-detail  28   flow id of a cached entry; reason of a guard entry; kind of a punt,
+detail  28   flow id of a connection's entry; reason of a guard entry; kind of a punt,
              plus 8 at a receiver's; what a base entry counts of its vport
 ======= ==== =====================================================================
 """
@@ -36,6 +36,7 @@ class EntryClass(IntEnum):
     FORWARD = 4
     REPLY = 5
     EXTRA = 6
+    LEAD = 7
 
 
 class Punt(IntEnum):
@@ -44,6 +45,7 @@ class Punt(IntEnum):
     MISS: no entry yet. The others are decided packet by packet and leave no entry:
     fragments, multicast, broadcast and DHCP (SINGLE), and ARP or ND where a rule names them.
     CLOSING is a copy of a packet that went on: a TCP FIN or RST that the verdicts have let pass.
+    POOL: about an address of a NAT pool: who has it is asked, or an ICMP error or later fragment has come for it.
     """
 
     MISS = 0
@@ -51,6 +53,7 @@ class Punt(IntEnum):
     SINGLE = 2
     NEIGHBOUR = 3
     CLOSING = 4
+    POOL = 5
 
 
 INBOUND_PUNT: Final = 8
@@ -75,9 +78,11 @@ class Refusal(IntEnum):
     UNKNOWN_VNI = 13
     HALF_OPEN_LIMIT = 14
     MISS_LIMIT = 15
-    NO_CABLE = 16
-    NO_FUNCTION = 17
-    OUTLET_MAC = 18
+    NOT_LENT = 16
+    TAGGED = 17
+    NO_CABLE = 18
+    NO_FUNCTION = 19
+    OUTLET_MAC = 20
 
     @property
     def slug(self) -> str:
@@ -101,7 +106,7 @@ class Counted(IntEnum):
 
 
 STANDING_MASK: Final = MARK_MASK | 4 << 52
-"""With the mark alone as value: all entries of ours but the cached ones, whose classes alone have this bit."""
+"""With the mark alone as value: all entries of ours but those of connections, whose classes alone have this bit."""
 
 CACHED: Final = frozenset({EntryClass.FORWARD, EntryClass.REPLY, EntryClass.EXTRA})
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ryu_apps.model.network import Segment, Vport
-from ryu_apps.pipeline.cookie import Cookie, EntryClass
+from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import EntryAction, FlowEntry, MatchValue, Output, PriorityToTag, PushVlan, entry
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER
 
 
 def egress_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
-    """Yield how frames reach a vport: without a tag, or with that of their segment where it is a trunk."""
+    """Yield how frames reach a vport: without a tag, or with that of their segment where it is a trunk.
+
+    What still has a customer's tag does not reach it.
+    """
     cookie = Cookie(EntryClass.BASE, vport=vport.number).pack()
     for segment in segments:
         tag = (PushVlan(segment.vlan),) if vport.segment is None and segment.vlan else ()
         match: dict[str, MatchValue] = {RECEIVER: vport.number, SEGMENT: segment.number}
-        yield entry("egress", 100, match, *tag, Output(port_no), cookie=cookie)
+        yield entry("egress", 100, {**match, "vlan_vid": 0}, *tag, Output(port_no), cookie=cookie)
+        tagged = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.TAGGED).pack()
+        yield entry("egress", 80, match, cookie=tagged)
 
 
 def leave_as_vf(vport: Vport, uplink: int, segments: tuple[Segment, ...], ranked: bool) -> Iterator[FlowEntry]:

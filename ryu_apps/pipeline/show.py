@@ -35,7 +35,7 @@ _SET_NAMES: Final = {
     "tunnel_id": "tun_id", "tun_ipv4_dst": "tun_dst", "nxm_in_port": "in_port",
 }  # fmt: skip
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
-_IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "tun_ipv4_dst"})
+_IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa", "tun_ipv4_dst"})
 _IPV6: Final = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target", "tun_ipv6_dst"})
 _HEX: Final = frozenset({"eth_type", "vlan_vid", *(f"reg{n}" for n in range(16)), "tunnel_id"})
 
@@ -76,7 +76,7 @@ def value_text(name: str, value: int) -> str:
 def _match(name: str, value: MatchValue) -> str:
     wire = _NAMES.get(name, name)
     if name == "ip_frag":
-        return "ip_frag=yes"
+        return "ip_frag=later" if value == (2, 2) else "ip_frag=yes"
     if name == "ip_dscp":
         return f"ip_dscp={value}"
     if isinstance(value, tuple):

@@ -33,6 +33,8 @@ _EDITS = _MACS | _ADDRESSES | _PORTS | {"ip_dscp"}
 _TUNNEL = frozenset({"tunnel_id", "tun_ipv4_dst", "tun_ipv6_dst"})
 _GUARDED = frozenset({"arp_sha", "arp_spa", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"})
 
+_ASKING = frozenset({"eth_type", "arp_op", "arp_tpa", "ip_proto", "icmpv6_type", "ipv6_nd_target"})
+
 TABLES: Final = (
     Table(
         name="classify",
@@ -62,16 +64,24 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT, BACK},
-        writes=_EDITS | _TUNNEL | {METER, COPY, VIA, EXIT, SAID, PUNT},
+        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID, PUNT},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed", "back"}),
         miss=Miss.CONTROLLER,
     ),
     Table(
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
-        matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}),
-        writes=frozenset({RECEIVER, EXIT}),
-        next=frozenset({"arrival", "closing"}),
+        matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}) | _ASKING,
+        writes=frozenset({RECEIVER, EXIT, PUNT}),
+        next=frozenset({"arrival", "closing", "pooled", "missed"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="pooled",
+        purpose="which vport has borrowed the address of a NAT pool that a reply is for",
+        matches=_TUPLE | {SEGMENT},
+        writes=frozenset({RECEIVER, PUNT}),
+        next=frozenset({"arrival", "missed"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -94,7 +104,7 @@ TABLES: Final = (
         name="inbound",
         purpose="exact-match cache of the receiving vport's verdicts",
         matches=_TUPLE | {RECEIVER, SEGMENT},
-        writes=_EDITS | {METER, COPY, SAID, PUNT},
+        writes=_EDITS | {"vlan", "vlan_vid", METER, COPY, SAID, PUNT},
         next=frozenset({"closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
@@ -125,7 +135,7 @@ TABLES: Final = (
     Table(
         name="egress",
         purpose="tag for the wire or the trunk, and output",
-        matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT, "eth_src"}),
+        matches=frozenset({SEGMENT, SENDER, RECEIVER, EXIT, "eth_src", "vlan_vid"}),
         writes=frozenset({"vlan", "output"}),
         next=frozenset(),
         miss=Miss.DROP,

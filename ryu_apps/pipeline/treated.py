@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.flow_key import FlowKey, customer_tag
 from ryu_apps.model.transposition import Transposition
 from ryu_apps.model.treatment import Copied, Exit, Metered, PastFunctions, ToTunnel, ToVport, Treatment
-from ryu_apps.pipeline.editing import edit_actions
+from ryu_apps.pipeline.editing import edit_actions, retag_actions
 from ryu_apps.pipeline.entry import EntryAction, Resubmit, SetField
 from ryu_apps.pipeline.registers import COPY, EXIT, EXIT_BY_TUNNEL, METER, SAID, SAID_BIT, VIA, VIA_NO_FUNCTION
 
@@ -21,14 +21,18 @@ def treated_actions(treatment: Treatment, edit: Transposition, key: FlowKey) -> 
     edit is the composed edit, or none of it where the packet is denied in the end.
     """
     done: set[SetField] = set()
+    tag = customer_tag(key)
     for step in treatment.steps:
         match step:
             case Metered(meter=meter):
                 yield from meter_actions(meter)
             case Copied(vport=vport, edit=so_far):
                 yield from _missing(so_far, key, done)
+                before, tag = tag, customer_tag(so_far.apply(key))
+                yield from retag_actions(before, tag)
                 yield from (SetField(COPY, vport), Resubmit("mirror"))
     yield from _missing(edit, key, done)
+    yield from retag_actions(tag, customer_tag(edit.apply(key)))
     yield from exit_actions(treatment)
 
 

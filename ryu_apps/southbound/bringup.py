@@ -13,12 +13,14 @@ from ryu_apps.control.change import SLICE_ENTRIES, base_of, meters_of
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange, merged, meter_change
 from ryu_apps.control.events import PresentEntry
+from ryu_apps.control.leading import leads
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.pieces import entries_of
 from ryu_apps.southbound.cached_match import key_of_match
+from ryu_apps.southbound.led import sources_led
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.reconcile import Comparison, compare
 
@@ -110,7 +112,8 @@ class BringUp:
             dumps, self._dumps = self._dumps, {}
             with self._lock:
                 found = [entry for present in dumps.values() for entry in _cached(present)]
-                adopted = adopt_flows(self._core, found, self._clock())
+                led = {flow: source for present in dumps.values() for flow, source in sources_led(present).items()}
+                adopted = adopt_flows(self._core, found, self._clock(), led)
             for dpid in dumps:
                 self.agreements[dpid] = Agreement("reconciling", adopted=adopted)
 
@@ -140,7 +143,8 @@ class BringUp:
         core = self._core
         flows = (flow for flow in core.flows if not core.ageing.in_host(flow))
         cached = [made for flow in flows for made in core.offload.entries(flow) if core.dpid_of(made.vport) == dpid]
-        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached]
+        led = [made for at, made in leads(core.flows, core.policy.vports, core.dpid_of) if at == dpid]
+        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached, *led]
 
 
 def _unregistered(link: Link) -> Agreement:

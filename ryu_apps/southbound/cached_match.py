@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import (
+    CUSTOMER_TAG,
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
@@ -83,7 +84,7 @@ def _learn(match: bytes, found: CachedMatch) -> None:
 
 def read(match: bytes) -> CachedMatch | None:
     """Return what a match stands for, field by field: the plain twin of `key_of_match`."""
-    fields = _fields(match)
+    fields = fields_of(match)
     if fields is None:
         return None
     segment, sender, receiver = (fields.pop(name, None) for name in (SEGMENT, SENDER, RECEIVER))
@@ -97,8 +98,8 @@ def read(match: bytes) -> CachedMatch | None:
     return CachedMatch(segment, vport, Direction.OUTBOUND if receiver is None else Direction.INBOUND, key, exact_dscp)
 
 
-def _fields(match: bytes) -> dict[str, int] | None:
-    """Return the fields of a match by name; None when there is one that no cached entry has, or one twice."""
+def fields_of(match: bytes) -> dict[str, int] | None:
+    """Return the exact fields of a match by name; None when there is one that no entry of ours has, or one twice."""
     found: dict[str, int] = {}
     at, end = 0, len(match)
     while at < end:
@@ -123,6 +124,8 @@ def _key(fields: dict[str, int]) -> FlowKey | None:
         field = FIELDS.get(_L4.get(name, name))
         if field is None or family not in field.shifts:
             return None
+        if name == "vlan_vid" and value:
+            value |= CUSTOMER_TAG
         bits |= value << field.shifts[family]
     return FlowKey(family, bits)
 

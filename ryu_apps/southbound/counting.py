@@ -106,4 +106,5 @@ class Counting:
             general=general_figures(core),
             faults=dict(links.counters),
             unanswered=self._unanswered,
+            pools=core.flows.leases.uses(core.policy.snapshot.nat_pools),
         )

@@ -12,7 +12,7 @@ from ryu.lib import hub
 
 from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows, settle
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import CountEntry, Effect, Release, SwitchChange
+from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.hints import Hints
@@ -300,10 +300,7 @@ class SwitchService:
         """Take back entries of connections that ended while the change was under way."""
         for revision in revisions.changed:
             if revision.new is not None and self._core.flows.get(revision.new.id) is None:
-                for made in revision.new.entries():
-                    dpid = self._core.dpid_of(made.vport)
-                    if dpid is not None:
-                        self._links.apply([Release(dpid, made)])
+                self._links.apply(self._core.placement.take_back(revision.new))
 
     def _greet_new_hosts(self, after: Snapshot) -> None:
         """Bring datapaths to agree that were connected before their host was registered."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from struct import Struct, calcsize
 from typing import Final
 
-from ryu_apps.model.fields import SETTABLE
-from ryu_apps.model.flow_key import KEY_BYTES, Family, FlowKey
+from ryu_apps.model.fields import FIELDS, SETTABLE
+from ryu_apps.model.flow_key import CUSTOMER_TAG, KEY_BYTES, Family, FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition, transposition
 from ryu_apps.pipeline.cached import CACHED_PRIORITY, CachedEntry, compile_cached
@@ -52,6 +52,8 @@ def _flow_mod(made: CachedEntry, command: int) -> bytes:
     cookie, direction, segment, vport, (family, bits), exact_dscp, allow, edit, idle_s, hard_s, treatment = made
     if treatment is not None and command == wire.ADD:
         return flow_mod(compile_cached(made), command)  # Rare, and of too many shapes.
+    if bits & _TAGGED[family] or (edit.edits and edit.edits[-1][0] == "vlan_vid"):
+        return flow_mod(compile_cached(made), command)  # With a customer's tag before or behind it: rare too.
     if family is _IPV4:
         proto_dscp = bits >> 96 & (0xFF3F if exact_dscp else 0xFF00)
     elif family is _IPV6:
@@ -76,6 +78,7 @@ def _flow_mod(made: CachedEntry, command: int) -> bytes:
     )  # fmt: skip
 
 
+_TAGGED: Final = tuple(CUSTOMER_TAG << FIELDS["vlan_vid"].shifts[family] for family in Family)
 _TO_SRC, _TO_DST, _TO_SEGMENT = oxm("eth_src"), oxm("eth_dst"), oxm(SEGMENT)
 
 

@@ -107,7 +107,7 @@ class Lab:
             for group in self._ids(f"layers/{layer}/groups"):
                 self.client.delete(f"/v1/layers/{layer}/groups/{group}")
             self.client.delete(f"/v1/layers/{layer}")
-        for kind in ("routes", "vports", "outlets", "segments", "tenants"):
+        for kind in ("routes", "nat_pools", "vports", "outlets", "segments", "tenants"):
             for name in self._ids(kind):
                 self.client.delete(f"/v1/{kind}/{name}")
         # Else one would still be waiting for an answer that it was refused, or ask its old neighbours now and then.

@@ -268,7 +268,7 @@ class Lab:
             for group in self._ids(f"layers/{layer}/groups"):
                 self.delete(f"layers/{layer}/groups/{group}")
             self.delete(f"layers/{layer}")
-        for kind in ("routes", "vports"):
+        for kind in ("routes", "nat_pools", "vports"):
             for name in self._ids(kind):
                 self.delete(f"{kind}/{name}")
         # What nearly every test begins with may stay: each change of a switch takes its time.

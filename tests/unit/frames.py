@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import Family, FlowKey
+from ryu_apps.model.flow_key import Family, FlowKey, customer_tag
 
 _TCP, _UDP, _ICMP, _ICMPV6, _SCTP = 6, 17, 1, 58, 132
 _CHECKSUM_AT = {_TCP: 16, _UDP: 6, _ICMP: 2, _ICMPV6: 2}
@@ -21,7 +21,7 @@ def checksum(data: bytes) -> int:
 
 
 def frame_of(key: FlowKey, payload: bytes = b"", options: bytes = b"") -> bytes:
-    """Return the frame of an untagged packet with this key; IPv4 options are a multiple of 4 bytes."""
+    """Return the frame of a packet with this key, tagged with a customer's VLAN alone; IPv4 options: whole words."""
     if key.family not in (Family.IPV4, Family.IPV6, Family.ND):
         raise ValueError(f"{key.family.name} is not made here")
     values = {name: field.get(key) for name, field in FIELDS.items() if key.family in field.shifts}
@@ -37,6 +37,7 @@ def frame_of(key: FlowKey, payload: bytes = b"", options: bytes = b"") -> bytes:
     return (
         values["eth_dst"].to_bytes(6, "big")
         + values["eth_src"].to_bytes(6, "big")
+        + (struct.pack("!HH", 0x8100, tag & 0xFFF) if (tag := customer_tag(key)) else b"")
         + values["eth_type"].to_bytes(2, "big")
         + packet
     )

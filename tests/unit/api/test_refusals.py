@@ -219,6 +219,7 @@ PATHS = {
     "vports": "/v1/vports/x",
     "routes": "/v1/routes/x",
     "outlets": "/v1/outlets/x",
+    "nat_pools": "/v1/nat_pools/x",
     "layers": "/v1/layers/x",
     "groups": "/v1/layers/fw/groups/x",
     "rules": "/v1/layers/fw/groups/web/rules/x",
@@ -230,7 +231,7 @@ _SCALARS = (
 _NAMES = st.sampled_from(
     ["id", "dpid", "uplink", "tenant", "vlan", "number", "host", "port", "kind", "mac", "ips", "segment", "trunk", "to",
      "position", "default", "applies_to", "direction", "priority", "rules", "match", "action", "type", "set", "source",
-     "ip", *FIELDS]
+     "ip", "pool", "addresses", "ports", *FIELDS]
 ) | st.text(max_size=5)
 _JSON = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_NAMES, inner, max_size=6), max_leaves=12

@@ -13,7 +13,9 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    PopVlanTag,
     Prioritise,
+    PushVlanTag,
     RateUnit,
     Reroute,
     Rewrite,
@@ -22,6 +24,7 @@ from ryu_apps.model.address import format_mac
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.match import Match, parse_match
+from ryu_apps.model.nat_pool import AddressRange, NatPool
 from ryu_apps.model.network import Route, Tenant
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.policy import Change, Snapshot
@@ -36,6 +39,16 @@ ENDS = ("vm1", "vm2", "vm3", "ext")
 _PORTS = ("1", "80", "443")
 _V4 = {name: f"10.0.0.{number}" for number, name in enumerate(ENDS, start=1)}
 _V6 = {name: f"fd00::{number}" for number, name in enumerate(ENDS, start=1)}
+
+
+_POOLED = Nat(edit=transposition({}), pool="p")
+# Large enough that nothing is ever exhausted: what is refused for want of a port depends on what was met before.
+_POOLS = st.sampled_from([
+    NatPool(id="p", segment="red", host="h1", mac=mac, addresses=(AddressRange(4, first, first + 40), *more))
+    for mac in (0x02FA00000001, 0x02FA00000002)
+    for first in (0x0A0000A0, 0x0A0000B0)
+    for more in ((), (AddressRange(6, 0xFD << 120 | 0xA0, 0xFD << 120 | 0xD0),))
+])  # fmt: skip
 
 
 @st.composite
@@ -97,7 +110,7 @@ def _actions(direction: Direction) -> st.SearchStrategy[Action]:
     edits = st.fixed_dictionaries({}, optional=values).filter(bool)
     translations = edits.map(lambda edit: {name: value for name, value in edit.items() if name != "ip_dscp"})
     vports = st.sampled_from(["vm1", "vm2", "vm3"])
-    leading = [vports.map(Reroute), st.just(Encapsulate(remote=(4, 0xAC100002), vni=7))]
+    leading = [vports.map(Reroute), st.just(Encapsulate(remote=(4, 0xAC100002), vni=7)), st.just(_POOLED)]
     return st.one_of(
         st.just(Allow()),
         st.just(Deny()),
@@ -106,6 +119,7 @@ def _actions(direction: Direction) -> st.SearchStrategy[Action]:
         st.sampled_from([0, 100]).map(lambda rate: Meter(unit=RateUnit.PPS, rate=rate, burst=9)),
         *(leading if direction is OUT else []),
         edits.map(lambda edit: Rewrite(transposition(edit))),
+        st.sampled_from([PushVlanTag(7), PopVlanTag()]),
         translations.filter(bool).map(lambda edit: Nat(edit=transposition(edit))),
     )
 
@@ -150,6 +164,7 @@ def first_changes() -> st.SearchStrategy[list[Change]]:
     @st.composite
     def made(draw: st.DrawFn) -> list[Change]:
         changes = [Change(kind="tenants", key="blue", value=Tenant(id="blue"))]
+        changes.append(Change(kind="nat_pools", key="p", value=draw(_POOLS)))
         for layer in LAYERS[: draw(st.integers(1, 3))]:
             changes.append(Change(kind="layers", key=layer, value=draw(_layers(layer))))
             for name in GROUPS:
@@ -174,7 +189,8 @@ def next_changes(draw: st.DrawFn, snapshot: Snapshot) -> list[Change]:
 def _change(draw: st.DrawFn, snapshot: Snapshot) -> Change | None:
     layer = draw(st.sampled_from(sorted(snapshot.layers)))
     group = (layer, draw(st.sampled_from(GROUPS)))
-    match draw(st.sampled_from(["rule", "rule", "rule", "no rule", "group", "no group", "layer", "route", "vport"])):
+    kinds = ["rule", "rule", "rule", "no rule", "group", "no group", "layer", "route", "vport", "pool"]
+    match draw(st.sampled_from(kinds)):
         case "rule" if group in snapshot.groups:
             name = draw(st.sampled_from(RULES))
             return Change(kind="rules", key=(*group, name), value=draw(_rules(name, snapshot.groups[group].direction)))
@@ -187,6 +203,8 @@ def _change(draw: st.DrawFn, snapshot: Snapshot) -> Change | None:
             return Change(kind="groups", key=group, value=None)
         case "layer":
             return Change(kind="layers", key=layer, value=draw(_layers(layer)))
+        case "pool":
+            return Change(kind="nat_pools", key="p", value=draw(_POOLS))
         case "route":
             target = draw(st.sampled_from([None, "vm2", "vm3"]))
             route = Route(id="r", segment="red", eth_dst=MAC["ext"], vport=target)

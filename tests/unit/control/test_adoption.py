@@ -19,6 +19,7 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import EntryClass, unpack
 from tests.unit.control.histories import first_changes, next_changes
 from tests.unit.control.test_change import agree, anew, disagreements, make_core, meet, packets
+from tests.unit.control.test_leases import led_by
 from tests.unit.policies import OUT, snapshot, tcp
 
 _DSCP = {Family.IPV4: 0x3F << 96, Family.IPV6: 0x3F << 288}
@@ -61,7 +62,7 @@ def test_a_restart_finds_the_connections_that_were_there(
     found = left_by(before)
     order.shuffle(found)
     after = make_core(snapshot(*first))
-    count = adopt_flows(after, found, 7.0)
+    count = adopt_flows(after, found, 7.0, led_by(before))
     assert count == len(after.flows)
     for flow in after.flows:
         old = before.flows.get(flow.id)
@@ -91,11 +92,11 @@ def test_a_restart_under_another_policy_keeps_only_what_it_says(
     changes = data.draw(next_changes(before.policy.snapshot))
     today = before.policy.snapshot.changed(changes)
     after = make_core(today)
-    adopt_flows(after, left_by(before), 7.0)
+    adopt_flows(after, left_by(before), 7.0, led_by(before))
     assert disagreements(after, after.flows, today) == []
     fresh = compile_policy(today)
     for flow in after.flows:
-        assert agree(flow.plan, anew(fresh, flow, None))
+        assert agree(flow.plan, anew(fresh, after.flows.leases, flow, None))
 
 
 def test_entries_of_replies_alone_begin_nothing() -> None:

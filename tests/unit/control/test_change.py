@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from ryu_apps.control.affected import affected
 from ryu_apps.control.change import adopt, base_of, bundles, meters_of, plan_change, revise_flows
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import Effect, Install, Release, SwitchChange
+from ryu_apps.control.effects import Add, Effect, Install, Release, Remove, SwitchChange
 from ryu_apps.control.events import PacketIn, PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.leading import leads
+from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.control.variant import variant_plan
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, compile_policy, recompile
@@ -70,8 +72,11 @@ def packets(draw: st.DrawFn) -> list[tuple[str, Direction, FlowKey]]:
 
 def said(leg: Leg) -> tuple[object, ...]:
     """Return what a leg says and who said it."""
-    sources = tuple((r.layer, r.group, r.rule, r.reason, r.allow, r.edit) for r in leg.verdict.rulings)
     verdict = leg.verdict
+    # What is denied in the end has nothing of a pool, and would be lent another thing each time.
+    edits = [r.edit if r.pool is None or verdict.leases else None for r in verdict.rulings]
+    words = zip(verdict.rulings, edits, strict=True)
+    sources = tuple((r.layer, r.group, r.rule, r.reason, r.allow, edit) for r, edit in words)
     return leg.vport, leg.direction, verdict.allow, verdict.edit, verdict.treatment, verdict.idle_timeout_s, sources
 
 
@@ -87,21 +92,23 @@ def agree(plan: Plan, other: Plan | None) -> bool:
     return True
 
 
-def anew(policy: Policy, flow: UnifiedFlow, parent: UnifiedFlow | None) -> Plan | None:
+def anew(policy: Policy, leases: Leases, flow: UnifiedFlow, parent: UnifiedFlow | None) -> Plan | None:
     """Return the plan that a flow would have if its first packet came now, None when it could not come."""
     first = flow.plan.forward[0]
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if vport is None or segment is None or segment.id not in vport.segments:
         return None
+    lend = leases.lender(policy.snapshot.nat_pools, owner_of(first.vport, flow.segment, flow.key))
     if parent is not None:
-        return variant_plan(policy, parent, segment, vport, first.direction, flow.key)
-    return connect(policy, segment.id, vport, first.direction, flow.key)
+        return variant_plan(policy, parent, segment, vport, first.direction, flow.key, lend)
+    return connect(policy, segment.id, vport, first.direction, flow.key, lend)
 
 
 def disagreements(core: ControlCore, flows: Iterable[UnifiedFlow], after: Snapshot) -> list[UnifiedFlow]:
     """Return the flows whose plan is not the one that a freshly compiled policy gives them."""
     fresh = compile_policy(after)
-    return [f for f in flows if not agree(f.plan, anew(fresh, f, core.flows.get(f.parent) if f.parent else None))]
+    parents = {flow.id: core.flows.get(flow.parent) if flow.parent else None for flow in core.flows}
+    return [f for f in flows if not agree(f.plan, anew(fresh, core.flows.leases, f, parents[f.id]))]
 
 
 @settings(max_examples=300, deadline=None)
@@ -143,6 +150,8 @@ def wanted(core: ControlCore) -> Switches:
             if dpid is not None:
                 entry = compile_cached(made)
                 switches[dpid][entry.key] = entry
+    for at, entry in leads(core.flows, core.policy.vports, core.dpid_of):
+        switches[at][entry.key] = entry
     return switches
 
 
@@ -176,9 +185,9 @@ def change(core: ControlCore, changes: list[Change]) -> list[SwitchChange]:
 def carry_out_effects(switches: Switches, effects: Iterable[Effect]) -> None:
     """Do to imagined switches what the answers to a packet do."""
     for effect in effects:
-        if isinstance(effect, Install | Release):
-            entry = compile_cached(effect.entry)
-            if isinstance(effect, Install):
+        if isinstance(effect, Install | Release | Add | Remove):
+            entry = compiled(effect.entry)
+            if isinstance(effect, Install | Add):
                 switches[effect.dpid][entry.key] = entry
             else:
                 switches[effect.dpid].pop(entry.key, None)

@@ -9,7 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ryu_apps.engine.rewrite import rewrite
-from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, Family, FlowKey, parse
+from ryu_apps.model.flow_key import (
+    CUSTOMER_TAG,
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+    PROTO_TCP,
+    PROTO_UDP,
+    VLAN_PRESENT,
+    Family,
+    FlowKey,
+    parse,
+)
 from ryu_apps.model.transposition import Transposition, transposition
 from tests.unit.frames import checksum, frame_of
 from tests.unit.policies import tcp
@@ -19,8 +29,14 @@ _CHECKSUM_AT = {PROTO_TCP: 16, PROTO_UDP: 6, PROTO_ICMP: 2, PROTO_ICMPV6: 2}
 _IP = (Family.IPV4, Family.IPV6)
 
 
+def untagged(frame: bytes) -> bytes:
+    """Return a frame without its customer's tag."""
+    return frame[:12] + frame[16:] if frame[12:14] == b"\x81\0" else frame
+
+
 def checked(frame: bytes) -> dict[str, bool]:
     """Return by header whether its checksum is right, recomputed from all bytes that it covers."""
+    frame = untagged(frame)
     parsed = parse(frame)
     assert parsed is not None
     proto = parsed.key.bits >> (104 if parsed.key.family is Family.IPV4 else 296) & 0xFF
@@ -79,7 +95,7 @@ def test_congestion_marks_and_identification_are_left_alone(edit: Transposition,
     frame[18:20] = ip_id.to_bytes(2, "big")
     frame[24:26] = b"\0\0"
     frame[24:26] = checksum(bytes(frame[14:34])).to_bytes(2, "big")
-    out = edited(bytes(frame), edit)
+    out = untagged(edited(bytes(frame), edit))
     assert out[15] & 3 == 3 and out[18:24] == frame[18:24]
     assert checked(out) == {"ip": True, "transport": True}
 
@@ -89,7 +105,7 @@ def test_a_sender_that_computed_no_checksum_still_has_none(edit: Transposition) 
     """RFC 768: a UDP checksum of zero means that there is none, and an edit does not make one up."""
     frame = bytearray(frame_of(tcp(ip_proto="udp"), b"payload"))
     frame[40:42] = b"\0\0"
-    assert edited(bytes(frame), edit)[40:42] == b"\0\0"
+    assert untagged(edited(bytes(frame), edit))[40:42] == b"\0\0"
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
@@ -104,6 +120,15 @@ def test_a_udp_checksum_of_zero_is_written_as_all_ones() -> None:
     frame = frame_of(tcp(ip_proto="udp"))
     wanted = (int.from_bytes(frame[40:42], "big") + int.from_bytes(frame[34:36], "big")) % 0xFFFF
     assert edited(frame, transposition({"l4_src": wanted}))[40:42] == b"\xff\xff"
+
+
+def test_another_tag_keeps_its_priority() -> None:
+    """M23: of a customer's tag an edit sets the VLAN alone; its priority bits (IEEE 802.1Q) stay."""
+    frame = frame_of(tcp())
+    tagged = frame[:12] + b"\x81\0\xb0\x07" + frame[12:]
+    vlan = {"vlan_vid": CUSTOMER_TAG | VLAN_PRESENT | 0x123}
+    assert edited(tagged, transposition(vlan | {"ip_dscp": 0}))[12:16] == b"\x81\0\xb1\x23"
+    assert edited(tagged, transposition({"vlan_vid": 0})) == frame
 
 
 @pytest.mark.parametrize("edit", [{}, {"ipv6_src": 1}, {"ipv6_dst": 2}])

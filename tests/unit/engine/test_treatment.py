@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from immutables import Map
 
+from ryu_apps.control.leases import Leases
 from ryu_apps.engine.connection import Leg, connect
+from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.meter_id import meter_id
 from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.engine.ruling import Verdict
@@ -21,19 +23,23 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    PopVlanTag,
     Prioritise,
+    PushVlanTag,
     RateUnit,
     Reroute,
     Rewrite,
     default_burst,
+    named_pool,
 )
-from ryu_apps.model.flow_key import FlowKey
+from ryu_apps.model.flow_key import CUSTOMER_TAG, VLAN_PRESENT, FlowKey, customer_tag
 from ryu_apps.model.match import parse_match
+from ryu_apps.model.nat_pool import AddressRange, NatPool
 from ryu_apps.model.policy import Change
 from ryu_apps.model.rules import Direction, Rule
 from ryu_apps.model.transposition import transposition
 from ryu_apps.pipeline.cached import cached, compile_cached
-from ryu_apps.pipeline.entry import Resubmit, SetField
+from ryu_apps.pipeline.entry import PopVlan, PushVlan, Resubmit, SetField
 from tests.unit.policies import IN, OUT, group, keys, layer, matches, network, rule, snapshot, tcp
 
 KBPS = RateUnit.KBPS
@@ -52,6 +58,9 @@ _ACTIONS = st.one_of(
     st.just(Deny()),
     _EDITS.map(lambda edits: Rewrite(transposition(edits))),
     st.sampled_from([80, 443]).map(lambda port: Nat(edit=transposition({"l4_dst": port}))),
+    st.sampled_from([PushVlanTag(7), PushVlanTag(300), PopVlanTag()]),
+    st.sampled_from(["p", "q"]).map(lambda pool: Nat(edit=transposition({}), pool=pool)),
+    st.sampled_from(["p", "q"]).map(lambda pool: Nat(edit=transposition({"l4_dst": 443}), pool=pool)),
     st.sampled_from([0, 100, 1000]).map(meter),
     st.sampled_from(["vm1", "vm2", "vm3"]).map(Mirror),
     st.sampled_from(["vm1", "vm2"]).map(Reroute),
@@ -71,7 +80,22 @@ class Packet:
     dropped: bool = False
 
 
-def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str) -> Packet:
+_POOLS = {
+    name: NatPool(id=name, segment="red", host="h1", mac=0x02FA00000000 + number, ports=(1, 1500),
+                  addresses=(AddressRange(4, 0x0A000100 + 8 * number, 0x0A000101 + 8 * number),))
+    for number, name in enumerate("pq")
+}  # fmt: skip
+
+
+TAGGED = CUSTOMER_TAG | VLAN_PRESENT
+
+
+def lender() -> Lend:
+    """Return who lends of two pools of which nobody else has anything."""
+    return Leases().lender(_POOLS, (101, 1, 1))
+
+
+def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, lend: Lend) -> Packet:
     """Return what becomes of a packet when each layer in turn does what its rule says."""
     packet = Packet(key)
     numbers = {vport.id: vport.number for vport in policy.snapshot.vports.values()}
@@ -92,6 +116,14 @@ def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str) -> Pac
                 packet.exit = ("vport", numbers[name])
             case Encapsulate(remote=remote, vni=vni):
                 packet.exit = ("tunnel", *remote, vni)
+            case Nat(edit=edit, pool=str(pool)):
+                lent = lend(pool, packet.key)
+                assert lent is not None
+                packet.key = lent.edit.apply(edit.apply(packet.key))
+            case PushVlanTag(vlan):
+                packet.key = transposition({"vlan_vid": TAGGED | vlan}).apply(packet.key)
+            case PopVlanTag():
+                packet.key = transposition({"vlan_vid": 0}).apply(packet.key)
             case Prioritise(priority):
                 packet.priority = priority
             case Rewrite(edit=edit) | Nat(edit=edit):
@@ -106,6 +138,15 @@ def by_entry(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, directi
     packet, registers = Packet(key, dropped=made.goto is None), dict[str, int]()
     for action in made.actions:
         match action:
+            case PushVlan(vid=vid):
+                assert not customer_tag(packet.key)
+                packet.key = transposition({"vlan_vid": TAGGED | vid}).apply(packet.key)
+            case PopVlan():
+                assert customer_tag(packet.key)
+                packet.key = transposition({"vlan_vid": 0}).apply(packet.key)
+            case SetField(field="vlan_vid", value=vlan):
+                assert customer_tag(packet.key)
+                packet.key = transposition({"vlan_vid": CUSTOMER_TAG | vlan}).apply(packet.key)
             case SetField(field=name, value=value) if name.startswith(("reg", "tun")):
                 registers[name] = value
             case SetField(field=name, value=value):
@@ -138,18 +179,19 @@ def _layer_rules(draw: st.DrawFn) -> Map[str, Rule]:
     return Map(made)
 
 
-@given(st.lists(_layer_rules(), min_size=1, max_size=5), keys(), st.sampled_from([OUT, IN]))
+@given(st.lists(_layer_rules(), min_size=1, max_size=5), keys(), st.sampled_from([OUT, IN]), st.sampled_from([0, 0, 7]))
 def test_the_flat_entry_does_what_the_layers_do_one_by_one(
-    maps: list[Map[str, Rule]], key: FlowKey, direction: Direction
+    maps: list[Map[str, Rule]], key: FlowKey, direction: Direction, tag: int
 ) -> None:
     """M07 M23: copies, meters, edits, exit and priority of one entry are those of all layers in turn."""
     changes: list[Change] = []
+    key = transposition({"vlan_vid": TAGGED | tag if tag else 0}).apply(key)
     for number, rules in enumerate(maps):
         kept = rules.values() if direction is OUT else [each for each in rules.values() if not _leads(each.action)]
         changes += [layer(f"l{number}", number), group(f"l{number}", "g", direction, *kept)]
     policy = compile_policy(snapshot(*changes))
-    verdict = walk(policy.view(policy.snapshot.vports["vm1"], direction), key)
-    expected = by_layers(policy, verdict, key, "vm1")
+    verdict = walk(policy.view(policy.snapshot.vports["vm1"], direction), key, lender())
+    expected = by_layers(policy, verdict, key, "vm1", lender())
     found = by_entry(policy, verdict, key, "vm1", direction)
     assert (found.befell, found.dropped) == (expected.befell, expected.dropped)
     if not expected.dropped:
@@ -157,7 +199,7 @@ def test_the_flat_entry_does_what_the_layers_do_one_by_one(
 
 
 def _leads(action: Action) -> bool:
-    return isinstance(action, Reroute | Encapsulate)
+    return isinstance(action, Reroute | Encapsulate) or named_pool(action) is not None
 
 
 def _policy(*rules: Rule, vni: int | None = None) -> Policy:
@@ -198,6 +240,18 @@ def test_a_copy_stands_between_the_edits_around_it(first: dict[str, int], second
     policy = compile_policy(snapshot(*changes))
     verdict = walk(policy.view(policy.snapshot.vports["vm1"], OUT), tcp())
     assert by_entry(policy, verdict, tcp(), "vm1", OUT).befell == [("copy", 102, transposition(first).apply(tcp()))]
+
+
+def test_a_copy_has_the_tag_of_its_place() -> None:
+    """M07 M23: copies between layers that put a tag on, change it and take it off show each what was before them."""
+    actions = (PushVlanTag(7), Mirror("vm2"), PushVlanTag(8), Mirror("vm3"), PopVlanTag(), Mirror("vm2"))
+    changes = [layer(f"l{number}", number) for number in range(6)]
+    changes += [group(f"l{number}", "g", OUT, rule("r", action)) for number, action in enumerate(actions)]
+    policy = compile_policy(snapshot(*changes))
+    found = by_entry(policy, walk(policy.view(policy.snapshot.vports["vm1"], OUT), tcp()), tcp(), "vm1", OUT)
+    tagged = [transposition({"vlan_vid": TAGGED | vlan}).apply(tcp()) for vlan in (7, 8)]
+    assert found.befell == [("copy", 102, tagged[0]), ("copy", 103, tagged[1]), ("copy", 102, tcp())]
+    assert found.key == tcp()
 
 
 def test_the_last_exit_holds() -> None:

@@ -222,6 +222,24 @@ def groups(draw: st.DrawFn) -> Document:
     }
 
 
+def nat_pools() -> st.SearchStrategy[Document]:
+    """Draw a NAT pool's document."""
+    inside = st.integers(0x0A000001, 0x0A00FFFF).map(lambda value: str(ipaddress.IPv4Address(value)))
+    address = inside | st.just("fd00::200")
+    ports = st.tuples(st.integers(1, 65535), st.integers(1, 65535)).map(lambda ends: f"{min(ends)}-{max(ends)}")
+    return st.fixed_dictionaries(
+        {
+            "segment": ids,
+            "host": ids,
+            "mac": macs,
+            "addresses": st.lists(address, min_size=1, max_size=4, unique=True),
+            "ports": ports,
+            "most_per_vport": st.none() | st.integers(1, 1000),
+            "rest_s": st.integers(0, 3600),
+        }
+    )
+
+
 DOCUMENTS = {
     "hosts": hosts(),
     "tenants": st.just({}),
@@ -229,6 +247,7 @@ DOCUMENTS = {
     "vports": vports(),
     "routes": routes(),
     "outlets": outlets(),
+    "nat_pools": nat_pools(),
     "layers": layers(),
     "groups": groups(),
     "rules": rules(),

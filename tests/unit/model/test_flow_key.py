@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ryu.lib.packet import arp, ethernet, icmp, icmpv6, ipv4, ipv6, packet, sctp, tcp, udp
 
 from ryu_apps.model.fields import FIELDS, describe
-from ryu_apps.model.flow_key import ND_TYPES, VLAN_PRESENT, Family, parse
+from ryu_apps.model.flow_key import ND_TYPES, VLAN_PRESENT, Family, customer_tag, parse
+from ryu_apps.model.transposition import transposition
 from tests.unit.model.strategies import ipv4s, ipv6s, macs
 
 _ETH_TYPES = [0x0800, 0x86DD, 0x0806, 0x8100, 0x88A8, 0x88CC, 46]
@@ -192,6 +193,20 @@ def _later_fragment(frame: bytes) -> bool:
     return header is not None and any(
         isinstance(extension, ipv6.fragment) and extension.offset for extension in header.ext_hdrs
     )
+
+
+@given(frames, st.integers(1, 4094), st.integers(0, 15))
+def test_a_customers_tag_is_part_of_the_key(frame: bytes, vlan: int, priority: int) -> None:
+    """M23: one tag gives the key of the frame without it, and its VLAN; two, or VLAN 0, give none."""
+    tag = b"\x81\0" + (priority << 12 | vlan).to_bytes(2, "big")
+    plain, tagged = parse(frame), parse(frame[:12] + tag + frame[12:])
+    assert plain is not None and tagged is not None
+    assert customer_tag(tagged.key) == VLAN_PRESENT | vlan and customer_tag(plain.key) == 0
+    assert transposition({"vlan_vid": 0}).apply(tagged.key) == plain.key
+    assert tagged[1:3] == plain[1:3] and tagged.l4_offset == (plain.l4_offset and plain.l4_offset + 4)
+    assert parse(frame[:12] + 2 * tag + frame[12:]) is None
+    assert parse(frame[:12] + b"\x81\0" + bytes([priority << 4, 0]) + frame[12:]) is None
+    assert parse(frame[:12] + tag + frame[12:], VLAN_PRESENT | 7) is None
 
 
 @given(frames, st.sampled_from([0, VLAN_PRESENT | 7]))

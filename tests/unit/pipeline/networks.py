@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.model.action import Deny
 from ryu_apps.model.checks import check
+from ryu_apps.model.nat_pool import AddressRange, NatPool
 from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import Change, Snapshot
@@ -65,6 +66,7 @@ def networks(draw: st.DrawFn) -> Network:
         )
         changes.append(Change(kind="vports", key=vport.id, value=vport))
     changes += draw(_routes(changes))
+    changes += draw(_pools([c.value for c in changes if isinstance(c.value, Host)], vlans))
     changes += draw(_rules())
     policy = compile_policy(check(Snapshot(), changes))
     return Network(policy, {str(host): draw(_ports()) for host in hosts})
@@ -76,6 +78,19 @@ def _routes(draw: st.DrawFn, changes: list[Change]) -> list[Change]:
     routes = [Route(id="out", segment="s1", eth_dst=0x020000000001, vport=None)]
     routes += [Route(id="in", segment=v.segments[0], eth_dst=0x020000000099, vport=v.id) for v in vports[:1]]
     return [Change(kind="routes", key=r.id, value=r) for r in routes if draw(st.booleans())]
+
+
+@st.composite
+def _pools(draw: st.DrawFn, hosts: list[Host], vlans: list[int | None]) -> list[Change]:
+    reached = [host.id for host in hosts if host.uplink]
+    outside = [f"s{number}" for number, vlan in enumerate(vlans, start=1) if vlan is not None]
+    if not reached or not outside or draw(st.booleans()):
+        return []
+    parts = st.sampled_from([AddressRange(4, 0x0A0000C8, 0x0A0000CC), AddressRange(6, 0xFE << 120, 0xFE << 120 | 7)])
+    addresses = tuple(draw(st.lists(parts, min_size=1, max_size=2, unique=True)))
+    segment, host = draw(st.sampled_from(outside)), draw(st.sampled_from(reached))
+    pool = NatPool(id="p", segment=segment, host=host, mac=0x02FA00000001, addresses=addresses)
+    return [Change(kind="nat_pools", key="p", value=pool)]
 
 
 @st.composite

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ryu_apps.engine.connection import Leg
 from ryu_apps.engine.ruling import Ruling, conclude
 from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, PROTOS_WITH_PORTS, Family
+from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, PROTOS_WITH_PORTS, Family, customer_tag
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.treatment import Treatment
 from ryu_apps.pipeline.cached import (
@@ -20,7 +20,7 @@ from ryu_apps.pipeline.cached import (
     compile_cached,
     idle_timeout_s,
 )
-from ryu_apps.pipeline.editing import PORT_FIELDS
+from ryu_apps.pipeline.editing import PORT_FIELDS, retag_actions
 from ryu_apps.pipeline.entry import SetField, check_contract
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from tests.unit.southbound.entries import cached_entries
@@ -36,7 +36,7 @@ def test_an_exact_entry_carries_every_field_of_its_key(made: CachedEntry) -> Non
     assert all(isinstance(value, int) for value in match.values())
     assert match.pop(SEGMENT) == made.segment
     assert match.pop(SENDER if made.direction is Direction.OUTBOUND else RECEIVER) == made.vport
-    assert match.pop("vlan_vid") == 0
+    assert match.pop("vlan_vid") == customer_tag(made.key)
     family = made.key.family
     expected = {"eth_dst", "eth_src", "eth_type"}
     proto = 0
@@ -85,13 +85,15 @@ def test_a_verdict_becomes_one_entry_of_its_direction(made: CachedEntry) -> None
         assert entry.actions == ()
         return
     after = made.edit.apply(made.key)
-    for action in entry.actions:
+    tags = retag_actions(customer_tag(made.key), customer_tag(after))
+    assert entry.actions[len(entry.actions) - len(tags) :] == tags
+    for action in entry.actions[: len(entry.actions) - len(tags)]:
         assert isinstance(action, SetField)
         name = (
             {"src": "l4_src", "dst": "l4_dst"}[action.field[-3:]] if action.field.startswith(_PORTED) else action.field
         )
         assert FIELDS[name].get(after) == action.value
-    assert len(entry.actions) == len(made.edit.on(made.key))
+    assert len(entry.actions) - len(tags) == len([name for name, _ in made.edit.on(made.key) if name != "vlan_vid"])
 
 
 _PORTED = ("tcp_", "udp_", "sctp_")

@@ -33,7 +33,7 @@ def test_no_table_matches_what_it_writes() -> None:
 BROKEN: list[tuple[str, dict[str, int], tuple[EntryAction, ...], str | None]] = [
     ("classify", {"eth_dst": 1}, (), None),
     ("deliver", {"in_port": 1}, (), None),
-    ("egress", {"vlan_vid": 0}, (), None),
+    ("egress", {"eth_type": 0}, (), None),
     ("guard", {}, (SetField("reg0", 1),), None),
     ("outbound", {}, (SetField("reg2", 1),), None),
     ("deliver", {}, (SetField("eth_dst", 1),), None),

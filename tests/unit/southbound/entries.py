@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from ryu_apps.model.fields import FIELDS, SETTABLE
-from ryu_apps.model.flow_key import ND_TYPES, PROTO_ICMP, PROTO_ICMPV6, PROTOS_WITH_PORTS, Family, FlowKey
+from ryu_apps.model.flow_key import (
+    CUSTOMER_TAG,
+    ND_TYPES,
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+    PROTOS_WITH_PORTS,
+    VLAN_PRESENT,
+    Family,
+    FlowKey,
+)
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition, transposition
 from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
@@ -19,11 +28,14 @@ _protos = st.sampled_from((1, 6, 17, 58, 132, 47, 50)) | st.integers(0, 255)
 _eth_types = st.just(0x05FF) | st.integers(0x0600, 0xFFFF).filter(lambda t: t not in (0x0800, 0x0806, 0x86DD))
 
 
+_tags = st.sampled_from([0, 0, 0, CUSTOMER_TAG | VLAN_PRESENT | 7, CUSTOMER_TAG | VLAN_PRESENT | 4094])
+
+
 @st.composite
 def keys(draw: st.DrawFn) -> FlowKey:
-    """Return a key that can have an exact entry: untagged, and neither ARP nor neighbour discovery."""
+    """Return a key that can have an exact entry: untagged or a customer's, and neither ARP nor neighbour discovery."""
     family = draw(st.sampled_from((Family.LINK, Family.IPV4, Family.IPV6)))
-    link = draw(_mac) << 80 | draw(_mac) << 32
+    link = draw(_mac) << 80 | draw(_mac) << 32 | draw(_tags) << 16
     if family is Family.LINK:
         return FlowKey(family, link | draw(_eth_types))
     width, eth_type, icmp = (32, 0x0800, PROTO_ICMP) if family is Family.IPV4 else (128, 0x86DD, PROTO_ICMPV6)
@@ -43,7 +55,8 @@ def keys(draw: st.DrawFn) -> FlowKey:
 def edits(draw: st.DrawFn) -> Transposition:
     """Return an edit of any settable fields, also of such as a packet may not have."""
     names = draw(st.lists(st.sampled_from(SETTABLE), unique=True))
-    return transposition({name: draw(st.integers(0, FIELDS[name].full)) for name in names})
+    tag = {"vlan_vid": draw(_tags)} if draw(st.integers(0, 3)) == 0 else {}
+    return transposition(tag | {name: draw(st.integers(0, FIELDS[name].full)) for name in names})
 
 
 @st.composite

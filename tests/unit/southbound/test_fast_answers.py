@@ -232,7 +232,7 @@ def test_a_flow_of_a_kind_is_whole_when_asked_for() -> None:
     flow = max(fast.core.flows, key=lambda flow: flow.id)
     parsed = parse(syn(2))
     assert parsed and flow.key == parsed.key and flow.created_s == 7.0
-    assert flow.plan is not None and anew(fast.core.policy, flow, None) is flow.plan
+    assert flow.plan is not None and anew(fast.core.policy, fast.core.flows.leases, flow, None) is flow.plan
     assert flow in fast.core.flows.at_vport(101) and flow in fast.core.flows.by_rule(("fw", "out", "web"))
     assert fast.core.flows.get(flow.id) == flow
 

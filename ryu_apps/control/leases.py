@@ -1,0 +1,218 @@
+"""Who has which address and port of the NAT pools: part of the flow table, and changed with it alone.
+
+A lease is taken when the flow that has it is kept, and given back when that flow is forgotten, whatever the reason.
+So no two connections can have the same one, and none can be lost.
+
+What is given back rests for a while before another connection gets it: packets of the old one may still be under way.
+The connection itself gets it again at once, so that it goes on after a policy change that made it begin anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from ryu_apps.engine.connection import Plan
+from ryu_apps.engine.lending import Lent
+from ryu_apps.model.fields import FIELDS
+from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, Family, FlowKey, customer_tag
+from ryu_apps.model.nat_pool import DEFAULT_REST_S, VERSIONS, Lease, NatPool, lease_for
+from ryu_apps.model.transposition import IDENTITY
+
+Owner = tuple[int, int, int]
+"""A connection: the vport that began it, its segment, both by number, and the ends and protocol of its first packet."""
+
+# Addresses, ports and protocol of a key: what variants of a connection, with other MACs or DSCP, agree in.
+_ENDS: Final = {Family.IPV4: (1 << 96) - 1 | 0xFF << 104, Family.IPV6: (1 << 288) - 1 | 0xFF << 296}
+
+
+def owner_of(vport: int, segment: int, key: FlowKey) -> Owner:
+    """Return who borrows for a connection that a vport has begun with a packet of this key."""
+    return vport, segment, key.bits & _ENDS.get(key.family, 0) | customer_tag(key) << 304
+
+class PoolUse(NamedTuple):
+    """How many leases of a pool connections have, and how many were given back and rest."""
+
+    lent: int
+    resting: int
+
+
+_Address = tuple[str, int, int, int]
+
+
+class Leases:
+    """The leases in use and those at rest, by owner; the ports in use as one bit each."""
+
+    def __init__(self) -> None:
+        self._held: dict[Lease, tuple[Owner, int]] = {}
+        self._resting: dict[Lease, Owner] = {}
+        self._of_owner: dict[tuple[str, Owner], Lease] = {}
+        self._ports: dict[_Address, int] = {}
+        self._by_vport: Counter[tuple[str, int]] = Counter()
+        # Given back since the time was last told, and the others with the time until which they rest.
+        self._fresh: list[Lease] = []
+        self._until: list[tuple[float, Lease]] = []
+        self._free_s: dict[Lease, float] = {}
+
+    def uses(self, pools: Iterable[str]) -> dict[str, PoolUse]:
+        """Return how many leases of each of these pools are in use and at rest."""
+        lent, resting = Counter(lease.pool for lease in self._held), Counter(lease.pool for lease in self._resting)
+        return {name: PoolUse(lent[name], resting[name]) for name in pools}
+
+    def take(self, owner: Owner, plan: Plan) -> None:
+        """Note that a flow is kept which has the leases of a plan; variants of a connection share them."""
+        for lease in plan.leases:
+            holder, flows = self._held.get(lease, (owner, 0))
+            if holder != owner:
+                raise RuntimeError(f"{lease} belongs to {holder}, and {owner} would take it")
+            if not flows:
+                self._resting.pop(lease, None)
+                self._free_s.pop(lease, None)
+                self._mark(lease)
+                self._of_owner[lease.pool, owner] = lease
+                self._by_vport[lease.pool, owner[0]] += 1
+            self._held[lease] = owner, flows + 1
+
+    def give_back(self, plan: Plan) -> None:
+        """Note that a flow is forgotten which had the leases of a plan."""
+        for lease in plan.leases:
+            owner, flows = self._held.pop(lease)
+            if flows > 1:
+                self._held[lease] = owner, flows - 1
+                continue
+            self._by_vport[lease.pool, owner[0]] -= 1
+            self._resting[lease] = owner
+            self._fresh.append(lease)
+
+    def pass_time(self, now_s: float, pools: Mapping[str, NatPool]) -> None:
+        """Let what has rested be free again, and begin the rest of what was given back since the last time."""
+        for lease in self._fresh:
+            pool = pools.get(lease.pool)
+            free_s = now_s + (DEFAULT_REST_S if pool is None else pool.rest_s)
+            self._free_s[lease] = free_s
+            heappush(self._until, (free_s, lease))
+        self._fresh.clear()
+        while self._until and self._until[0][0] <= now_s:
+            until_s, lease = heappop(self._until)
+            # One that was taken and given back again in the meantime has a later time of its own.
+            if lease in self._resting and self._free_s[lease] == until_s:
+                self._end_rest(lease)
+
+    def _end_rest(self, lease: Lease) -> None:
+        owner = self._resting.pop(lease)
+        del self._free_s[lease]
+        self._unmark(lease)
+        if self._of_owner.get((lease.pool, owner)) == lease:
+            del self._of_owner[lease.pool, owner]
+
+    def lender(self, pools: Mapping[str, NatPool], owner: Owner, wanted: Iterable[tuple[int, int]] = ()) -> Lender:
+        """Return who lends to a connection of these pools; nothing is taken before the flow is kept.
+
+        wanted: addresses with ports (0 for none) that the connection is known to have, from before a restart.
+        """
+        return Lender(self, pools, owner, tuple(wanted))
+
+    def of(self, pool: str, owner: Owner) -> Lease | None:
+        """Return what a connection has of a pool, or had and may have again."""
+        return self._of_owner.get((pool, owner))
+
+    def is_free(self, lease: Lease) -> bool:
+        """Return whether nobody has a lease, and nobody had it lately."""
+        return lease not in self._held and lease not in self._resting
+
+    def has_share(self, pool: NatPool, vport: int) -> bool:
+        """Return whether a vport may have more of a pool."""
+        return pool.most_per_vport is None or self._by_vport[pool.id, vport] < pool.most_per_vport
+
+    def next_free(self, pool: NatPool, key: FlowKey) -> Lease | None:
+        """Return what is to be lent next to a connection with this key, None when all is taken.
+
+        The address follows from the VM's own, so that a VM has one address as long as that has ports.
+        The port is the VM's own if it is free there (RFC 4787 section 4.2.1), else the next one above, round the range.
+        """
+        version = VERSIONS[key.family]
+        addresses = pool.size(version)
+        start = crc32(FIELDS[f"ipv{version}_src"].get(key).to_bytes(16, "big")) % addresses
+        has_ports = FIELDS["ip_proto"].get(key) in PROTOS_WITH_PORTS
+        for place in range(addresses):
+            address = pool.address(version, (start + place) % addresses)
+            port = self._free_port(pool, key, address) if has_ports else 0
+            lease = None if port is None else lease_for(pool.id, key, address, port)
+            if lease is not None and (has_ports or self.is_free(lease)):
+                return lease
+        return None
+
+    def _free_port(self, pool: NatPool, key: FlowKey, address: int) -> int | None:
+        """Return the VM's own port or the next one that is free at an address, None when none is."""
+        low, high = pool.ports
+        wanted = FIELDS["l4_src"].get(key)
+        start = wanted if low <= wanted <= high else low
+        proto = FIELDS["ip_proto"].get(key)
+        used = self._ports.get((pool.id, VERSIONS[key.family], address, proto), 0)
+        free = ~used & (1 << high + 1) - (1 << low)
+        above = free >> start
+        if above:
+            return start + _lowest(above)
+        return _lowest(free) if free else None
+
+    def _mark(self, lease: Lease) -> None:
+        if lease.port:
+            self._ports[lease[:4]] = self._ports.get(lease[:4], 0) | 1 << lease.port
+
+    def _unmark(self, lease: Lease) -> None:
+        if lease.port:
+            left = self._ports[lease[:4]] & ~(1 << lease.port)
+            if left:
+                self._ports[lease[:4]] = left
+            else:
+                del self._ports[lease[:4]]
+
+
+def _lowest(bits: int) -> int:
+    return (bits & -bits).bit_length() - 1
+
+
+class Lender:
+    """What the pools would lend to one connection: the same of each pool, however often it is asked."""
+
+    def __init__(
+        self, leases: Leases, pools: Mapping[str, NatPool], owner: Owner, wanted: tuple[tuple[int, int], ...]
+    ) -> None:
+        self._leases = leases
+        self._pools = pools
+        self._owner = owner
+        self._wanted = wanted
+        self._lent: dict[str, Lent | None] = {}
+
+    def __call__(self, name: str, key: FlowKey) -> Lent | None:
+        """Return what a pool gives to a packet with this key, None when it has nothing free for the vport."""
+        if name not in self._lent:
+            self._lent[name] = self._lend(self._pools[name], key)
+        return self._lent[name]
+
+    def _lend(self, pool: NatPool, key: FlowKey) -> Lent | None:
+        if not pool.size(VERSIONS.get(key.family, 0)):
+            return Lent(None, IDENTITY)
+        lease = self._known(pool, key)
+        if lease is None and self._leases.has_share(pool, self._owner[0]):
+            lease = self._leases.next_free(pool, key)
+        return None if lease is None else Lent(lease, pool.edit(lease))
+
+    def _known(self, pool: NatPool, key: FlowKey) -> Lease | None:
+        """Return what the connection has already, or had before a restart."""
+        lease = self._leases.of(pool.id, self._owner)
+        if lease is not None and _still_fits(pool, lease, key):
+            return lease
+        for address, port in self._wanted:
+            lease = lease_for(pool.id, key, address, port)
+            if pool.covers(lease) and self._leases.is_free(lease):
+                return lease
+        return None
+
+
+def _still_fits(pool: NatPool, lease: Lease, key: FlowKey) -> bool:
+    """Return whether a lease is one that the pool, as it is now, could give to a packet with this key."""
+    return pool.covers(lease) and lease == lease_for(pool.id, key, lease.address, lease.port)

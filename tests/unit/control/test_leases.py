@@ -1,0 +1,333 @@
+"""NAT pools: whatever connections begin and end, no two have one address and port, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ryu_apps.control.adoption import Found, adopt_flows
+from ryu_apps.control.change import adopt, plan_change, revise_flows
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import Add, Remove
+from ryu_apps.control.events import PacketIn, PresentEntry
+from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.leading import leads
+from ryu_apps.control.trace import trace
+from ryu_apps.engine.policy import compile_policy
+from ryu_apps.model.action import Deny, Nat
+from ryu_apps.model.fields import FIELDS, describe
+from ryu_apps.model.flow_key import FlowKey, reverse
+from ryu_apps.model.nat_pool import AddressRange, Lease, NatPool
+from ryu_apps.model.packet import build_key
+from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.transposition import IDENTITY, transposition
+from ryu_apps.pipeline.cookie import Punt
+from ryu_apps.southbound.codec import encode_match
+from ryu_apps.southbound.led import sources_led
+from tests.unit.frames import frame_of
+from tests.unit.policies import IN, IP, OUT, group, layer, rule, snapshot, tcp
+
+PORTS = {1: {"h1-vf1": 1, "h1-vf2": 2, "h1-uplink": 9}, 2: {"h2-vf3": 1, "h2-uplink": 9}}
+FIRST = 0x0A0000C8
+SMALL = NatPool(id="p", segment="red", host="h1", mac=0x02FA00000001, addresses=(AddressRange(4, FIRST, FIRST + 1),),
+                ports=(1000, 1003))  # fmt: skip
+POOLED = rule("out", Nat(edit=IDENTITY, pool="p"), eth_type="ipv4")
+
+
+def pool(value: NatPool) -> Change:
+    """Return the change that puts a pool."""
+    return Change(kind="nat_pools", key=value.id, value=value)
+
+
+def make_core(policy: Snapshot, first_flow_id: int = 1) -> ControlCore:
+    """Return a core with both hosts' datapaths up."""
+    core = ControlCore(compile_policy(policy), first_flow_id=first_flow_id)
+    core.datapaths = dict(PORTS)
+    return core
+
+
+def pooled(value: NatPool = SMALL, *more: Change) -> ControlCore:
+    """Return a core whose policy gives every connection to the outside a source of one pool."""
+    return make_core(snapshot(pool(value), layer("nat", 1), group("nat", "out", OUT, POOLED), *more))
+
+
+def meet(core: ControlCore, key: FlowKey, now_s: float = 0.0, vport: int = 101) -> list[object]:
+    """Return what the core does about a packet met at a vport's outbound cache."""
+    event = PacketIn(1, "outbound", Punt.MISS, 1, 1, vport, 0, frame_of(key))
+    return [*core.packet_in(event, now_s)]
+
+
+def udp(source: str, sport: int, dport: int = 53) -> FlowKey:
+    """Return the key of a datagram to the outside."""
+    return tcp(source, "ext", sport, dport, ip_proto="udp")
+
+
+def given_to(flow: UnifiedFlow) -> tuple[int, int]:
+    """Return the source of a flow's packets as the outside sees them."""
+    seen = flow.plan.forward[0].verdict.edit.apply(flow.key)
+    return FIELDS["ipv4_src"].get(seen), FIELDS["l4_src"].get(seen)
+
+
+def led_by(core: ControlCore) -> dict[int, tuple[int, int]]:
+    """Return what a restart reads of the sources of flows, from the entries that lead their replies."""
+    present = []
+    for _, made in leads(core.flows, core.policy.vports, core.dpid_of):
+        present.append(PresentEntry(0, made.priority, made.cookie, encode_match(made.match), b"", 0, 0, 0, 0))
+    return sources_led(present)
+
+
+def check_apart(core: ControlCore) -> None:
+    """See that no two live connections have one address and port of a protocol, and that the books agree."""
+    owners: Counter[Lease] = Counter()
+    for flow in core.flows:
+        for lease in flow.plan.leases if not flow.parent else ():
+            assert given_to(flow) == (lease.address, lease.port)
+            owners[lease] += 1
+    assert not [lease for lease, count in owners.items() if count > 1]
+    assert core.flows.leases.uses(["p"])["p"].lent == len(owners)
+
+
+_EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "open", "marked", "turned", "close", "wait", "change", "undo"]),
+        st.sampled_from(["vm1", "vm2"]),
+        st.sampled_from(["tcp", "udp"]),
+        st.integers(998, 1005),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_EVENTS)
+def test_no_two_connections_ever_have_one_address_and_port(events: list[tuple[str, str, str, int]]) -> None:
+    """M23: over any history of beginnings, ends, variants and changes a lease has one owner, and none is lost."""
+    core, now_s = pooled(), 0.0
+    numbers = {"vm1": 101, "vm2": 102}
+    led: dict[object, object] = {}
+    for what, name, proto, number in events:
+        now_s += 1.0
+        told: list[object] = []
+        if what in ("open", "marked"):
+            more = {"ip_dscp": "46"} if what == "marked" else {}
+            told = meet(core, tcp(name, "ext", number, 80, ip_proto=proto, **more), now_s, numbers[name])
+        elif what == "turned":
+            # A VM that may use any address sends what looks like an answer to itself.
+            told = meet(core, reverse(tcp(name, "ext", number, 80, ip_proto=proto)), now_s, numbers[name])
+        elif what == "close":
+            live = [flow for flow in core.flows if not flow.parent]
+            told = [*core.ageing.remove(live[number % len(live)])] if live else []
+        elif what == "wait":
+            now_s += 20.0
+        else:
+            ports = (1002, 1003) if what == "change" else SMALL.ports
+            changes = [pool(replace(SMALL, ports=ports))]
+            plan = plan_change(core, core.policy.snapshot.changed(changes), changes)
+            core.policy = plan.after
+            revisions = revise_flows(core, plan, plan.touched)
+            adopt(core, plan, revisions)
+            for switch in revisions.switches:
+                told += [Remove(switch.dpid, made) for made in switch.removed if getattr(made, "table", "") == "pooled"]
+                told += [Add(switch.dpid, made) for made in switch.added if getattr(made, "table", "") == "pooled"]
+        for effect in told:
+            if isinstance(effect, Remove):
+                del led[effect.entry.key]
+            elif isinstance(effect, Add):
+                assert effect.entry.key not in led
+                led[effect.entry.key] = effect.entry
+        check_apart(core)
+        assert led == {made.key: made for _, made in leads(core.flows, core.policy.vports, core.dpid_of)}
+
+
+def test_the_own_port_is_kept_where_it_is_free() -> None:
+    """M23: a connection keeps its port; a second with it gets the next, and one out of range the lowest free."""
+    core = pooled()
+    for number, source in enumerate((1001, 1001, 60000)):
+        meet(core, udp("vm1", source, 53 + number))
+    flows = sorted(core.flows, key=lambda flow: flow.id)
+    assert [port for _, port in map(given_to, flows)] == [1001, 1002, 1000]
+    assert len({address for address, _ in map(given_to, flows)}) == 1
+
+
+def test_a_vm_gets_another_address_when_its_own_has_no_port_left() -> None:
+    """M23: all addresses of a pool are used before a connection is refused, and then it is refused with that reason."""
+    core = pooled()
+    for number in range(9):
+        meet(core, udp("vm1", 1000, 53 + number))
+    flows = sorted(core.flows, key=lambda flow: flow.id)
+    assert len(set(map(given_to, flows[:8]))) == 8
+    assert not flows[8].plan.allow and flows[8].plan.forward[0].verdict.rulings[-1].reason == "pool-exhausted"
+    assert core.tally.of_vport(101)["pool-exhausted"] == 1
+
+
+def test_protocols_have_ports_of_their_own() -> None:
+    """M23: one port of an address serves a TCP and a UDP connection at once."""
+    core = pooled()
+    meet(core, tcp("vm1", "ext", 1000))
+    meet(core, tcp("vm1", "ext", 1000, ip_proto="udp"))
+    assert [port for _, port in map(given_to, core.flows)] == [1000, 1000]
+
+
+def ping(source: str, target: str = "ext") -> FlowKey:
+    """Return the key of an echo request."""
+    packet = {name: text for name, text in describe(tcp(source, target)).items() if not name.startswith(("l4", "ip_"))}
+    return build_key({**packet, "ip_proto": "icmp", "icmpv4_type": "8"}, "packet")
+
+
+def test_an_address_serves_one_vm_for_each_station_that_is_pinged() -> None:
+    """M23: VMs that ping one station have different addresses; with none left a ping is refused, and another is not."""
+    core = pooled()
+    for name, number in (("vm1", 101), ("vm2", 102)):
+        meet(core, ping(name), vport=number)
+    flows = list(core.flows)
+    assert len({given_to(flow)[0] for flow in flows}) == 2 and all(flow.plan.allow for flow in flows)
+    only = pooled(replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST),)))
+    for name, number, target in (("vm1", 101, "ext"), ("vm2", 102, "ext"), ("vm2", 102, "vm1")):
+        meet(only, ping(name, target), vport=number)
+    assert [flow.plan.allow for flow in sorted(only.flows, key=lambda flow: flow.id)] == [True, False, True]
+
+
+def test_what_was_given_back_rests_and_is_then_free() -> None:
+    """M23: the port of a connection that ended is for nobody else before its rest is over, and then for anybody."""
+    one = replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST),), ports=(1000, 1000), rest_s=7)
+    core = pooled(one)
+    meet(core, udp("vm1", 1000))
+    (flow,) = core.flows
+    core.ageing.remove(flow)
+    assert core.flows.leases.uses(["p"])["p"] == (0, 1)
+    for now_s, allowed in ((100.0, False), (106.9, False), (107.1, True)):
+        meet(core, udp("vm2", 5, 60 + int(now_s)), now_s, 102)
+        assert max(core.flows, key=lambda each: each.id).plan.allow is allowed
+    assert core.flows.leases.uses(["p"])["p"] == (1, 0)
+
+
+def test_a_connection_gets_its_own_port_again_while_it_rests() -> None:
+    """M23: what a change of policy ended and its next packet began anew has the source that it had."""
+    core = pooled()
+    meet(core, udp("vm2", 1001), vport=102)
+    meet(core, udp("vm1", 1001))
+    flow = max(core.flows, key=lambda each: each.id)
+    before = given_to(flow)
+    core.ageing.remove(flow)
+    meet(core, udp("vm1", 1001), 1.0)
+    assert given_to(max(core.flows, key=lambda each: each.id)) == before
+
+
+def test_one_vm_cannot_take_all() -> None:
+    """M23: a vport with its share of leases gets no more of the pool, and others do."""
+    core = pooled(replace(SMALL, most_per_vport=2))
+    for number in range(3):
+        meet(core, udp("vm1", 1000, 53 + number))
+    meet(core, udp("vm2", 1000), vport=102)
+    assert [flow.plan.allow for flow in sorted(core.flows, key=lambda each: each.id)] == [True, True, False, True]
+
+
+def test_a_trace_takes_nothing() -> None:
+    """M24: a trace tells what would be given, the same each time, and a connection then gets just that."""
+    core = pooled()
+    packet = {**describe(udp("vm1", 1001)), "l4_src": "1001"}
+    said = [trace(core, "vm1", OUT, packet) for _ in range(2)]
+    assert said[0] == said[1] and core.flows.leases.uses(["p"])["p"] == (0, 0)
+    meet(core, udp("vm1", 1001))
+    (flow,) = core.flows
+    address, port = given_to(flow)
+    assert said[0]["edit"]["ipv4_src"] == FIELDS["ipv4_src"].format(address) and said[0]["edit"]["l4_src"] == str(port)
+
+
+def test_a_restart_keeps_every_lease() -> None:
+    """M26: connections taken over have the sources that they had, in whatever order they are read."""
+    core = pooled()
+    for number, name in ((101, "vm1"), (102, "vm2")):
+        for place in range(3):
+            meet(core, udp(name, 1002, 53 + place), vport=number)
+    kept = {flow.id: given_to(flow) for flow in core.flows}
+    found = [
+        Found(made.cookie, made.segment, made.vport, made.direction, made.key, made.idle_timeout_s)
+        for flow in core.flows
+        for made in flow.entries()
+    ]
+    led = led_by(core)
+    assert led == kept
+    after = make_core(core.policy.snapshot, 100)
+    assert adopt_flows(after, reversed(found), 0.0, led) == 6
+    assert {flow.id: given_to(flow) for flow in after.flows} == kept
+    meet(after, udp("vm1", 1002, 99))
+    check_apart(after)
+
+
+def test_a_restart_takes_over_first_who_is_known_to_have_something() -> None:
+    """M26: a connection whose source cannot be read any more gets another, and not that of one whose can."""
+    core = pooled()
+    for number, name in ((101, "vm1"), (102, "vm2")):
+        meet(core, udp(name, 1002), vport=number)
+        meet(core, udp(name, 1002, 54), vport=number)
+    kept = {flow.id: given_to(flow) for flow in core.flows}
+    lost = next(flow for flow in core.flows if kept[flow.id][1] == 1003)
+    found = [
+        Found(made.cookie, made.segment, made.vport, made.direction, made.key)
+        for flow in sorted(core.flows, key=lambda each: each is not lost)
+        for made in flow.entries()
+    ]
+    led = {flow_id: source for flow_id, source in led_by(core).items() if flow_id != lost.id}
+    after = make_core(core.policy.snapshot, 100)
+    assert adopt_flows(after, found, 0.0, led) == 4
+    assert {flow.id: given_to(flow) for flow in after.flows if flow.id != lost.id} == led
+    check_apart(after)
+
+
+def test_pools_of_several_layers_compose() -> None:
+    """M07 M23: with pools in two layers the later one's source is on the wire, and both translate the reply back."""
+    other = replace(SMALL, id="q", mac=0x02FA00000002, addresses=(AddressRange(4, FIRST + 50, FIRST + 50),))
+    again = rule("again", Nat(edit=transposition({"l4_dst": 5353}), pool="q"), ip_proto="udp", ipv4_src="10.0.0.200/31")
+    core = pooled(SMALL, pool(other), layer("later", 2), group("later", "out", OUT, again))
+    meet(core, udp("vm1", 1001))
+    (flow,) = core.flows
+    seen = flow.plan.forward[0].verdict.edit.apply(flow.key)
+    assert given_to(flow) == (FIRST + 50, 1001) and FIELDS["l4_dst"].get(seen) == 5353
+    assert FIELDS["eth_src"].get(seen) == other.mac
+    back = flow.plan.reply[0].verdict.edit.apply(reverse(seen))
+    assert back == reverse(flow.key)
+    assert {lease.pool for lease in flow.plan.leases} == {"p", "q"}
+    core.ageing.remove(flow)
+    assert core.flows.leases.uses("pq") == {"p": (0, 1), "q": (0, 1)}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_changed_pool_keeps_what_it_still_has(kept: bool) -> None:
+    """M15 M23: a live connection goes on where the pool still has its source, and begins anew where it has not."""
+    core = pooled()
+    meet(core, udp("vm1", 1001))
+    (flow,) = core.flows
+    address = given_to(flow)[0]
+    left = AddressRange(4, address, address) if kept else AddressRange(4, FIRST + 9, FIRST + 9)
+    changes = [pool(replace(SMALL, addresses=(left,)))]
+    plan = plan_change(core, core.policy.snapshot.changed(changes), changes)
+    assert plan.touched == (flow.id,)
+    core.policy = plan.after
+    adopt(core, plan, revise_flows(core, plan, plan.touched))
+    assert [given_to(each) for each in core.flows] == ([given_to(flow)] if kept else [])
+    meet(core, udp("vm1", 1001), 1.0)
+    assert [given_to(each)[0] for each in core.flows] == [address if kept else FIRST + 9]
+
+
+def test_a_denied_connection_has_nothing() -> None:
+    """M23: what a later layer denies takes nothing from the pool."""
+    core = pooled(SMALL, layer("fw", 2), group("fw", "g", OUT, rule("d", Deny(), l4_dst="53", ip_proto="udp")))
+    meet(core, udp("vm1", 1001))
+    assert not any(flow.plan.allow for flow in core.flows) and core.flows.leases.uses(["p"])["p"] == (0, 0)
+
+
+def test_an_answer_between_vms_finds_its_way_back() -> None:
+    """M25: the reply of a VM on the same host to the pool's MAC has a leg at the VM that asked."""
+    core = pooled()
+    meet(core, tcp("vm1", "vm2", 1001))
+    (flow,) = core.flows
+    assert [(leg.vport, leg.direction) for leg in flow.plan.reply] == [(102, OUT), (101, IN)]
+    assert not flow.plan.reply[0].verdict.edit.edits
+    last = list(flow.legs())[-1]
+    assert last[0].verdict.edit.apply(last[1]) == reverse(tcp("vm1", "vm2", 1001))
+    assert IP["vm1"] == FIELDS["ipv4_dst"].get(last[0].verdict.edit.apply(last[1]))

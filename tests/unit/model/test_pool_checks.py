@@ -1,0 +1,156 @@
+"""NAT pools against the rest of the policy: what cannot be is refused with the field at fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ryu_apps.model.checks import check
+from ryu_apps.model.documents import from_document, to_document
+from ryu_apps.model.errors import Conflict, Invalid, VfswitchError
+from ryu_apps.model.policy import Change, Snapshot
+
+
+def put(kind: str, key: Any, /, **document: Any) -> Change:
+    """Return the change that puts a resource given by its document."""
+    return Change(kind=kind, key=key, value=from_document(kind, key, document))
+
+
+def vport(name: str, number: int, **alteration: Any) -> Change:
+    """Return the change that puts a VF of tenant red on host h1."""
+    base = {"host": "h1", "port": f"vf{number}", "tenant": "red", "mac": f"02:00:00:00:00:{number:02x}", "vlan": number}
+    return put("vports", name, **{**base, **alteration})
+
+
+def pool(name: str = "p", **alteration: Any) -> Change:
+    """Return the change that puts a pool."""
+    base = {"segment": "red", "host": "h1", "addresses": ["10.0.0.200-10.0.0.203"], "mac": "02:fa:00:00:00:01"}
+    return put("nat_pools", name, **{**base, **alteration})
+
+
+def rule(name: str = "p", direction: str = "outbound", scope: object = None) -> Change:
+    """Return the change that puts a group whose rule takes sources from a pool, for vm1 unless told otherwise."""
+    action = {"type": "nat", "source": {"pool": name}}
+    rules = [{"id": "out", "priority": 1, "match": {"eth_type": "ipv4"}, "action": action}]
+    return put("groups", ("nat", "g"), applies_to=scope or {"vport": "vm1"}, direction=direction, priority=1,
+               rules=rules)  # fmt: skip
+
+
+NETWORK = (
+    put("hosts", "h1", dpid="1", uplink="up"),
+    put("hosts", "h2", dpid="2", uplink="up"),
+    put("hosts", "bare", dpid="3"),
+    put("tenants", "red"),
+    put("segments", "red", tenant="red", vlan=0, number=1),
+    put("segments", "own", tenant="red", vlan=None, number=2),
+    put("segments", "lab", tenant="red", vlan=200, number=3),
+    vport("vm1", 1, ips=["10.0.0.1"]),
+    vport("far", 2, host="h2"),
+    vport("trunk", 3, kind="trunk", trunk=["lab"]),
+    put("routes", "gw", segment="red", eth_dst="02:00:00:00:00:99", to="uplink"),
+    put("layers", "nat", position=1),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "paths"),
+    [
+        ([pool(host="h9", segment="none")], Invalid, {"host", "segment"}),
+        ([pool(host="bare")], Invalid, {"host"}),
+        ([pool(segment="own")], Invalid, {"segment"}),
+        ([pool(addresses=["10.0.0.0-10.0.0.9"])], Conflict, {"addresses"}),
+        ([pool(mac="02:00:00:00:00:01")], Conflict, {"mac"}),
+        ([pool(mac="02:00:00:00:00:99")], Conflict, {"mac"}),
+        ([pool(), pool("q", mac="02:fa:00:00:00:02", addresses=["10.0.0.203"])], Conflict, {"addresses[0]"}),
+        ([pool(), pool("q", addresses=["10.0.0.204"])], Conflict, {"mac"}),
+        ([pool(), vport("vm1", 1, ips=["10.0.0.201"])], Conflict, {"addresses"}),
+        ([rule()], Invalid, {"rules[out].action.source.pool"}),
+        ([pool(), rule(direction="inbound")], Invalid, {"rules[out].action.source.pool"}),
+        ([pool(), rule(scope="all")], Invalid, {"rules[out].action.source.pool"}),
+        ([pool(), rule(scope={"vport": "far"})], Invalid, {"rules[out].action.source.pool"}),
+        ([pool(), rule(scope={"vport": "trunk"})], Invalid, {"rules[out].action.source.pool"}),
+    ],
+)
+def test_refused(changes: list[Change], error: type[VfswitchError], paths: set[str]) -> None:
+    """M23: a pool that nobody could reach, one with another's address, and a rule that it cannot serve are refused."""
+    before = check(Snapshot(), NETWORK)
+    with pytest.raises(error) as caught:
+        check(before, changes)
+    assert {fault.path for fault in caught.value.errors} == paths
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change(kind="nat_pools", key="p", value=None),
+        Change(kind="hosts", key="h1", value=None),
+        pool(host="h2"),
+        pool(segment="lab"),
+        put("hosts", "h1", dpid="1"),
+        put("segments", "red", tenant="red", vlan=None, number=1),
+        vport("vm1", 1, host="h2"),
+        vport("vm2", 4, ips=["10.0.0.202"]),
+        vport("vm2", 4, mac="02:fa:00:00:00:01"),
+        put("routes", "r", segment="red", eth_dst="02:fa:00:00:00:01", to="uplink"),
+    ],
+    ids=lambda change: f"{change.kind}-{change.key}",
+)
+def test_a_pool_in_use_stays_fit_for_its_rules(change: Change) -> None:
+    """M23: what would take a pool from its rules, or give its address or MAC to another, is refused as a conflict."""
+    before = check(Snapshot(), (*NETWORK, pool(), rule()))
+    with pytest.raises(Conflict):
+        check(before, [change])
+
+
+def test_a_pool_that_no_rule_names_can_go() -> None:
+    """M23: a pool is deleted, and then its host and segment too, once no rule names it."""
+    before = check(Snapshot(), (*NETWORK, pool(), rule()))
+    gone = [Change(kind="groups", key=("nat", "g"), value=None), Change(kind="nat_pools", key="p", value=None)]
+    assert not check(before, gone).nat_pools
+
+
+@pytest.mark.parametrize(
+    ("alteration", "paths"),
+    [
+        ({"addresses": ["10.0.0.5-10.0.0.1"]}, {"addresses[0]"}),
+        ({"addresses": ["10.0.0.1-fd00::1"]}, {"addresses[0]"}),
+        ({"addresses": ["10.0.0.1/24", "moon"]}, {"addresses[0]", "addresses[1]"}),
+        ({"addresses": ["224.0.0.1", "0.0.0.0/8"]}, {"addresses[0]", "addresses[1]"}),
+        ({"addresses": ["10.0.0.1", "10.0.0.0/30"]}, {"addresses[1]"}),
+        ({"ports": "0-5", "mac": "ff:ff:ff:ff:ff:ff"}, {"ports", "mac"}),
+        ({"ports": "5-4"}, {"ports"}),
+        ({"ports": "65536"}, {"ports"}),
+    ],
+)
+def test_documents_that_are_no_pool(alteration: dict[str, Any], paths: set[str]) -> None:
+    """A pool's document is refused with the path of every address, port and MAC that cannot be."""
+    with pytest.raises(Invalid) as caught:
+        pool(**alteration)
+    assert {fault.path for fault in caught.value.errors} == paths
+
+
+def test_a_document_comes_back() -> None:
+    """A pool is what its document says, with a MAC that follows from its id and the usual ports where none is given."""
+    written = {"segment": "red", "host": "h1", "addresses": ["10.0.0.200/30", "fd00::1-fd00::9", "10.0.0.9"]}
+    made = from_document("nat_pools", "p", written)
+    document = to_document(made)
+    assert document["addresses"] == ["10.0.0.200-10.0.0.203", "fd00::1-fd00::9", "10.0.0.9"]
+    assert (document["ports"], document["most_per_vport"], document["rest_s"]) == ("1024-65535", None, 10)
+    assert document["mac"].startswith("02:fa:") and from_document("nat_pools", "p", document) == made
+
+
+@pytest.mark.parametrize(
+    ("action", "match", "path"),
+    [
+        ({"source": {"pool": "p", "port": 5}}, {}, "action.source"),
+        ({"source": {}}, {}, "action.source.ip"),
+        ({"source": {"pool": "p"}}, {"eth_type": "arp"}, "action.source.pool"),
+        ({"source": {"pool": "p"}, "destination": {"ip": "moon"}}, {}, "action.destination.ip"),
+    ],
+)
+def test_actions_that_are_no_translation(action: dict[str, Any], match: dict[str, str], path: str) -> None:
+    """A rule takes a pool alone or an address, for packets that have one."""
+    with pytest.raises(Invalid) as caught:
+        put("rules", ("nat", "g", "r"), priority=1, match=match, action={"type": "nat", **action})
+    assert path in {fault.path for fault in caught.value.errors}
