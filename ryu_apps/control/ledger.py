@@ -17,7 +17,7 @@ NAMED_VPORTS: Final = 1000
 _LOOKUP: Final = {Counted.OUTBOUND_LOOKUP: Direction.OUTBOUND, Counted.INBOUND_LOOKUP: Direction.INBOUND}
 _PASS: Final = {Direction.OUTBOUND: Counted.OUTBOUND_PASS, Direction.INBOUND: Counted.INBOUND_PASS}
 # What closes a connection is a copy of a packet that its cache has let pass.
-_ASKING: Final = [int(punt) for punt in Punt if punt is not Punt.CLOSING]
+_ASKING: Final = [int(punt) for punt in Punt if punt not in (Punt.CLOSING, Punt.POOL)]
 _MISSES: Final = {
     Direction.OUTBOUND: _ASKING,
     Direction.INBOUND: [punt | INBOUND_PUNT for punt in _ASKING],

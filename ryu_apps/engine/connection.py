@@ -46,6 +46,7 @@ class Plan:
     allow: every leg of the first packet allows it.
     edits: some leg edits packets, so that their keys differ from leg to leg.
     treats: some leg does more with packets than edit and pass or drop them.
+    leases: what such connections have of NAT pools: what the vport that began them shows.
     """
 
     forward: tuple[Leg, ...]
@@ -53,11 +54,7 @@ class Plan:
     allow: bool
     edits: bool
     treats: bool
-
-    @property
-    def leases(self) -> tuple[Lease, ...]:
-        """What connections with this plan have of NAT pools: what the vport that began them shows."""
-        return self.forward[0].verdict.leases
+    leases: tuple[Lease, ...] = ()
 
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""
@@ -161,7 +158,8 @@ def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) ->
     legs = (*forward, *reply)
     edits = any(leg.verdict.edit.edits for leg in legs)
     treats = any(leg.verdict.treatment is not None for leg in legs)
-    plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits, treats)
+    allow = all(leg.verdict.allow for leg in forward)
+    plan = Plan(forward, reply, allow, edits, treats, forward[0].verdict.leases)
     # A translation back is the connection's own: such a plan is met once.
     if any(leg.verdict.translates for leg in forward):
         return plan

@@ -37,7 +37,7 @@ from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, outbound_m
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.pooled import asks_of_network, pool_entries
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
-from ryu_apps.pipeline.synthetic import Second, at_both_ports, returned, second_entries, second_port
+from ryu_apps.pipeline.synthetic import Second, at_both_ports, second_entries, second_port
 from ryu_apps.pipeline.tunnel import tunnel_entries
 
 _PRESENT: Final = 0x1000
@@ -102,8 +102,6 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
             metered = tuple([number if number in limited else 0 for number in miss_meter_numbers(vport)])
             second = second_port(vport, host, usable)
             add(_local_vport, vport.number, vport, usable[vport.port], wire, segments, asks, metered, second)
-            if second is not None and second.returns:
-                add(_returned, None)
         if uplink is not None and vport.segment is not None:
             add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number, ranked)
     add(meter_entries, None, rule_meters(policy, host))
@@ -160,11 +158,6 @@ def _fixed(behind: str) -> Iterator[FlowEntry]:
     yield from closing(behind)
 
 
-def _returned() -> Iterator[FlowEntry]:
-    """Yield what a host has whose misses go back through a VM."""
-    yield from returned((*misses("egress"), *punts()))
-
-
 def _local_vport(
     vport: Vport,
     port_no: int,
@@ -177,13 +170,11 @@ def _local_vport(
     """Yield what a vport at a port of this host has."""
     yield from at_both_ports(_classify_vport(vport, port_no, segments), port_no, second)
     yield from guard(vport)
-    neighbour_entries = tuple(neighbours(vport, asks))
-    yield from neighbour_entries
-    if second is not None:
-        yield from second_entries(vport, second, segments)
-        yield from returned(neighbour_entries) if second.returns else ()
+    yield from neighbours(vport, asks)
     yield from counters(vport)
     yield from asks_of(vport, miss_meters)
+    if second is not None:
+        yield from second_entries(vport, second, segments)
     yield from rank_entries(vport)
     yield from egress_vport(vport, port_no, segments)
     if wire.uplink is not None:

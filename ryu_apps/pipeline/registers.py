@@ -51,7 +51,7 @@ CAME_BY: Final = "nxm_in_port"
 """The port that the packet counts as having come in by; it never leaves there unless by `IN_PORT`."""
 
 BACK: Final = "reg9"
-"""1 for packets of a VF that go back to their VM where the outbound cache would ask the controller."""
+"""1 for packets of a VF that go back to their VM where they would ask the controller."""
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

@@ -14,7 +14,8 @@ class Limits:
     dead. stall_s: time in which it must read something. crowded_bytes: unsent bytes above which nothing more is read
     from it. backlog_bytes: unsent bytes above which it is closed. reply_bytes: longest answer to one request.
     turn_s: longest time that one connection makes others wait, crowded_turn_s: while packet-ins of it wait.
-    waiting_pkts: packet-ins of one vport that may wait, unread_s: for how long they are answered before the next read.
+    waiting_pkts: packet-ins of one vport that may wait, waiting_bytes: of all, above which nothing more is read.
+    unread_s: for how long those that wait are answered before the next read.
     """
 
     greet_s: float = 0.1
@@ -29,4 +30,5 @@ class Limits:
     turn_s: float = 0.005
     crowded_turn_s: float = 0.001
     waiting_pkts: int = 4096
+    waiting_bytes: int = 32 << 20
     unread_s: float = 0.0002

@@ -42,6 +42,7 @@ class MissQueues:
 
     def __init__(self, most: int, drop: Callable[[int], None]) -> None:
         self.waiting = 0
+        self.waiting_bytes = 0
         self._most = most
         self._drop = drop
         self._queues: dict[int, _Queue] = {}
@@ -67,6 +68,7 @@ class MissQueues:
             self._turns.append(queue)
         queue.waiting.append(Waiting(read_s, data[at : at + length]))
         self.waiting += 1
+        self.waiting_bytes += length
         return True
 
     def take(self) -> Waiting:
@@ -74,6 +76,7 @@ class MissQueues:
         queue = self._turns.popleft()
         found = queue.waiting.popleft()
         self.waiting -= 1
+        self.waiting_bytes -= len(found.message)
         if queue.waiting:
             self._turns.append(queue)
         return found
@@ -81,6 +84,7 @@ class MissQueues:
     def _remember(self, data: bytes, at: int, event: PacketIn) -> _Queue:
         if len(self._places) >= _MOST_PLACES:
             self._places.clear()
+            self._queues = {vport: queue for vport, queue in self._queues.items() if queue.waiting}
         vport = asking_vport(event)
         queue = self._queues.get(vport)
         if queue is None:

@@ -26,19 +26,20 @@ def receive(link: Link, receiver: Receiver, readable: Readable) -> None:
     turn_ends_s = clock() + limits.turn_s
     while not link.is_closed:
         try:
-            data = raw.recv(RECEIVE_BYTES)
+            data = raw.recv(RECEIVE_BYTES) if not receiver.full else None
         except WOULD_BLOCK:
-            if not receiver.waiting:
-                readable.wait()
-                turn_ends_s = clock() + limits.turn_s
-                continue
+            data = None
         except OSError:
             break
-        else:
+        if data is not None:
             if not data:
                 break
             link.hear()
             rest = receiver.take(rest + data if rest else data)
+        elif not receiver.waiting:
+            readable.wait()
+            turn_ends_s = clock() + limits.turn_s
+            continue
         if receiver.waiting:
             receiver.answer_waiting()
         if link.outbox.crowded:

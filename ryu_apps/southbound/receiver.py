@@ -51,6 +51,11 @@ class Receiver:
         """How many packet-ins wait."""
         return self._queues.waiting
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits, of all vports together, that nothing more should be read."""
+        return self._queues.waiting_bytes > self._link.limits.waiting_bytes
+
     def take(self, data: bytes) -> bytes:
         """Handle all whole messages and return the bytes left over; Malformed when the peer breaks OpenFlow."""
         link, unpack, clock = self._link, HEADER.unpack_from, self._link.clock

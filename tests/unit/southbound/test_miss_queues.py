@@ -93,6 +93,17 @@ def test_places_are_bounded() -> None:
     assert len(queues._places) <= 65_536
 
 
+def test_queues_of_vports_that_are_no_more_are_forgotten() -> None:
+    """Ever new vports do not make the memory of queues grow without end, and what waits is not forgotten."""
+    queues = MissQueues(1, lambda vport: None)
+    for vport in range(1000, 71_000):
+        put(queues, miss(QUIET))
+        put(queues, miss(vport))
+        assert queues.take().message == miss(QUIET)
+        assert queues.take().message == miss(vport)
+    assert len(queues._queues) <= 65_536
+
+
 def test_a_miss_overtakes_the_flood_before_it() -> None:
     """S07: on one connection, behind hundreds of packet-ins of one vport, another's first is answered soon.
 
@@ -115,6 +126,25 @@ def test_a_miss_overtakes_the_flood_before_it() -> None:
     assert [number for vport, number in answered if vport == FLOODER] == list(range(FLOOD))
     # Two reads may be answered in part before it is known.
     assert answered.index((QUIET, 0)) < 200
+
+
+def test_many_vports_together_cannot_fill_memory() -> None:
+    """S07: when too much waits nothing more is read; all that was sent is answered in the end."""
+    with running(waiting_bytes=1 << 14) as loop:
+        peer, link = loop.up()
+        most = 0
+
+        def answer(event: PacketIn) -> list[Install]:
+            nonlocal most
+            most = max(most, link.waiting)
+            return []
+
+        loop.recorder.answer = answer
+        sent = b"".join(miss(vport) for vport in range(1, 20_001))
+        peer.send(sent)
+        wait_until(lambda: len(loop.recorder.of("packet_in")) == 20_000, "all answers", 20.0)
+    # One read more than the limit.
+    assert 0 < most <= ((1 << 14) + (1 << 16)) * 20_000 // len(sent) + 1
 
 
 def test_what_finds_its_queue_full_is_counted_against_its_vport() -> None:
