@@ -15,6 +15,7 @@ from ryu_apps.engine.connection import Leg, Plan, destination, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import steps, walk
+from ryu_apps.engine.ways import bypassed
 from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
@@ -24,7 +25,7 @@ from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import Copied, Metered, PastFunctions, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.cached import compile_cached
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.guard import refusal
@@ -197,6 +198,8 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
                 made.append({"mirror": _vport_name(core, number), "edit": edit_document(edit, key)})
             case ToVport(vport=number):
                 made.append({"route": _vport_name(core, number)})
+            case PastFunctions():
+                made.append({"skip_chain": True})
             case ToTunnel(version=version, address=address, vni=vni):
                 made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
     if treatment is not None and treatment.priority is not None:
@@ -231,13 +234,20 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
     match treatment.exit if treatment is not None else None:
         case ToTunnel(version=version, address=address, vni=vni):
             return {"to": "tunnel", "remote_ip": format_ip(version, address), "vni": vni}
-        case None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
+        case PastFunctions() | None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
+    host = core.policy.snapshot.hosts[vport.host]
+    hairpin = host.hairpin is not None
+    if receiver is None and hairpin:
+        return {"to": "cable", "vlan": vport.vlan}
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}
     if receiver.number == vport.number:
         return {"to": "nowhere"}
-    via = None if receiver.host == vport.host else "uplink"
+    away = None if receiver.host == vport.host else "uplink"
+    skips = treatment is not None and treatment.exit == PastFunctions()
+    skips = skips or segment in bypassed(core.policy, host)
+    via = "cable" if hairpin and (away or not skips) else away
     return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}

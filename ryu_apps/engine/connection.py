@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ruling import Verdict
-from ryu_apps.engine.view import MOST_REMEMBERED
+from ryu_apps.engine.view import MOST_REMEMBERED, past_functions
 from ryu_apps.engine.walk import walk, walk_reply
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.nat_pool import Lease
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
-from ryu_apps.model.treatment import ToTunnel, ToVport
+from ryu_apps.model.treatment import PastFunctions, ToTunnel, ToVport
 
 _ETH_DST_SHIFT: Final = {
     Family.LINK: 80,
@@ -133,11 +133,20 @@ def connect_layers(
             if reply and not leads_back(policy, segment, reply[-1], back, leg):
                 break  # A rule or a route sends the reply elsewhere.
             answered = _answer(policy, leg, seen, back)
+            if leg.direction is Direction.INBOUND and _skips(forward[0][0]):
+                view = policy.view(policy.vports[leg.vport], answered.direction)
+                answered = answered._replace(verdict=past_functions(view, answered.verdict))
             reply.append(answered)
             if not answered.verdict.allow:
                 break
             back = answered.verdict.edit.apply(back)
     return plan_of(policy, tuple([leg for leg, _ in forward]), tuple(reply))
+
+
+def _skips(sent: Leg) -> bool:
+    """Return whether packets skip network functions behind their sender's leg."""
+    treatment = sent.verdict.treatment
+    return treatment is not None and treatment.exit == PastFunctions()
 
 
 def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) -> Plan:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from ryu_apps.engine.meter_id import meter_id
 from ryu_apps.engine.ruling import Ruling
-from ryu_apps.model.action import Encapsulate, Meter, Mirror, Prioritise, Reroute
+from ryu_apps.model.action import Encapsulate, Meter, Mirror, Prioritise, Reroute, SkipChain
 from ryu_apps.model.network import Vport
 from ryu_apps.model.transposition import IDENTITY
-from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import Copied, Metered, PastFunctions, ToTunnel, ToVport, Treatment
 
 
 class Treat:
@@ -33,6 +33,8 @@ class Treat:
                 return Treatment(exit=ToVport(self._vports[name].number))
             case Encapsulate(remote=(version, address), vni=vni):
                 return Treatment(exit=ToTunnel(version, address, vni))
+            case SkipChain():
+                return Treatment(exit=PastFunctions())
             case Prioritise(priority):
                 return Treatment(priority=priority)
         return Treatment()

@@ -8,11 +8,12 @@ from typing import Any
 
 from immutables import Map
 
+from ryu_apps.model.hairpin import Outlet
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport
 from ryu_apps.model.rules import Group, Layer, Rule
 
-Resource = Host | Tenant | Segment | Vport | Route | NatPool | Layer | Group | Rule
+Resource = Host | Tenant | Segment | Vport | Route | Outlet | NatPool | Layer | Group | Rule
 GroupKey = tuple[str, str]
 RuleKey = tuple[str, str, str]
 
@@ -22,6 +23,7 @@ KIND_OF: dict[type, str] = {
     Segment: "segments",
     Vport: "vports",
     Route: "routes",
+    Outlet: "outlets",
     NatPool: "nat_pools",
     Layer: "layers",
     Group: "groups",
@@ -34,11 +36,13 @@ class Change:
     """One resource put (value given) or deleted (value None).
 
     A rule that is put or deleted alone has kind `rules` and the key (layer, group, rule).
+    path is what stands before the paths of its faults, where a request makes several changes.
     """
 
     kind: str
     key: str | GroupKey | RuleKey
     value: Resource | None
+    path: str = ""
 
     @property
     def group_key(self) -> GroupKey | None:
@@ -56,6 +60,7 @@ class Snapshot:
     segments: Map[str, Segment] = field(default_factory=Map)
     vports: Map[str, Vport] = field(default_factory=Map)
     routes: Map[str, Route] = field(default_factory=Map)
+    outlets: Map[str, Outlet] = field(default_factory=Map)
     nat_pools: Map[str, NatPool] = field(default_factory=Map)
     layers: Map[str, Layer] = field(default_factory=Map)
     groups: Map[GroupKey, Group] = field(default_factory=Map)
@@ -87,6 +92,10 @@ class Snapshot:
                 current = current.delete(key)
             maps[kind] = current
         return replace(self, generation=self.generation + 1, **maps)
+
+    def dpids(self) -> set[int]:
+        """Return the datapaths of all hosts."""
+        return {dpid for host in self.hosts.values() for dpid in host.dpids}
 
     def ordered_layers(self) -> tuple[Layer, ...]:
         """Return the layers in outbound order: ascending position, then id."""

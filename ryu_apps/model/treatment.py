@@ -35,8 +35,13 @@ class ToTunnel(NamedTuple):
     vni: int
 
 
+@dataclass(frozen=True, slots=True)
+class PastFunctions:
+    """Delivery by MAC, on a host with a hairpin without its network functions."""
+
+
 Step = Metered | Copied
-Exit = ToVport | ToTunnel
+Exit = ToVport | ToTunnel | PastFunctions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

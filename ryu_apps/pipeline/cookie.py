@@ -80,6 +80,9 @@ class Refusal(IntEnum):
     MISS_LIMIT = 15
     NOT_LENT = 16
     TAGGED = 17
+    NO_CABLE = 18
+    NO_FUNCTION = 19
+    OUTLET_MAC = 20
 
     @property
     def slug(self) -> str:

@@ -5,10 +5,9 @@ Table numbers are positions in this list and appear nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
+from ryu_apps.pipeline.hairpin_tables import HAIRPIN_TABLES
 from ryu_apps.pipeline.registers import (
     BACK,
     CAME_BY,
@@ -23,27 +22,7 @@ from ryu_apps.pipeline.registers import (
     SENDER,
     VIA,
 )
-
-
-class Miss(Enum):
-    """What becomes of a packet that no entry of a table matches."""
-
-    DROP = "drop, counted"
-    CONTROLLER = "packet-in"
-    CONTINUE = "on to the next table"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """One table: its contract, which every entry is checked against."""
-
-    name: str
-    purpose: str
-    matches: frozenset[str]
-    writes: frozenset[str]
-    next: frozenset[str]
-    miss: Miss
-
+from ryu_apps.pipeline.table import Miss, Table
 
 _MACS = frozenset({"eth_dst", "eth_src"})
 _ADDRESSES = frozenset({"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"})
@@ -61,8 +40,8 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, SAID, BACK, CAME_BY, "vlan", "meter"}),
-        next=frozenset({"guard"}),
+        writes=frozenset({SEGMENT, SENDER, RECEIVER, SAID, BACK, CAME_BY, "vlan", "meter"}),
+        next=frozenset({"guard", "returned"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -103,6 +82,14 @@ TABLES: Final = (
         matches=_TUPLE | {SEGMENT},
         writes=frozenset({RECEIVER, PUNT}),
         next=frozenset({"arrival", "missed"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="returned",
+        purpose="what the cable of a hairpin brings for a VF: not its own frames, and only those for its MACs",
+        matches=frozenset({RECEIVER, *_MACS}),
+        writes=frozenset(),
+        next=frozenset({"arrival"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -179,5 +166,7 @@ TABLES: Final = (
     ),
 )
 
-BY_NAME: Final = {table.name: table for table in TABLES}
-NUMBER: Final = {table.name: number for number, table in enumerate(TABLES)}
+_PIPELINES: Final = (TABLES, HAIRPIN_TABLES)
+
+BY_NAME: Final = {table.name: table for tables in _PIPELINES for table in tables}
+NUMBER: Final = {table.name: number for tables in _PIPELINES for number, table in enumerate(tables)}
