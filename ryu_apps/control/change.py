@@ -258,6 +258,7 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
             core.flows.remove(old)
             core.expiry.forget(old.id)
             core.life.forget(old.id)
+            core.ageing.leaves_host(old)
             continue
         core.flows.replace(old, revision.new)
     for change in revisions.switches:

@@ -101,7 +101,11 @@ def test_the_host_answers_solicitations_for_the_addresses(lab: Lab, asker: Stati
     lab.tenant(VM1, VM2)
     pool(lab)
     body = packets.ip(SHOWN.ip6) + packets.option(1, asker.mac)
-    _ask(lab, asker, packets.icmpv6(asker.mac, asker.ip6, packets.solicited(SHOWN.ip6), 135, body))
+    routed = packets.icmpv6(asker.mac, asker.ip6, packets.solicited(SHOWN.ip6), 135, body)
+    _ask(lab, asker, routed)
+    _ask(lab, asker, routed[:21] + b"\xff" + routed[22:])
+    # A hop limit below 255 shows that it has passed a router: no answer (section 7.1.1).
+    lab.settle()
     (frame,) = lab.wait_sent(asker.port or "h1-uplink")
     told = packets.read(frame)
     assert (told.eth_src, told.eth_dst, told.src, told.dst) == (POOL_MAC, asker.mac, SHOWN.ip6, asker.ip6)

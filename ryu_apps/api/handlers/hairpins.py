@@ -46,12 +46,25 @@ def post_hairpin(call: Call) -> Response:
     present = snapshot.hosts.get(name)
     if present is not None and present.hairpin is not None:
         raise Conflict("it is there", [FieldError("host", f"host {name!r} has a hairpin: change its parts")])
+    _check_moves(snapshot, name, call.body)
     changes = list(_changes(snapshot, call.body, call.service.pause))
     outcome = carry_out(call, changes)
     body = {**_document(snapshot.changed(changes), name), "outcome": outcome_body(outcome)}
     created = None if call.query["dry_run"] else f"{_PATH}/{name}"
     status = outcome_status(call, outcome, 201 if created else 200)
     return json_response(status, body, outcome_headers(call, outcome, created))
+
+
+def _check_moves(snapshot: Snapshot, host: str, body: Mapping[str, Any]) -> None:
+    """Raise Conflict where a part is there already, on another host: it would be taken from that."""
+    faults = [
+        FieldError(f"{one}.{key}", f"it is on host {present.host!r}")
+        for one, known in (("vports", snapshot.vports), ("outlets", snapshot.outlets))
+        for key in body.get(one, {})
+        if (present := known.get(key)) is not None and present.host != host
+    ]
+    if faults:
+        raise Conflict("a part is on another host", faults)
 
 
 def delete_hairpin(call: Call) -> Response:

@@ -113,6 +113,7 @@ def test_a_host_that_is_there_gets_a_hairpin(network: Client) -> None:
         ({"dpid": "1"}, 409, {"dpid"}),
         ({"vports": {"vm3": {**PART, "host": "h1"}}}, 422, {"vports.vm3.host"}),
         ({"vports": {"vm3": {**PART, "vlan": 101}}}, 409, {"vports.vm3.vlan"}),
+        ({"vports": {"vm1": PART}}, 409, {"vports.vm1"}),
         ({"vports": {"vm3": {**PART, "tenant": "x"}}}, 422, {"vports.vm3.tenant", "vports.vm3.segment"}),
         ({"vports": {"vm3": {**PART, "ips": ["::1", "::1"]}}}, 422, {"vports.vm3.ips[1]"}),
         ({"outlets": {"o": {"segment": "x", "port": "p"}}}, 422, {"outlets.o.segment"}),
