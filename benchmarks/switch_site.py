@@ -108,7 +108,7 @@ def favour(pid: int, nice: int) -> None:
 
 def _register(controller: Controller, devices: Sequence[str], vport: dict[str, Any]) -> None:
     rest = controller.client
-    rest.put("/v1/hosts/h1", {"dpid": "00000000000000b1", "uplink": "none"})
+    rest.put("/v1/hosts/h1", {"dpid": "00000000000000b1"})
 
     def agreed() -> bool:
         return bool(rest.get("/v1/hosts/h1")["live"]["state"] == "ready")
