@@ -78,11 +78,19 @@ def hairpin_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
             for other in after.hosts.values():
                 if other.id != value.id:
                     yield from _same_datapath(value, other)
-        case Vport() if value.subinterface is not None:
-            for vport in after.vports.values():
+        case Vport():
+            for vport in after.vports.values() if value.subinterface is not None else ():
                 if vport.id != value.id and (vport.host, vport.subinterface) == (value.host, value.subinterface):
                     yield FieldError("subinterface", f"it is the sub-interface of vport {vport.id!r}")
+            for outlet in after.outlets.values():
+                if value.mac in outlet.macs and outlet.segment in value.segments:
+                    yield FieldError("mac", f"outlet {outlet.id!r} lets functions send with it")
         case Outlet():
+            # A function that sends with a VM's MAC would be that VM to the network.
+            owners = {vport.mac: vport.id for vport in after.vports.values() if value.segment in vport.segments}
+            for number, mac in enumerate(value.macs):
+                if mac in owners:
+                    yield FieldError(f"macs[{number}]", f"it is the MAC of vport {owners[mac]!r}")
             for outlet in after.outlets.values():
                 if outlet.id == value.id or outlet.host != value.host:
                     continue

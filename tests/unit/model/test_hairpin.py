@@ -93,6 +93,7 @@ NO_NETWORK = {"cable": "cable", "function_port": {"dpid": "11", "cable": "f-cabl
         (vport("vm3", 3, port="cable"), Invalid, {"port"}),
         (vport("vm3", 3, kind="trunk", trunk=["lab"]), Invalid, {"kind"}),
         (vport("vm3", 3, host="plain"), Invalid, {"subinterface"}),
+        (outlet("o1", macs=["02:aa:00:00:00:01", "02:00:00:00:00:09"]), Conflict, {"macs[1]"}),
         (outlet("o2", segment="lab"), Conflict, {"port"}),
         (outlet("o2", port="n-x"), Conflict, {"segment"}),
         (outlet("o2", segment="own", port="n-x"), Invalid, {"segment"}),
@@ -124,3 +125,12 @@ def test_a_host_goes_when_nothing_is_on_it_any_more(policy: Snapshot) -> None:
     with pytest.raises(Conflict):
         check(emptied, [delete("hosts", "h1")])
     assert "h1" not in check(emptied, [delete("outlets", "o1"), delete("hosts", "h1")]).hosts
+
+
+def test_a_vm_has_no_mac_that_a_function_sends_with(policy: Snapshot) -> None:
+    """H10: a VF on whatever host is refused with the MAC that an outlet of its segment lets pass."""
+    routed = check(policy, [outlet("o1", macs=["02:aa:00:00:00:01"])])
+    taken = put("vports", "vm9", host="plain", port="vf9", tenant="red", mac="02:aa:00:00:00:01", vlan=109)
+    with pytest.raises(Conflict) as caught:
+        check(routed, [taken])
+    assert {fault.path for fault in caught.value.errors} == {"mac"}
