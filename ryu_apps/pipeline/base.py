@@ -33,7 +33,7 @@ from ryu_apps.pipeline.entry import (
 from ryu_apps.pipeline.from_outside import from_uplink, past_guard, reflected
 from ryu_apps.pipeline.guard import guard
 from ryu_apps.pipeline.hairpin import hairpin_parts
-from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, outbound_meter, shut
+from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, network_meter, outbound_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.pooled import asks_of_network, pool_entries
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
@@ -137,7 +137,7 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
     for pool in snapshot.nat_pools.values():
         if pool.host == host.id and uplink is not None:
             add(pool_entries, pool.id, pool, snapshot.segments[pool.segment].number)
-            add(asks_of_network, None)
+            add(asks_of_network, None, network_meter(host) if network_meter(host) in limited else 0)
     return made
 
 
