@@ -46,6 +46,7 @@ CLASSES: Final = {
     EntryClass.REPLY: "cached verdict on the way of the replies",
     EntryClass.EXTRA: "cached verdict on a variant: packets of a known connection with other MACs or DSCP",
     EntryClass.LEAD: "way of a connection's replies to the vport that has borrowed the address of a NAT pool",
+    EntryClass.LEARNED: "written by NIC port 2 itself: the instances and the way back of a connection in a chain",
 }
 PUNTS: Final = {
     Punt.MISS: "no entry yet",

@@ -9,7 +9,7 @@ from typing import Any
 from immutables import Map
 
 from ryu_apps.model.chain import MOST_CHAINS, Chain, Function
-from ryu_apps.model.hairpin import Outlet
+from ryu_apps.model.hairpin import Fail, Outlet
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport
 from ryu_apps.model.rules import Group, Layer, Rule
@@ -110,6 +110,11 @@ class Snapshot:
         """Return the lowest segment number not in use, from 1."""
         used = {segment.number for segment in self.segments.values()}
         return next(number for number in range(1, 65536) if number not in used)
+
+    def closed_marks(self, segment: str) -> tuple[int, ...]:
+        """Return the marks of a segment's chains that fail closed, in ascending order."""
+        found = [chain for chain in self.chains.values() if chain.segment == segment and chain.fail is Fail.CLOSED]
+        return tuple(sorted(chain.mark for chain in found))
 
     def free_mark(self, segment: str) -> int:
         """Return the lowest mark that no chain of a segment has, from 1; one above the most when all are taken."""

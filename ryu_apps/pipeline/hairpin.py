@@ -17,7 +17,7 @@ from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import ChainToTag, FlowEntry, MatchValue, Output, PopVlan, PushVlan, SetField, entry
 from ryu_apps.pipeline.meters import shut
 from ryu_apps.pipeline.pieces import Part
-from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER, SEGMENT, SENDER, VIA, VIA_NO_FUNCTION
+from ryu_apps.pipeline.registers import CHAIN, EXIT, EXIT_BY_CABLE, RECEIVER, SEGMENT, SENDER, VIA, VIA_NO_FUNCTION
 
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
@@ -39,6 +39,14 @@ def hairpin_parts(
         if cable is not None:
             chained = any(chain.segment == segment.id for chain in policy.snapshot.chains.values())
             yield Part(_by_cable, vport.number, (cable, vport.number, vport.vlan, segment.number, chained))
+
+
+def closed_chains(segment: int, marks: tuple[int, ...]) -> Iterator[FlowEntry]:
+    """Yield that what a rule sends by a chain that fails closed is dropped where the segment goes on without functions.
+    """
+    for mark in marks:
+        match: dict[str, MatchValue] = {SEGMENT: segment, CHAIN: mark}
+        yield entry("deliver", 135, match, cookie=Cookie(EntryClass.GUARD, detail=Refusal.NO_FUNCTION).pack())
 
 
 def _to_cable(cable: int | None) -> Iterator[FlowEntry]:
