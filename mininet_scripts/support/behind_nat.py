@@ -85,14 +85,14 @@ def subnets(net: Mininet) -> Iterator[None]:
 
 
 @contextmanager
-def at_work(net: Mininet, *, rate_kbps: int, nat: bool = True) -> Iterator[Mapping[str, NetworkFunction]]:
-    """Yield the tenant's functions by the names of their hosts, at work while the block runs."""
+def at_work(net: Mininet, *, rate_kbps: int, nats: tuple[Side, ...] = SIDES) -> Iterator[Mapping[str, NetworkFunction]]:
+    """Yield the tenant's functions by the names of their hosts, of the NATs these, at work while the block runs."""
     made: dict[str, NetworkFunction] = {}
     for side in SIDES:
         for name in side.filters:
             made[name] = FilteringBridge(net[name], {CLOSED_PORT}, both(name))
         made[side.shaper] = Shaper(net[side.shaper], rate_kbps, both(side.shaper))
-        if nat:
+        if side in nats:
             made[side.nat] = nat_of(net, side)
     with ExitStack() as stack:
         for function in made.values():

@@ -60,7 +60,9 @@ def _dpid(switch: NicBridge) -> str:
     return f"{int(switch.dpid, 16):016x}"
 
 
-def register_outlets(client: RestClient, net: Mininet, tenant: str, macs: Mapping[str, list[str]] | None = None) -> None:
+def register_outlets(
+    client: RestClient, net: Mininet, tenant: str, macs: Mapping[str, list[str]] | None = None
+) -> None:
     """Register the outlets that the topology has for a tenant's segment, as `<host>-<tenant>`.
 
     macs holds by host the MACs, besides its VMs', that leave there.
