@@ -176,17 +176,13 @@ class KeyRows:
         src, dst = condition.l4_src, condition.l4_dst
         if reply:
             mask, value, src, dst = _as_first(family, mask, value), _as_first(family, value, value), dst, src
-        first = Condition(mask, value & mask, src, dst)
+        chunks = self._worth_a_sweep(family, Condition(mask, value & mask, src, dst))
+        if not chunks:
+            return []
         words = np.frombuffer(_KEY.pack(mask.to_bytes(56, "big"), 0, 0), dtype="<u8")
         wanted = np.frombuffer(_KEY.pack((value & mask).to_bytes(56, "big"), 0, 0), dtype="<u8")
         found: list[tuple[int, int]] = []
-        due = _OUTLINES_AT_ONCE
-        for number, chunk in enumerate(self._chunks):
-            if chunk.swept() and due:
-                chunk.outline()
-                due -= 1
-            if not chunk.may_meet(family, first):
-                continue
+        for number, chunk in chunks:
             met = chunk.families == family + 1
             for position in np.nonzero(words)[0]:
                 if not met.any():
@@ -198,6 +194,18 @@ class KeyRows:
             places = np.nonzero(met)[0]
             slots = (places + number * CHUNK_ROWS).tolist()
             found += zip(slots, chunk.plans[places].tolist(), strict=True)
+        return found
+
+    def _worth_a_sweep(self, family: Family, condition: Condition) -> list[tuple[int, _Chunk]]:
+        """Return the chunks, numbered, of which rows of a family may meet a condition."""
+        due = _OUTLINES_AT_ONCE
+        found: list[tuple[int, _Chunk]] = []
+        for number, chunk in enumerate(self._chunks):
+            if chunk.swept() and due:
+                chunk.outline()
+                due -= 1
+            if chunk.may_meet(family, condition):
+                found.append((number, chunk))
         return found
 
 
