@@ -44,7 +44,8 @@ def test_an_outline_tells_ports_and_bits_that_no_key_has() -> None:
         assert here.may_meet(condition_of(**ports)), ports
     for ports in ({"l4_src": "2000"}, {"l4_src": "1001-2999"}, {"l4_dst": "442"}, {"l4_dst": "444-65535"}):
         assert not here.may_meet(condition_of(**ports)), ports
-    assert not here.may_meet(condition_of(ipv4_dst="203.0.113.0/24"))
+    for prefix in ("203.0.113.0/24", "8.0.0.0/8"):
+        assert not here.may_meet(condition_of(ipv4_dst=prefix)), prefix
     assert not here.may_meet(dict(parse_match({"ip_proto": "udp"}).conditions)[Family.IPV4])
 
 
