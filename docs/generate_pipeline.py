@@ -16,6 +16,7 @@ from typing import Final
 
 from immutables import Map
 
+from docs.hairpin_example import hairpin_section
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.engine.connection import connect
 from ryu_apps.engine.policy import Policy, compile_policy
@@ -45,6 +46,7 @@ CLASSES: Final = {
     EntryClass.REPLY: "cached verdict on the way of the replies",
     EntryClass.EXTRA: "cached verdict on a variant: packets of a known connection with other MACs or DSCP",
     EntryClass.LEAD: "way of a connection's replies to the vport that has borrowed the address of a NAT pool",
+    EntryClass.LEARNED: "written by NIC port 2 itself: the instances and the way back of a connection in a chain",
 }
 PUNTS: Final = {
     Punt.MISS: "no entry yet",
@@ -73,12 +75,15 @@ REFUSALS: Final = {
     Refusal.ND: "the neighbour message names another MAC or address as its own, or comes from another",
     Refusal.ROUTER: "a router advertisement or redirect",
     Refusal.DHCP_SERVER: "an answer of a DHCP server",
-    Refusal.REFLECTED: "the network brought back a frame that a vport of this host has sent, or a rule made one",
-    Refusal.UNKNOWN_VLAN: "the frame came by the uplink with a VLAN that no segment and no VF has",
-    Refusal.NOT_LOCAL: "the frame came by the uplink or a tunnel for a MAC that is not on this host",
+    Refusal.REFLECTED: "the network, or a function, brought back a frame that the vport, or one of this host, has sent",
+    Refusal.UNKNOWN_VLAN: "the frame came by the uplink, a cable or from a function with a VLAN that nobody has there",
+    Refusal.NOT_LOCAL: "the frame came for a MAC that is not on this host, or by the cable for that of another VF",
     Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
     Refusal.MISS_LIMIT: "a meter has dropped it before the controller: the vport has used up its `miss_rate_pps`",
     Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
+    Refusal.NO_CABLE: "the port of the host's hairpin cable is not there",
+    Refusal.NO_FUNCTION: "the sub-interface or outlet that the frame is for is not there, or cannot be reached",
+    Refusal.OUTLET_MAC: "a function sends to the network from a MAC that may not leave by the outlet",
     Refusal.UNKNOWN_VNI: "the frame came by the tunnel port with a VNI that no segment has",
 }
 
@@ -315,6 +320,7 @@ def document() -> str:
     parts = [_HEAD, *_overview(), "", _EXAMPLE]
     for table in TABLES:
         parts += _table_section(table, entries)
+    parts += hairpin_section()
     parts += [*_register_section(), *_cookie_section()]
     return "\n".join(parts).rstrip() + "\n"
 

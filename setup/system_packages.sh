@@ -8,6 +8,9 @@ packages=(
     mininet             # the mn command, its Python module and mnexec
     iproute2 iputils-ping net-tools ethtool procps  # what Mininet's hosts are set up with
     iperf3 tcpdump      # load and captures
+    nftables            # firewalls and NAT that are network functions
+    conntrack           # emptying the memory of a firewall or NAT that is killed
+    haproxy             # a third party's program as network function
     curl                # what documentation speaks REST with
 )
 

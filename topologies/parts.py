@@ -39,8 +39,9 @@ class NicBridge(UserspaceBridge):
     """The embedded switch of a host's SR-IOV network card; its ports are representors and the uplink."""
 
     def start(self, controllers: list[Any]) -> None:
-        """Create the bridge, connect it, and notice a silent controller within seconds."""
+        """Create the bridge, connect it, keep packet-ins for a busy controller, and notice a silent one in seconds."""
         super().start(controllers)
+        self.vsctl("set", "bridge", self.name, "other_config:controller-queue-size=511")
         for uuid in self.controllerUUIDs(update=True):
             self.vsctl("set", "controller", uuid, "inactivity_probe=5000")
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
-ICMP, UDP, ICMPV6 = 1, 17, 58
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 # One that no protocol uses: IEEE Std 802, local experimental EtherType 1.
 EXPERIMENTAL = 0x88B5
 

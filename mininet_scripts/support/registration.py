@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from mininet.net import Mininet
 
 from mininet_scripts.support.rest import RestClient
+from topologies.hairpin_parts import FunctionPort, NetworkPort, function_port_of, network_port_of
 from topologies.parts import EXTERNAL_HOST, GuestSwitch, NicBridge, address_params
 
 FIRST_VLAN = 100  # vmN's VF has VLAN 100 + N
@@ -32,11 +33,39 @@ def vm_number(name: str) -> int:
 
 
 def register_hosts(client: RestClient, net: Mininet, **changed: Any) -> None:
-    """Register every NIC bridge of the network as the host of its name, with the fields given besides."""
+    """Register every NIC bridge of the network as the host of its name, with the fields given besides.
+
+    One with a cable has a hairpin.
+    """
     for switch in net.switches:
-        if isinstance(switch, NicBridge):
-            body = {"dpid": f"{int(switch.dpid, 16):016x}", "uplink": f"{switch.name}-uplink"}
-            client.put(f"/v1/hosts/{switch.name}", {**body, **changed})
+        if isinstance(switch, NicBridge) and not isinstance(switch, FunctionPort | NetworkPort):
+            way_out = _hairpin(net, switch) or {"uplink": f"{switch.name}-uplink"}
+            client.put(f"/v1/hosts/{switch.name}", {"dpid": _dpid(switch), **way_out, **changed})
+
+
+def _hairpin(net: Mininet, bridge: NicBridge) -> dict[str, Any] | None:
+    """Return the hairpin of a host as it is put, None when the host has no second NIC port."""
+    if function_port_of(bridge.name) not in net:
+        return None
+    functions, network = net[function_port_of(bridge.name)], net[network_port_of(bridge.name)]
+    return {"hairpin": {
+        "cable": f"{bridge.name}-cable",
+        "function_port": {"dpid": _dpid(functions), "cable": f"{functions.name}-cable"},
+        "network_port": {"dpid": _dpid(network), "uplink": f"{network.name}-uplink"},
+    }}  # fmt: skip
+
+
+def _dpid(switch: NicBridge) -> str:
+    return f"{int(switch.dpid, 16):016x}"
+
+
+def register_outlets(client: RestClient, net: Mininet, tenant: str) -> None:
+    """Register the outlets that the topology has for a tenant's segment, as `<host>-<tenant>`."""
+    for switch in net.switches:
+        port = f"{switch.name}-{tenant}"
+        if isinstance(switch, NetworkPort) and port in switch.intfNames():
+            host = switch.name.removesuffix("n")
+            client.put(f"/v1/outlets/{host}-{tenant}", {"host": host, "segment": tenant, "port": port})
 
 
 def register_tenant(client: RestClient, tenant: str, *, vlan: int | None) -> None:
@@ -59,6 +88,8 @@ def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
         representor, synthetic = representor.node.representors()
         second = {"synthetic": synthetic.name}
     address = address_of(name)
+    subinterface = representor.name.replace("-", "f-")
+    at_function = {"subinterface": subinterface} if function_port_of(representor.node.name) in net else {}
     return {
         "host": representor.node.name,
         "port": representor.name,
@@ -66,5 +97,6 @@ def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
         "mac": address.mac,
         "ips": [address.ipv4, address.ipv6],
         "vlan": FIRST_VLAN + vm_number(name),
+        **at_function,
         **second,
     }

@@ -182,6 +182,7 @@ def _of_hosts(told: Statistics) -> Iterator[Metric]:
         answered.add_metric((host.id,), host.answered)
     yield connected
     yield answered
+    yield from _ways(told.hosts)
     yield GaugeMetricFamily("vfswitch_flows", "Unified flows that the host knows now.", value=told.flows)
     text = "Directions of flows whose entry is held back while first packets are under way."
     yield GaugeMetricFamily("vfswitch_flows_held_back", text, value=told.held_back)
@@ -191,6 +192,19 @@ def _of_hosts(told: Statistics) -> Iterator[Metric]:
             leases.add_metric((pool, state), count)
     yield leases
     yield GaugeMetricFamily("vfswitch_policy_generation", "Number of the policy in force.", value=told.generation)
+
+
+def _ways(hosts: Iterable[HostStatistics]) -> Iterator[Metric]:
+    text = "VFs that cannot reach their network functions."
+    broken = GaugeMetricFamily("vfswitch_hairpin_broken_vports", text, labels=("host",))
+    text = "Segments that go on without their network functions."
+    bypassed = GaugeMetricFamily("vfswitch_hairpin_bypassed_segments", text, labels=("host",))
+    for host in hosts:
+        if host.ways is not None:
+            broken.add_metric((host.id,), len(host.ways.broken_vports))
+            bypassed.add_metric((host.id,), len(host.ways.bypassed_segments))
+    yield broken
+    yield bypassed
 
 
 def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from ryu_apps.api.access import Needs
 from ryu_apps.api.http import JSON
 from ryu_apps.api.problems import PROBLEM_JSON
-from ryu_apps.api.query import Parameter
+from ryu_apps.api.query import DRY_RUN, Parameter
 from ryu_apps.api.router import Route
 from ryu_apps.api.scalars import Body
 from ryu_apps.api.schemas import OutcomeBody, ProblemBody
@@ -32,7 +32,6 @@ _REFUSALS: Final = {
     503: "A switch that the change needs is not connected; nothing was changed.",
     504: "The switch did not confirm in time.",
 }
-_WRITES: Final = ("PUT", "DELETE")
 _SCHEME: Final = "token"
 
 
@@ -63,7 +62,7 @@ def _operation(route: Route, tokens_in_force: bool) -> dict[str, Any]:
         "parameters": [*_path_parameters(route.template), *map(_query_parameter, route.query)],
         "responses": {str(status): _answer(text, route) for status, text in route.answers.items()},
     }
-    if route.method in _WRITES:
+    if DRY_RUN in route.query:
         operation["parameters"].append(_PREFER)
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(route.body)}}}
@@ -90,7 +89,7 @@ def _refusals(route: Route, tokens_in_force: bool) -> Iterable[int]:
         yield 404
     if route.body is not None:
         yield from (413, 415, 422)
-    if route.method in _WRITES:
+    if DRY_RUN in route.query:
         yield from (409, 502, 503, 504)
 
 
@@ -123,6 +122,6 @@ def _reference(body: type[Body]) -> dict[str, str]:
 
 def _answer(text: str, route: Route) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object" if route.media == JSON else "string"}
-    if route.method in _WRITES:
+    if DRY_RUN in route.query:
         schema = {"type": "object", "properties": {"outcome": _reference(OutcomeBody)}, "required": ["outcome"]}
     return {"description": text, "content": {route.media: {"schema": schema}}}

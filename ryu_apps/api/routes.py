@@ -7,23 +7,32 @@ from functools import cache, partial
 from typing import Any, Final
 
 from ryu_apps.api.access import Needs
-from ryu_apps.api.handlers import hosts, observe, resources
+from ryu_apps.api.handlers import functions, hairpins, hosts, observe, resources
 from ryu_apps.api.http import TEXT, Response, json_response
-from ryu_apps.api.kinds import HOSTS, KINDS, VPORTS, Kind
+from ryu_apps.api.kinds import FUNCTIONS, HOSTS, KINDS, VPORTS, Kind
 from ryu_apps.api.openapi import openapi_document
+from ryu_apps.api.provision_schemas import ProvisionBody
 from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, LIMIT, SINCE, VPORT
 from ryu_apps.api.router import Call, Route
 from ryu_apps.api.schemas import TraceBody
 
 PREFIX: Final = "/v1"
 METRICS: Final = "/metrics"
+HAIRPINS: Final = f"{PREFIX}/hairpins"
 _OUTCOME: Final = {202: "Kept; the switches named in outcome.waiting_for have not confirmed it yet."}
 
 
+# Kinds that GET shows together with what is known of them.
+_WITH_LIVE: Final = {
+    HOSTS.name: (hosts.list_hosts, hosts.get_host),
+    FUNCTIONS.name: (functions.list_functions, functions.get_function),
+}
+
+
 def _of_kind(kind: Kind) -> Iterator[Route]:
-    list_all = hosts.list_hosts if kind is HOSTS else partial(resources.list_all, kind)
+    with_live = _WITH_LIVE.get(kind.name)
+    list_all, get = with_live or (partial(resources.list_all, kind), partial(resources.get, kind))
     writes = Needs.LAYER if "layer" in kind.names else Needs.ADMIN
-    get = hosts.get_host if kind is HOSTS else partial(resources.get, kind)
     yield Route(
         method="GET",
         template=kind.collection,
@@ -81,6 +90,39 @@ ROUTES: Final = (
         summary="Describe this service",
     ),
     *(route for kind in KINDS for route in _of_kind(kind)),
+    Route(
+        method="GET",
+        template=HAIRPINS,
+        handler=hairpins.list_hairpins,
+        needs=Needs.READ,
+        summary="List hairpins",
+        query=(LIMIT, AFTER),
+        answers={200: "One page, in the order of hosts."},
+    ),
+    Route(
+        method="POST",
+        template=HAIRPINS,
+        handler=hairpins.post_hairpin,
+        summary="Make a whole hairpin",
+        query=(DRY_RUN,),
+        body=ProvisionBody,
+        answers={201: "Made; the switches have it.", 200: "Would be made.", **_OUTCOME},
+    ),
+    Route(
+        method="GET",
+        template=f"{HAIRPINS}/{{host}}",
+        handler=hairpins.get_hairpin,
+        needs=Needs.READ,
+        summary="Show one hairpin",
+    ),
+    Route(
+        method="DELETE",
+        template=f"{HAIRPINS}/{{host}}",
+        handler=hairpins.delete_hairpin,
+        summary="Delete one host with its hairpin, VFs and outlets",
+        query=(DRY_RUN,),
+        answers={200: "Deleted; the switches no longer have it.", **_OUTCOME},
+    ),
     Route(
         method="GET",
         template=f"{PREFIX}/changes/{{generation}}",

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from ryu_apps.model.address import parse_address, parse_unicast_mac
-from ryu_apps.model.documents import ID_PATTERN, parse_dpid, parse_id
+from ryu_apps.model.datapath_id import parse_dpid
+from ryu_apps.model.documents import ID_PATTERN, parse_id
 from ryu_apps.model.nat_pool import parse_addresses, parse_ports
 from ryu_apps.model.nic_limits import ACTION_NAMES
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from ryu_apps.api.chain_schemas import ThroughChainBody
+from ryu_apps.api.hairpin_schemas import HairpinBody, SkipChainBody
 from ryu_apps.api.scalars import (
     ActionName,
     Addresses,
@@ -52,12 +54,13 @@ class LimitsBody(Body):
 
 
 class HostBody(Body):
-    """A hypervisor, whose NIC is one datapath."""
+    """A hypervisor, whose NIC is one datapath, or three with a hairpin."""
 
     dpid: Dpid
     uplink: PortName | None = None
     tunnel: PortName | None = None
     limits: LimitsBody = LimitsBody()
+    hairpin: HairpinBody | None = None
     miss: Literal["pf", "vm"] = "pf"
 
 
@@ -68,12 +71,13 @@ class TenantBody(Body):
 class SegmentBody(Body):
     """A layer-2 domain; vlan is its id in the network outside, 0 for untagged, null for each VF's own VLAN.
 
-    vni is its VXLAN network identifier.
+    vni is its VXLAN network identifier. chain is passed by what no rule sends another way.
     """
 
     tenant: Id
     vlan: Annotated[int, Field(ge=0, le=4094)] | None = None
     vni: Vni | None = None
+    chain: Id | None = None
 
 
 class BandwidthBody(Body):
@@ -96,6 +100,7 @@ class VportBody(Body):
     segment: Id | None = None
     trunk: Annotated[list[Vlan], Field(max_length=4094)] = Field(default_factory=list)
     bandwidth: BandwidthBody = BandwidthBody()
+    subinterface: PortName | None = None
     miss_rate_pps: MissRate | None = MISS_RATE_PPS
     priority: TrafficPriority = 0
     synthetic: PortName | None = None
@@ -306,7 +311,9 @@ class RuleBody(Body):
         | MirrorBody
         | RouteActionBody
         | EncapsulateBody
-        | PriorityBody,
+        | PriorityBody
+        | SkipChainBody
+        | ThroughChainBody,
         Field(discriminator="type"),
     ]
     idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None

@@ -125,7 +125,7 @@ class Ageing:
             self._in_host[flow.id] = now_s
 
     def leaves_host(self, flow: UnifiedFlow) -> None:
-        """Note a whole packet of a flow."""
+        """Note a whole packet of a flow, or that it is gone."""
         if self._in_host:
             self._in_host.pop(flow.id, None)
 

@@ -18,12 +18,12 @@ from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.turns import Pause, no_pause
-from ryu_apps.pipeline.base import base_pieces
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.cookie import unpack
 from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig, host_meters
 from ryu_apps.pipeline.pieces import NO_PIECES, Pieces, differences
+from ryu_apps.pipeline.standing import standing_pieces
 
 # Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
 SLICE_ENTRIES = 5000
@@ -74,7 +74,7 @@ def plan_change(
     changes = tuple(changes)
     policy = recompile(core.policy, after, changes, pause)
     touched = affected(core.flows, core.policy, policy, changes, pause)
-    base = tuple(_base_changes(core, policy)) if _alters_base(core.policy, policy, changes) else ()
+    base = tuple(base_changes(core, policy)) if _alters_base(core.policy, policy, changes) else ()
     return PolicyChange(before=core.policy, after=policy, changes=changes, base=base, touched=tuple(touched))
 
 
@@ -168,9 +168,9 @@ def _alters_base(before: Policy, after: Policy, changes: Iterable[Change]) -> bo
     return False
 
 
-def _base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
+def base_changes(core: ControlCore, policy: Policy) -> Iterable[SwitchChange]:
     """Yield the standing entries that differ, per connected host, before and after."""
-    dpids = {host.dpid for snapshot in (core.policy.snapshot, policy.snapshot) for host in snapshot.hosts.values()}
+    dpids = core.policy.snapshot.dpids() | policy.snapshot.dpids()
     for dpid in sorted(dpids & set(core.datapaths)):
         old = base_of(core.policy, dpid, core.datapaths[dpid])
         removed, added = differences(old, base_of(policy, dpid, core.datapaths[dpid], known=old))
@@ -189,8 +189,7 @@ def base_of(policy: Policy, dpid: int, ports: Mapping[str, int], known: Pieces =
         known = compiled[1]
         if compiled[0] == ports:
             return known
-    host = next((host for host in policy.snapshot.hosts.values() if host.dpid == dpid), None)
-    made = NO_PIECES if host is None else base_pieces(policy, host, ports, known)
+    made = standing_pieces(policy, dpid, ports, known)
     policy.standing[dpid] = ports, made
     return made
 
@@ -259,6 +258,7 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
             core.flows.remove(old)
             core.expiry.forget(old.id)
             core.life.forget(old.id)
+            core.ageing.leaves_host(old)
             continue
         core.flows.replace(old, revision.new)
     for change in revisions.switches:

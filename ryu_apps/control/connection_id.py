@@ -9,7 +9,7 @@ from ryu_apps.model.flow_key import CUSTOMER_TAG, PROTO_ICMP, PROTO_ICMPV6, Fami
 
 # ICMP queries and their replies (RFC 792, RFC 4443): who asks stands first, so that two hosts may ask each other.
 _REPLIES: Final = {PROTO_ICMP: {0: 8, 14: 13, 16: 15, 18: 17}, PROTO_ICMPV6: {129: 128}}
-_TAGGED: Final = tuple(CUSTOMER_TAG << FIELDS["vlan_vid"].shifts[family] for family in Family)
+_TAGGED_IPV4: Final = CUSTOMER_TAG << FIELDS["vlan_vid"].shifts[Family.IPV4]
 _QUERIES: Final = {proto: frozenset(pairs.values()) for proto, pairs in _REPLIES.items()}
 
 
@@ -27,9 +27,9 @@ def connection_id(segment: int, key: FlowKey) -> int:
     MACs, DSCP and a trunk's VLAN are not part of it; a customer's VLAN is, because addresses repeat in others.
     """
     family, bits = key
-    if bits & _TAGGED[family]:
-        segment |= customer_tag(key) << 16
     if family is Family.IPV4:
+        if bits & _TAGGED_IPV4:
+            segment |= customer_tag(key) << 16
         source = (bits >> 64 & 0xFFFFFFFF) << 16 | bits >> 16 & 0xFFFF
         target = (bits >> 32 & 0xFFFFFFFF) << 16 | bits & 0xFFFF
         proto = bits >> 104 & 0xFF
@@ -38,6 +38,7 @@ def connection_id(segment: int, key: FlowKey) -> int:
         if source > target:
             source, target = target, source
         return ((segment << 12 | 0x100 | proto) << 48 | source) << 48 | target
+    segment |= customer_tag(key) << 16
     if family is Family.LINK:
         mac_dst, mac_src = bits >> 80, bits >> 32 & 0xFFFFFFFFFFFF
         low, high = sorted((mac_dst, mac_src))

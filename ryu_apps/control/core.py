@@ -217,7 +217,8 @@ class ControlCore:
         if parsed.key.family in NEIGHBOUR:
             return [*answer(self.policy, event)]
         if parsed.fragment:
-            at = self._fragments.vport_of(datagram_id(event.segment, Direction.INBOUND, parsed.key, parsed.ip_id))
+            datagram = datagram_id(event.segment, Direction.INBOUND, parsed.key, parsed.ip_id)
+            at = self._fragments.vport_of(datagram, now_s)
             punt = Punt.FRAGMENT
         else:
             quoted, punt = quoted_key(event.frame, parsed), Punt.MISS

@@ -51,9 +51,17 @@ class Fragments:
             self._held[vport] += 1
         return found.verdict
 
-    def vport_of(self, datagram: DatagramId) -> int | None:
-        """Return the vport that has seen a piece of a datagram, None when none has."""
-        return next((vport for vport, known in self._by_vport.items() if datagram in known), None)
+    def vport_of(self, datagram: DatagramId, now_s: float) -> int | None:
+        """Return the vport that has seen a piece of a datagram last, None when none has lately.
+
+        A sender may use an identification again for the same address only after that time (RFC 6864 section 4.3).
+        """
+        seen = [
+            (found.since_s, vport)
+            for vport, known in self._by_vport.items()
+            if (found := known.get(datagram)) is not None and now_s - found.since_s <= LIFETIME_S
+        ]
+        return max(seen)[1] if seen else None
 
     def _datagrams(self, vport: int, now_s: float) -> OrderedDict[DatagramId, Datagram]:
         known = self._by_vport.setdefault(vport, OrderedDict())

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
+from ryu_apps.model.chain import Chain, Function
 from ryu_apps.model.errors import FieldError
+from ryu_apps.model.hairpin import Hairpin, Outlet
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.policy import Change, Resource, Snapshot
 from ryu_apps.model.rules import Group, Layer
 from ryu_apps.pipeline.entry import MOST_PORT_NO
+
+# At these a VM or a function is: the switch's own port cannot be one of them.
+_AT_PORTS: Final = frozenset({"port", "synthetic", "subinterface"})
 
 
 def needed_hosts(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> set[str]:
@@ -27,20 +33,24 @@ def needed_hosts(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -
 
 
 def _left_behind(before: Snapshot, after: Snapshot, name: str) -> set[str]:
-    """Return the host if a change takes its datapath from it, which must then lose its entries."""
+    """Return the host if a change takes a datapath from it, which must then lose its entries."""
     old, new = before.hosts.get(name), after.hosts.get(name)
-    return {name} if old is not None and (new is None or new.dpid != old.dpid) else set()
+    return {name} if old is not None and (new is None or not set(old.dpids) <= set(new.dpids)) else set()
 
 
 def _hosts_of(snapshot: Snapshot, resource: Resource) -> set[str]:
     vports = snapshot.vports.values()
     match resource:
-        case Vport():
+        case Vport() | Outlet():
             return {resource.host}
         case Group(scope=scope):
             return {v.host for v in vports if scope.vport in (None, v.id) and scope.tenant in (None, v.tenant)}
         case NatPool():
             return {resource.host}
+        case Function():
+            return {one.host for one in resource.instances}
+        case Chain(segment=name):
+            return {vport.host for vport in vports if name in vport.segments}
         case Layer():
             return {vport.host for vport in vports}
         case Route(segment=name) | Segment(id=name):
@@ -55,17 +65,46 @@ def missing_ports(
     """Return a fault for each port that a change names and its connected switch does not have."""
     faults: list[FieldError] = []
     for change in changes:
-        match change.value:
-            case Vport(host=host, port=port, synthetic=synthetic):
-                named, dpid = {"port": port}, after.hosts[host].dpid
-                named |= {} if synthetic is None else {"synthetic": synthetic}
-            case Host(uplink=uplink, tunnel=tunnel, dpid=dpid):
-                named = {path: name for path, name in (("uplink", uplink), ("tunnel", tunnel)) if name is not None}
-            case _:
-                continue
-        for path, name in named.items():
+        for path, dpid, name in _named_ports(after, change):
             if dpid in datapaths and name not in datapaths[dpid]:
-                faults.append(FieldError(path, f"the switch has no port {name!r}"))
-            elif dpid in datapaths and path in ("port", "synthetic") and datapaths[dpid][name] > MOST_PORT_NO:
-                faults.append(FieldError(path, f"{name!r} is the switch's own port, which no VF is at"))
+                faults.append(FieldError(change.path + path, f"the switch has no port {name!r}"))
+            elif dpid in datapaths and path in _AT_PORTS and datapaths[dpid][name] > MOST_PORT_NO:
+                faults.append(FieldError(change.path + path, f"{name!r} is the switch's own port, which no VF is at"))
     return faults
+
+
+def _named_ports(after: Snapshot, change: Change) -> Iterator[tuple[str, int, str]]:
+    """Yield each port that a change names: its field, its datapath and its name."""
+    named: list[tuple[str, int, str | None]] = []
+    match change.value:
+        case Vport(host=host, port=port, synthetic=synthetic, subinterface=subinterface):
+            named += [("port", after.hosts[host].dpid, port), ("synthetic", after.hosts[host].dpid, synthetic)]
+            hairpin = after.hosts[host].hairpin
+            if hairpin is not None:
+                named.append(("subinterface", hairpin.function_port.dpid, subinterface))
+        case Host(uplink=uplink, tunnel=tunnel, dpid=dpid, hairpin=hairpin):
+            named += [("uplink", dpid, uplink), ("tunnel", dpid, tunnel)]
+            named += _hairpin_ports(dpid, hairpin) if hairpin is not None else []
+        case Outlet(host=host, port=port, chain_port=chain_port):
+            hairpin = after.hosts[host].hairpin
+            if hairpin is not None and hairpin.network_port is not None:
+                named.append(("port", hairpin.network_port.dpid, port))
+                named.append(("chain_port", hairpin.function_port.dpid, chain_port))
+        case Function(instances=instances):
+            for one in instances:
+                hairpin = after.hosts[one.host].hairpin
+                if hairpin is not None:
+                    path, dpid = f"instances.{one.id}", hairpin.function_port.dpid
+                    named += [(f"{path}.inside", dpid, one.inside), (f"{path}.outside", dpid, one.outside)]
+    for path, dpid, name in named:
+        if name is not None:
+            yield path, dpid, name
+
+
+def _hairpin_ports(dpid: int, hairpin: Hairpin) -> list[tuple[str, int, str | None]]:
+    first, second = hairpin.function_port, hairpin.network_port
+    named: list[tuple[str, int, str | None]] = [
+        ("hairpin.cable", dpid, hairpin.cable),
+        ("hairpin.function_port.cable", first.dpid, first.cable),
+    ]
+    return named if second is None else [*named, ("hairpin.network_port.uplink", second.dpid, second.uplink)]

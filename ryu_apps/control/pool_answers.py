@@ -29,13 +29,18 @@ _TARGET_LINK_ADDRESS: Final = b"\x02\x01"
 _FLAGS: Final = 0x60000000
 
 
+_HOP_LIMIT_AT: Final = 21
+_UNROUTED: Final = 255
+
+
 def answer(policy: Policy, event: PacketIn) -> list[Emit]:
     """Return the answer to an ARP request or neighbour solicitation for a pool's address; nothing for anything else."""
     frame = event.frame
     eth_type = int.from_bytes(frame[12:14], "big")
     if eth_type == ETH_ARP and len(frame) >= _ARP_BYTES:
         version, target, reply = 4, frame[38:42], _arp_reply
-    elif eth_type == ETH_IPV6 and len(frame) >= _SOLICITATION_BYTES:
+    # One that a router has passed on is to be discarded (RFC 4861 section 7.1.1).
+    elif eth_type == ETH_IPV6 and len(frame) >= _SOLICITATION_BYTES and frame[_HOP_LIMIT_AT] == _UNROUTED:
         version, target, reply = 6, frame[62:78], _advertisement
     else:
         return []

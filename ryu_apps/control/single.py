@@ -31,7 +31,8 @@ def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKe
     treatment = verdict.treatment
     if treatment is None:
         if verdict.allow:
-            yield _emit(event, BEHIND[direction], event.frame, tuple(treated_actions(_NOTHING, verdict.edit, key)))
+            edits = tuple(treated_actions(_NOTHING, verdict.edit, key)) if verdict.edit.edits else ()
+            yield _emit(event, BEHIND[direction], event.frame, edits)
         return
     actions = tuple(treated_actions(treatment, verdict.edit, key))
     if verdict.allow:

@@ -11,6 +11,7 @@ from ryu_apps.control.histogram import Durations
 from ryu_apps.control.leases import PoolUse
 from ryu_apps.control.ledger import CacheCount, Ledger, SwitchCount
 from ryu_apps.control.sharing import Shares
+from ryu_apps.control.ways import Ways, ways_of
 from ryu_apps.model.network import Host
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import Refusal
@@ -78,6 +79,7 @@ class HostStatistics:
     """One host: figures of its vports by id, of vports that it had once, and of packets that reached no vport.
 
     answered: whether its datapath told its counts when last asked; where not, they are those of the time before.
+    ways: how its ways to network functions are, None for a host without a hairpin.
     shares: how priorities share its uplink and bandwidths, where there are several.
     """
 
@@ -88,6 +90,7 @@ class HostStatistics:
     gone: Figures
     uplink: Figures
     miss_latency: Durations
+    ways: Ways | None = None
     shares: tuple[Shares, ...] = ()
 
     @property
@@ -138,20 +141,25 @@ def host_statistics(
     answered: bool,
     miss_latency: Durations,
 ) -> HostStatistics:
-    """Return the statistics of one host; counts are the controller's by the vports' numbers."""
+    """Return the statistics of one host; counts are the controller's by the vports' numbers.
+
+    A host with a hairpin is connected when all its datapaths are.
+    """
     dpid = host.dpid
+    connected = all(each in core.datapaths for each in host.dpids)
     return HostStatistics(
         id=host.id,
-        connected=dpid in core.datapaths,
-        answered=answered and dpid in core.datapaths,
+        connected=connected,
+        answered=answered and connected,
         vports={
             vport.id: _figures(ledger.of_vport(dpid, vport.number), counts.get(vport.number, {}))
             for vport in core.policy.snapshot.vports.values()
             if vport.host == host.id
         },
         gone=_figures(ledger.of_gone(dpid), core.tally.of_gone(dpid)),
-        uplink=_figures(ledger.of_vport(dpid, 0), {}),
+        uplink=together(_figures(ledger.of_vport(each, 0), {}) for each in host.dpids),
         miss_latency=miss_latency,
+        ways=None if host.hairpin is None else ways_of(core.policy, host),
         shares=core.sharing.shares(dpid),
     )
 

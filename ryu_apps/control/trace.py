@@ -15,6 +15,7 @@ from ryu_apps.engine.connection import Leg, Plan, destination, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import steps, walk
+from ryu_apps.engine.ways import bypassed
 from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
@@ -24,7 +25,7 @@ from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import ByChain, Copied, Metered, PastFunctions, ToTunnel, ToVport
 from ryu_apps.pipeline.cached import compile_cached
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.guard import refusal
@@ -182,13 +183,14 @@ def _leg_document(core: ControlCore, leg: Leg, key: FlowKey) -> dict[str, Any]:
         "allow": leg.verdict.allow,
         "layers": _layers(leg.verdict, key),
         "edit": edit_document(leg.verdict.edit, key),
-        "treatment": treatment_document(core, leg.verdict.treatment, key),
+        "treatment": treatment_document(core, leg, key),
     }
 
 
-def treatment_document(core: ControlCore, treatment: Treatment | None, key: FlowKey) -> list[dict[str, Any]]:
+def treatment_document(core: ControlCore, leg: Leg, key: FlowKey) -> list[dict[str, Any]]:
     """Return what befalls packets with this key beside the edit, in order, the exit last."""
     made: list[dict[str, Any]] = []
+    treatment = leg.verdict.treatment
     for part in (*treatment.steps, treatment.exit) if treatment is not None else ():
         match part:
             case Metered(meter=meter):
@@ -197,6 +199,10 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
                 made.append({"mirror": _vport_name(core, number), "edit": edit_document(edit, key)})
             case ToVport(vport=number):
                 made.append({"route": _vport_name(core, number)})
+            case PastFunctions():
+                made.append({"skip_chain": True})
+            case ByChain(mark=mark):
+                made.append({"chain": _chain_name(core, leg.vport, mark)})
             case ToTunnel(version=version, address=address, vni=vni):
                 made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
     if treatment is not None and treatment.priority is not None:
@@ -211,6 +217,17 @@ def _miss_path(core: ControlCore, leg: Leg) -> str:
         return MissPath.PF.value
     host = core.policy.snapshot.hosts[vport.host]
     return miss_path(vport, host, core.datapaths.get(host.dpid, {}), leg.direction).value
+
+
+def _chain_name(core: ControlCore, vport: int, mark: int) -> str | None:
+    """Return the chain that frames of a vport take by its mark, 0 for the segment's own; None where there is none."""
+    sender, snapshot = core.policy.vports.get(vport), core.policy.snapshot
+    if sender is None or sender.segment is None:
+        return None
+    if not mark:
+        return snapshot.segments[sender.segment].chain
+    found = [chain.id for chain in snapshot.chains.values() if (chain.segment, chain.mark) == (sender.segment, mark)]
+    return found[0] if found else None
 
 
 def _vport_name(core: ControlCore, number: int) -> str:
@@ -231,13 +248,24 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
     match treatment.exit if treatment is not None else None:
         case ToTunnel(version=version, address=address, vni=vni):
             return {"to": "tunnel", "remote_ip": format_ip(version, address), "vni": vni}
-        case None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
+        case PastFunctions() | None if FIELDS["eth_dst"].get(sent) & MULTICAST_BIT:
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
+    host = core.policy.snapshot.hosts[vport.host]
+    hairpin = host.hairpin is not None
+    mark = treatment.exit.mark if treatment is not None and isinstance(treatment.exit, ByChain) else 0
+    chain = _chain_name(core, vport.number, mark) if hairpin else None
+    passing = {} if chain is None else {"chain": chain}
+    if receiver is None and hairpin:
+        return {"to": "cable", "vlan": vport.vlan, **passing}
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}
     if receiver.number == vport.number:
         return {"to": "nowhere"}
-    via = None if receiver.host == vport.host else "uplink"
-    return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}
+    away = None if receiver.host == vport.host else "uplink"
+    skips = treatment is not None and treatment.exit == PastFunctions()
+    skips = skips or segment in bypassed(core.policy, host)
+    via = "cable" if hairpin and (away or not skips) else away
+    found = {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}
+    return {**found, **passing} if via == "cable" else found

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ruling import Verdict
-from ryu_apps.engine.view import MOST_REMEMBERED
+from ryu_apps.engine.view import MOST_REMEMBERED, past_functions
 from ryu_apps.engine.walk import walk, walk_reply
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.nat_pool import Lease
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
-from ryu_apps.model.treatment import ToTunnel, ToVport
+from ryu_apps.model.treatment import PastFunctions, ToTunnel, ToVport
 
 _ETH_DST_SHIFT: Final = {
     Family.LINK: 80,
@@ -46,6 +46,7 @@ class Plan:
     allow: every leg of the first packet allows it.
     edits: some leg edits packets, so that their keys differ from leg to leg.
     treats: some leg does more with packets than edit and pass or drop them.
+    leases: what such connections have of NAT pools: what the vport that began them shows.
     """
 
     forward: tuple[Leg, ...]
@@ -53,11 +54,7 @@ class Plan:
     allow: bool
     edits: bool
     treats: bool
-
-    @property
-    def leases(self) -> tuple[Lease, ...]:
-        """What connections with this plan have of NAT pools: what the vport that began them shows."""
-        return self.forward[0].verdict.leases
+    leases: tuple[Lease, ...] = ()
 
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""
@@ -136,11 +133,20 @@ def connect_layers(
             if reply and not leads_back(policy, segment, reply[-1], back, leg):
                 break  # A rule or a route sends the reply elsewhere.
             answered = _answer(policy, leg, seen, back)
+            if leg.direction is Direction.INBOUND and _skips(forward[0][0]):
+                view = policy.view(policy.vports[leg.vport], answered.direction)
+                answered = answered._replace(verdict=past_functions(view, answered.verdict))
             reply.append(answered)
             if not answered.verdict.allow:
                 break
             back = answered.verdict.edit.apply(back)
     return plan_of(policy, tuple([leg for leg, _ in forward]), tuple(reply))
+
+
+def _skips(sent: Leg) -> bool:
+    """Return whether packets skip network functions behind their sender's leg."""
+    treatment = sent.verdict.treatment
+    return treatment is not None and treatment.exit == PastFunctions()
 
 
 def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) -> Plan:
@@ -152,7 +158,8 @@ def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) ->
     legs = (*forward, *reply)
     edits = any(leg.verdict.edit.edits for leg in legs)
     treats = any(leg.verdict.treatment is not None for leg in legs)
-    plan = Plan(forward, reply, all(leg.verdict.allow for leg in forward), edits, treats)
+    allow = all(leg.verdict.allow for leg in forward)
+    plan = Plan(forward, reply, allow, edits, treats, forward[0].verdict.leases)
     # A translation back is the connection's own: such a plan is met once.
     if any(leg.verdict.translates for leg in forward):
         return plan

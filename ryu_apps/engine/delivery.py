@@ -16,6 +16,7 @@ class Directory:
     owners: dict[tuple[str, int], Vport | None]
     by_segment: dict[str, list[tuple[int, Vport | None]]]
     members: dict[tuple[str, str], list[Vport]]
+    macs: dict[tuple[str, str], tuple[int, ...]]
 
     def of_segment(self, segment: str) -> list[tuple[int, Vport | None]]:
         """Return the owners in one segment, by MAC."""
@@ -24,6 +25,10 @@ class Directory:
     def residents(self, segment: str, host: str) -> list[Vport]:
         """Return the vports of a segment on one host, by number."""
         return self.members.get((segment, host), [])
+
+    def macs_of(self, segment: str, vport: Vport) -> tuple[int, ...]:
+        """Return the MACs of a segment that frames go to a vport for, in ascending order."""
+        return self.macs.get((segment, vport.id), ())
 
     def owner(self, segment: str, eth_dst: int) -> Vport | None:
         """Return the vport that frames for a MAC go to, None when they leave for the outside."""
@@ -41,10 +46,13 @@ def directory(snapshot: Snapshot) -> Directory:
         for route in snapshot.routes.values()
     }
     by_segment: dict[str, list[tuple[int, Vport | None]]] = defaultdict(list)
+    macs: dict[tuple[str, str], tuple[int, ...]] = defaultdict(tuple)
     for (segment, mac), owner in owners.items():
         by_segment[segment].append((mac, owner))
+        if owner is not None:
+            macs[segment, owner.id] = tuple(sorted((*macs[segment, owner.id], mac)))
     members: dict[tuple[str, str], list[Vport]] = defaultdict(list)
     for vport in sorted(vports.values(), key=lambda vport: vport.number):
         for segment in vport.segments:
             members[segment, vport.host].append(vport)
-    return Directory(owners, dict(by_segment), dict(members))
+    return Directory(owners, dict(by_segment), dict(members), dict(macs))

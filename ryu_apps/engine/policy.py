@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ryu_apps.engine.classifier import GroupClassifier, classify, reclassify
@@ -36,6 +36,10 @@ class Policy:
     reached: dict[Any, Any] = field(default_factory=dict)
     # The meters that the NIC of a host has, by host, where it has not enough.
     metered: dict[str, frozenset[int]] = field(default_factory=dict)
+    broken: frozenset[int] = frozenset()
+    """The vports, by number, whose way to network functions is broken as far as is known."""
+    failed: frozenset[tuple[str, str]] = frozenset()
+    """The instances of functions, each as (function, instance), that do not work as far as is known."""
     # Where packets of several priorities share a rate, by host.
     bottlenecks: dict[str, Any] = field(default_factory=dict)
 
@@ -75,8 +79,9 @@ def recompile(before: Policy, after: Snapshot, changes: Iterable[Change], pause:
     kept = {} if _alters_layers(changes) else _unaffected_views(before, after, groups)
     network = any(change.kind in ("vports", "segments", "routes", "tenants", "hosts") for change in changes)
     if network:
-        return _policy(after, classifiers, kept)
-    return Policy(after, classifiers, before.directory, before.vports, before.segments, before.dpids, kept)
+        return replace(_policy(after, classifiers, kept), broken=before.broken, failed=before.failed)
+    network_parts = (before.directory, before.vports, before.segments, before.dpids)
+    return Policy(after, classifiers, *network_parts, kept, broken=before.broken, failed=before.failed)
 
 
 def _alters_layers(changes: Iterable[Change]) -> bool:

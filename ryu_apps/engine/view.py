@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ryu_apps.engine.classifier import GroupClassifier
@@ -14,6 +14,7 @@ from ryu_apps.model.flow_key import Family
 from ryu_apps.model.network import Vport
 from ryu_apps.model.policy import GroupKey, Snapshot
 from ryu_apps.model.rules import Direction, Group, Layer
+from ryu_apps.model.treatment import PastFunctions, Treatment
 
 # The guard answers for these; a layer speaks only by a rule that names them, never by its default.
 NEIGHBOUR: Final = frozenset({Family.ARP, Family.ND})
@@ -67,6 +68,8 @@ class View:
     """What rules that do more than edit headers do at this vport."""
     # Verdicts already met, by their rulings: flows of one kind share one verdict object.
     verdicts: dict[tuple[Ruling, ...], Verdict] = field(default_factory=dict, compare=False)
+    # Verdicts on replies that skip functions because the connection does, by the verdicts without that.
+    past: dict[Verdict, Verdict] = field(default_factory=dict, compare=False)
     # Verdicts already reached, by family and relevant bits: most connections differ only in what no rule looks at.
     walked: tuple[dict[int, Verdict], ...] = field(default_factory=lambda: tuple({} for _ in Family), compare=False)
 
@@ -78,6 +81,20 @@ class View:
                 self.verdicts.clear()
             found = self.verdicts[rulings] = conclude(rulings, self.treat)
         return found
+
+
+def past_functions(view: View, verdict: Verdict) -> Verdict:
+    """Return the verdict on packets that skip network functions as their connection does, unless they go elsewhere."""
+    treatment = verdict.treatment or Treatment()
+    if not verdict.allow or treatment.exit is not None:
+        return verdict
+    found = view.past.get(verdict)
+    if found is None:
+        if len(view.past) >= MOST_REMEMBERED:
+            view.past.clear()
+        found = replace(verdict, treatment=replace(treatment, exit=PastFunctions()))
+        view.past[verdict] = found
+    return found
 
 
 def applies(group: Group, vport: Vport, direction: Direction) -> bool:
@@ -99,7 +116,7 @@ def compile_view(
     )
     compiled = tuple(_compile_layer(layer, direction, groups, classifiers) for layer in layers)
     used = [classifiers[group.layer, group.id] for group in groups]
-    treat = Treat(vport, snapshot.vports)
+    treat = Treat(vport, snapshot.vports, snapshot.chains)
     return View(
         compiled,
         stateful=all(layer.stateful for layer in compiled),

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from ryu_apps.model.action_checks import action_faults, network_faults, users_of_vport
 from ryu_apps.model.address import format_mac
+from ryu_apps.model.chain_checks import chain_clashes, chain_orphans, chain_references, chain_users
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
+from ryu_apps.model.hairpin_checks import hairpin_clashes, hairpin_orphans, hairpin_references, outlet_users
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.offload_checks import demand_faults, limit_faults
@@ -41,13 +43,21 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
             _raise(Conflict, "it is in use", users_of_pool(after, str(change.key)))
         if change.value is None:
             _raise(Conflict, "it is in use", users_of_place(after, change))
+    _raise(Conflict, "it is in use", outlet_users(after, changes))
+    _raise(Conflict, "it is in use", chain_users(after, changes))
     for change in changes:
         if change.value is not None:
-            _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value))
-            _raise(Conflict, "it takes what another owns", _clashes(after, change.value))
-            _raise(Conflict, "it is in use", _orphans(before, after, change))
-            _raise(Invalid, "the action cannot be carried out", action_faults(after, change))
-            _raise(Invalid, "the action cannot be carried out", pool_faults(after, change))
+            _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value), change.path)
+            _raise(Invalid, "it does not fit the host", hairpin_references(after, change.value), change.path)
+            _raise(Invalid, "it does not fit", chain_references(after, change.value), change.path)
+            _raise(Conflict, "it takes what another owns", _clashes(after, change.value), change.path)
+            _raise(Conflict, "it takes what another owns", hairpin_clashes(after, change.value), change.path)
+            _raise(Conflict, "it takes what another owns", chain_clashes(after, change.value), change.path)
+            _raise(Conflict, "it is in use", _orphans(before, after, change), change.path)
+            _raise(Conflict, "it is in use", hairpin_orphans(before, after, change.value), change.path)
+            _raise(Conflict, "it is in use", chain_orphans(before, after, change.value), change.path)
+            _raise(Invalid, "the action cannot be carried out", action_faults(after, change), change.path)
+            _raise(Invalid, "the action cannot be carried out", pool_faults(after, change), change.path)
     _raise(Conflict, "rules could not be carried out", network_faults(after, changes))
     _raise(Conflict, "NAT pools could not serve", pool_orphans(after, changes))
     _raise(Invalid, "the NIC cannot do it", demand_faults(after, changes))
@@ -71,8 +81,8 @@ def _name(key: object) -> str:
     return "/".join(key) if isinstance(key, tuple) else str(key)
 
 
-def _raise(error: type[Conflict] | type[Invalid], message: str, faults: Iterable[FieldError]) -> None:
-    found = tuple(faults)
+def _raise(error: type[Conflict] | type[Invalid], message: str, faults: Iterable[FieldError], path: str = "") -> None:
+    found = tuple(FieldError(path + fault.path, fault.message) for fault in faults)
     if found:
         raise error(message, found)
 
@@ -137,10 +147,6 @@ def _host_ports(host: Host, vport: Vport) -> Iterator[FieldError]:
 
 def _clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
     match value:
-        case Host():
-            for other in after.hosts.values():
-                if other.id != value.id and other.dpid == value.dpid:
-                    yield FieldError("dpid", f"host {other.id!r} has this dpid")
         case Segment():
             for segment in after.segments.values():
                 if segment.id != value.id and segment.number == value.number:

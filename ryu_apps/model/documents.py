@@ -12,8 +12,13 @@ import re
 from collections.abc import Sequence
 
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
+from ryu_apps.model.chain import Chain, Function
+from ryu_apps.model.chain_documents import chain_document, function_document, parse_chain, parse_function
+from ryu_apps.model.datapath_id import parse_dpid
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
+from ryu_apps.model.hairpin import Outlet
+from ryu_apps.model.hairpin_documents import hairpin_document, outlet_document, parse_hairpin, parse_outlet
 from ryu_apps.model.nat_pool import (
     DEFAULT_PORTS,
     DEFAULT_REST_S,
@@ -33,7 +38,6 @@ from ryu_apps.model.turns import Pause, no_pause
 
 ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(ID_PATTERN)
-_DPID = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
 def parse_id(text: str) -> str:
@@ -43,38 +47,26 @@ def parse_id(text: str) -> str:
     return text
 
 
-def parse_dpid(text: str) -> int:
-    """Return a 64-bit datapath id; ValueError unless it is 1 to 16 hex digits and not zero, which no switch has."""
-    if not _DPID.fullmatch(text):
-        raise ValueError(f"{text!r} is not a datapath id of up to 16 hex digits")
-    dpid = int(text, 16)
-    if not dpid:
-        raise ValueError("zero is no switch's datapath id")
-    return dpid
-
-
 def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
     """Return the document of a resource, without its id."""
     match resource:
         case Host():
-            return {
-                "dpid": f"{resource.dpid:016x}",
-                "uplink": resource.uplink,
-                "tunnel": resource.tunnel,
-                "limits": _limits_document(resource.limits),
-                "miss": resource.miss.value,
-            }
+            return _host_document(resource)
         case Tenant():
             return {}
         case Segment():
-            return {
-                "tenant": resource.tenant, "vlan": resource.vlan, "vni": resource.vni, "number": resource.number,
-            }  # fmt: skip
+            return _segment_document(resource)
         case Vport():
             return _vport_document(resource)
         case Route():
             target: Document = {"to": "uplink"} if resource.vport is None else {"vport": resource.vport}
             return {"segment": resource.segment, "eth_dst": format_mac(resource.eth_dst), **target}
+        case Outlet():
+            return outlet_document(resource)
+        case Function():
+            return function_document(resource)
+        case Chain():
+            return chain_document(resource)
         case NatPool():
             return _pool_document(resource)
         case Layer():
@@ -111,12 +103,18 @@ def _from_named(kind: str, key: str, document: Document) -> Resource:
         case "tenants":
             return Tenant(id=key)
         case "segments":
-            outside = {name: document.get(name) for name in ("vlan", "vni")}
+            outside = {name: document.get(name) for name in ("vlan", "vni", "chain")}
             return Segment(id=key, tenant=document["tenant"], number=document["number"], **outside)
         case "vports":
             return _parse_vport(key, document)
         case "routes":
             return _parse_route(key, document)
+        case "outlets":
+            return parse_outlet(key, document)
+        case "functions":
+            return parse_function(key, document)
+        case "chains":
+            return parse_chain(key, document)
         case "nat_pools":
             return _parse_pool(key, document)
         case "layers":
@@ -134,7 +132,29 @@ def _parse_host(key: str, document: Document) -> Host:
         raise Invalid.at("tunnel", "is the uplink too")
     limits = _parse_limits(document.get("limits") or {})
     miss = MissPath(document.get("miss", "pf"))
-    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, miss=miss)
+    hairpin = parse_hairpin(document.get("hairpin"))
+    return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, miss=miss, hairpin=hairpin)
+
+
+def _segment_document(segment: Segment) -> Document:
+    document: Document = {
+        "tenant": segment.tenant,
+        "vlan": segment.vlan,
+        "vni": segment.vni,
+        "number": segment.number,
+    }
+    return document if segment.chain is None else {**document, "chain": segment.chain}
+
+
+def _host_document(host: Host) -> Document:
+    document: Document = {
+        "dpid": f"{host.dpid:016x}",
+        "uplink": host.uplink,
+        "tunnel": host.tunnel,
+        "limits": _limits_document(host.limits),
+        "miss": host.miss.value,
+    }
+    return document if host.hairpin is None else {**document, "hairpin": hairpin_document(host.hairpin)}
 
 
 def _limits_document(limits: NicLimits) -> Document:
@@ -175,6 +195,8 @@ def _vport_document(vport: Vport) -> Document:
         "priority": vport.priority,
         "synthetic": vport.synthetic,
     }
+    if vport.subinterface is not None:
+        document["subinterface"] = vport.subinterface
     if vport.kind is VportKind.TRUNK:
         return {**document, "trunk": list(vport.trunk)}
     return {**document, "segment": vport.segment}
@@ -209,6 +231,7 @@ def _parse_vport(key: str, document: Document) -> Vport:
         ips=tuple(ips),
         vlan=document["vlan"],
         trunk=tuple(trunk),
+        subinterface=document.get("subinterface"),
         bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
         miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
         priority=document.get("priority", 0),

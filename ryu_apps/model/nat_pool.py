@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -120,8 +121,17 @@ def default_mac(pool: str) -> int:
     return _MAC_PREFIX | crc32(pool.encode())
 
 
+_PORTS: Final = re.compile("[0-9]{1,5}(-[0-9]{1,5})?")
+# This network, loopback, groups and what is reserved (RFC 6890); of IPv6 also mapped and link-local addresses.
+_NO_STATIONS: Final = tuple(
+    map(ip_network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "::ffff:0:0/96", "fe80::/10", "ff00::/8"))
+)
+
+
 def parse_ports(text: str) -> tuple[int, int]:
     """Return the lowest and highest port of `1024-65535`; ValueError for anything else, and for port 0."""
+    if not _PORTS.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is neither a port nor a range of ports")
     low, high = parse_range(FIELDS["l4_src"], text)
     if not low:
         raise ValueError("port 0 is no port that a connection can have")
@@ -138,6 +148,8 @@ def parse_addresses(text: str) -> AddressRange:
         if low > high:
             raise ValueError(f"{text!r} is an empty range")
     elif "/" in text:
+        if not text.partition("/")[2].isdecimal():
+            raise ValueError(f"{text[:80]!r} has no prefix length")
         network = ip_network(text)
         version, low, high = network.version, int(network[0]), int(network[-1])
         parse_address(str(network[0]))
@@ -145,7 +157,7 @@ def parse_addresses(text: str) -> AddressRange:
     else:
         version, low = parse_address(text)
         high = low
-    made = AddressRange(version, low, high)
-    if ip_address(format_ip(version, low)).is_multicast or ip_address(format_ip(version, high)).is_multicast:
-        raise ValueError(f"{text!r} holds groups, which are no stations")
-    return made
+    for part in _NO_STATIONS:
+        if part.version == version and low <= int(part[-1]) and high >= int(part[0]):
+            raise ValueError(f"{text!r} holds addresses of {part}, which are no station's")
+    return AddressRange(version, low, high)

@@ -22,6 +22,8 @@ from ryu_apps.model.action import (
     RateUnit,
     Reroute,
     Rewrite,
+    SkipChain,
+    ThroughChain,
     default_burst,
 )
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
@@ -139,6 +141,10 @@ def _parse_action(match: Match | None, path: str, form: Document) -> Action:
             return Mirror(form["vport"])
         case "route":
             return Reroute(form["vport"])
+        case "skip_chain":
+            return SkipChain()
+        case "chain":
+            return ThroughChain(form["chain"])
         case "encapsulate":
             return _parse_encapsulate(form, path)
         case "priority":
@@ -249,6 +255,10 @@ def _action_document(action: Action) -> Document:
             return {"type": "meter", unit.value: rate, "burst": burst}
         case Mirror(vport):
             return {"type": "mirror", "vport": vport}
+        case SkipChain():
+            return {"type": "skip_chain"}
+        case ThroughChain(chain):
+            return {"type": "chain", "chain": chain}
         case Reroute(vport):
             return {"type": "route", "vport": vport}
         case Encapsulate(remote=remote, vni=vni):

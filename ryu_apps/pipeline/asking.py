@@ -16,7 +16,8 @@ from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, Counted, EntryClass, Punt
 from ryu_apps.pipeline.entry import MISS_PRIORITY, FlowEntry, MatchValue, Resubmit, SetField, ToController, entry
 from ryu_apps.pipeline.registers import PUNT, RECEIVER, SENDER
-from ryu_apps.pipeline.tables import TABLES, Miss
+from ryu_apps.pipeline.table import Miss
+from ryu_apps.pipeline.tables import TABLES
 
 MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 """Destination MACs of more than one station."""

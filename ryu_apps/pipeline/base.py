@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from ryu_apps.engine.policy import Policy
+from ryu_apps.engine.ways import bypassed
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.asking import MULTICAST, asks_of, closing, counters, misses, neighbours, punts
@@ -29,12 +30,14 @@ from ryu_apps.pipeline.entry import (
     SetField,
     entry,
 )
+from ryu_apps.pipeline.from_outside import from_uplink, past_guard, reflected
 from ryu_apps.pipeline.guard import guard
-from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, outbound_meter, shut
+from ryu_apps.pipeline.hairpin import closed_chains, hairpin_parts
+from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, network_meter, outbound_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.pooled import asks_of_network, pool_entries
 from ryu_apps.pipeline.registers import EXIT, EXIT_AS_SEGMENT, EXIT_AS_VF, RECEIVER, SEGMENT, SENDER, VIA
-from ryu_apps.pipeline.synthetic import Second, at_both_ports, returned, second_entries, second_port
+from ryu_apps.pipeline.synthetic import Second, at_both_ports, second_entries, second_port
 from ryu_apps.pipeline.tunnel import tunnel_entries
 
 _PRESENT: Final = 0x1000
@@ -89,7 +92,7 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
     # The two tables of priorities cost look-ups, so packets pass them by where nothing would come of it.
     add(_fixed, None, "rank" if ranked or narrows else "egress")
     if outside:
-        add(_outside, None)
+        add(past_guard, None)
     here: dict[str, Vport] = {}
     for vport in snapshot.vports.values():
         segments = tuple([snapshot.segments[name] for name in vport.segments])
@@ -99,10 +102,23 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
             metered = tuple([number if number in limited else 0 for number in miss_meter_numbers(vport)])
             second = second_port(vport, host, usable)
             add(_local_vport, vport.number, vport, usable[vport.port], wire, segments, asks, metered, second)
-            if second is not None and second.returns:
-                add(_returned, None)
         if uplink is not None and vport.segment is not None:
             add(_tag, vport.vlan, uplink, vport.vlan, segments[0].number, ranked)
+    add(meter_entries, None, rule_meters(policy, host))
+    add(said_entries, None, ranks)
+    for narrow in narrows:
+        add(share_entries, narrow.receiver, narrow)
+    if host.hairpin is not None:
+        for make, key, values in hairpin_parts(policy, host.hairpin, ports, here.values()):
+            add(make, key, *values)
+        for segment in bypassed(policy, host):
+            members = [vport for vport in policy.directory.residents(segment.id, host.id) if vport.id in here]
+            add(_flood, segment.number, segment, tuple([vport.number for vport in members]), None)
+            add(closed_chains, segment.number, segment.number, policy.snapshot.closed_marks(segment.id))
+            for mac, owner in policy.directory.of_segment(segment.id):
+                if owner is not None and owner.id in here:
+                    add(_owner, (segment.number, mac), segment.number, mac, owner, Place.HERE)
+        return made
     for segment in snapshot.segments.values():
         add(_segment, segment.number, segment, uplink, ranked)
         if uplink is not None and segment.vlan is not None:
@@ -115,18 +131,14 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
                 place = Place.HERE if owner.id in here else _place_away(owner, host)
                 add(_owner, (segment.number, mac), segment.number, mac, owner, place)
     if uplink is not None:
-        add(_from_uplink, uplink, uplink)
+        add(from_uplink, uplink, uplink)
     if host.tunnel is not None:
         vnis = [(segment.number, segment.vni) for segment in snapshot.segments.values() if segment.vni is not None]
         add(tunnel_entries, host.tunnel, tunnel, tuple(vnis))
-    add(meter_entries, None, rule_meters(policy, host))
     for pool in snapshot.nat_pools.values():
         if pool.host == host.id and uplink is not None:
             add(pool_entries, pool.id, pool, snapshot.segments[pool.segment].number)
-            add(asks_of_network, None)
-    add(said_entries, None, ranks)
-    for narrow in narrows:
-        add(share_entries, narrow.receiver, narrow)
+            add(asks_of_network, None, network_meter(host) if network_meter(host) in limited else 0)
     return made
 
 
@@ -147,11 +159,6 @@ def _fixed(behind: str) -> Iterator[FlowEntry]:
     yield from closing(behind)
 
 
-def _returned() -> Iterator[FlowEntry]:
-    """Yield what a host has whose misses go back through a VM."""
-    yield from returned((*misses("egress"), *punts()))
-
-
 def _local_vport(
     vport: Vport,
     port_no: int,
@@ -164,13 +171,11 @@ def _local_vport(
     """Yield what a vport at a port of this host has."""
     yield from at_both_ports(_classify_vport(vport, port_no, segments), port_no, second)
     yield from guard(vport)
-    neighbour_entries = tuple(neighbours(vport, asks))
-    yield from neighbour_entries
-    if second is not None:
-        yield from second_entries(vport, second, segments)
-        yield from returned(neighbour_entries) if second.returns else ()
+    yield from neighbours(vport, asks)
     yield from counters(vport)
     yield from asks_of(vport, miss_meters)
+    if second is not None:
+        yield from second_entries(vport, second, segments)
     yield from rank_entries(vport)
     yield from egress_vport(vport, port_no, segments)
     if wire.uplink is not None:
@@ -178,7 +183,7 @@ def _local_vport(
     yield from _deliver_via(vport, segments)
     yield mirror_entry(vport, port_no)
     if wire.outside:
-        yield from _reflected(vport, segments)
+        yield from reflected(vport, segments)
 
 
 def _classify_vport(vport: Vport, port_no: int, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
@@ -217,25 +222,6 @@ def _tag(uplink: int, vlan: int, segment: int, ranked: bool) -> Iterator[FlowEnt
     if vlan and ranked:
         pop = (PriorityFromTag(), *pop)
     yield entry("classify", 100, match, *pop, SetField(SEGMENT, segment), goto="guard", cookie=_BASE)
-
-
-def _from_uplink(uplink: int) -> Iterator[FlowEntry]:
-    """Yield that the network's frames need a VLAN that is known."""
-    unknown = Cookie(EntryClass.GUARD, detail=Refusal.UNKNOWN_VLAN).pack()
-    yield entry("classify", 90, {"in_port": uplink}, cookie=unknown)
-
-
-def _outside() -> Iterator[FlowEntry]:
-    """Yield that frames from the network pass the guard but for those brought back."""
-    yield entry("guard", 90, {SENDER: 0}, goto="deliver", cookie=_BASE)
-
-
-def _reflected(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
-    """Yield the check that the network does not bring a vport's own frames back."""
-    cookie = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.REFLECTED).pack()
-    for segment in segments:
-        match: dict[str, MatchValue] = {SENDER: 0, SEGMENT: segment.number, "eth_src": vport.mac}
-        yield entry("guard", 100, match, cookie=cookie)
 
 
 def _owner(segment: int, mac: int, owner: Vport, place: Place) -> Iterator[FlowEntry]:

@@ -37,6 +37,7 @@ class EntryClass(IntEnum):
     REPLY = 5
     EXTRA = 6
     LEAD = 7
+    LEARNED = 12
 
 
 class Punt(IntEnum):
@@ -80,6 +81,9 @@ class Refusal(IntEnum):
     MISS_LIMIT = 15
     NOT_LENT = 16
     TAGGED = 17
+    NO_CABLE = 18
+    NO_FUNCTION = 19
+    OUTLET_MAC = 20
 
     @property
     def slug(self) -> str:

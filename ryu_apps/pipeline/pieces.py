@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,24 @@ PieceKey = tuple[Callable[..., Any], object]
 Pieces = Mapping[PieceKey, Piece]
 
 NO_PIECES: Final[Pieces] = MappingProxyType({})
+
+
+class Part(NamedTuple):
+    """What a piece is to be compiled from: the function, for which vport, segment or MAC, and the values."""
+
+    make: Callable[..., Iterator[FlowEntry]]
+    key: object
+    values: tuple[object, ...]
+
+
+def pieces_of(parts: Iterable[Part], known: Pieces = NO_PIECES) -> Pieces:
+    """Return the pieces of these parts; those of `known` made from the same values are taken over."""
+    made: dict[PieceKey, Piece] = {}
+    for make, key, values in parts:
+        found = known.get((make, key))
+        # Values that have not changed are nearly always the same objects, which compare at once.
+        made[make, key] = found if found is not None and found.values == values else Piece(values, tuple(make(*values)))
+    return made
 
 
 def entries_of(pieces: Pieces) -> Iterator[FlowEntry]:

@@ -50,9 +50,12 @@ def _ask(table: str, priority: int, match: dict[str, MatchValue]) -> FlowEntry:
     return entry(table, priority, match, SetField(PUNT, Punt.POOL), goto="missed", cookie=_PUNT)
 
 
-def asks_of_network() -> Iterator[FlowEntry]:
-    """Yield what sends to the controller what the network asks of pools; what vports ask has their meters."""
-    yield entry("missed", 100, {PUNT: Punt.POOL, SENDER: 0, RECEIVER: 0}, ToController(), cookie=_PUNT)
+def asks_of_network(meter: int) -> Iterator[FlowEntry]:
+    """Yield what sends to the controller what the network asks of pools, within a meter, 0 for none.
+
+    What vports ask has their meters.
+    """
+    yield entry("missed", 100, {PUNT: Punt.POOL, SENDER: 0, RECEIVER: 0}, ToController(meter), cookie=_PUNT)
 
 
 def _asking(part: AddressRange) -> Iterator[dict[str, MatchValue]]:

@@ -14,7 +14,7 @@ RECEIVER: Final = "reg2"
 """Number of the receiving vport, 0 when it leaves by the uplink."""
 
 EXIT: Final = "reg3"
-"""How the packet leaves when it has no receiver: one of the three constants below."""
+"""How the packet leaves when it has no receiver: one of the four constants below."""
 
 EXIT_AS_VF: Final = 1
 """By the uplink, with the VLAN of the sending VF."""
@@ -25,11 +25,17 @@ EXIT_AS_SEGMENT: Final = 2
 EXIT_BY_TUNNEL: Final = 3
 """By the tunnel port, to the endpoint and with the VNI in the tunnel's metadata."""
 
+EXIT_BY_CABLE: Final = 4
+"""By the cable of a hairpin toward network functions, with the VLAN of the sending VF."""
+
 METER: Final = "reg4"
 """Number of the meter to pass, for table `meter`."""
 
 VIA: Final = "reg5"
 """Number of the vport that a rule sends the packet to, 0 for delivery by MAC."""
+
+VIA_NO_FUNCTION: Final = 0xFFFF
+"""No vport's number: delivery by MAC, on a host with a hairpin to its own VFs without network functions."""
 
 SAID: Final = "reg7"
 """Priority that a rule has given, with the bit below; 0 for none."""
@@ -45,7 +51,16 @@ CAME_BY: Final = "nxm_in_port"
 """The port that the packet counts as having come in by; it never leaves there unless by `IN_PORT`."""
 
 BACK: Final = "reg9"
-"""1 for packets of a VF that go back to their VM where the outbound cache would ask the controller."""
+"""1 for packets of a VF that go back to their VM where they would ask the controller."""
+
+CHAIN: Final = "reg10"
+"""Mark of the chain that the packet takes, in its segment; 0 for the segment's own, or for none."""
+
+POSITION: Final = "reg11"
+"""Where in its chain a packet is, on NIC port 2; the numbers are made in `ryu_apps/pipeline/chain.py`."""
+
+WAY: Final = "reg12"
+"""Number of the port by which the packet goes into the instance that was chosen for it, 0 while none is."""
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from ryu_apps.model.network import Host, MissPath, Segment, Vport
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Refusal, unpack
+from ryu_apps.pipeline.cookie import Cookie, Counted, EntryClass, Punt, Refusal
 from ryu_apps.pipeline.entry import (
     IN_PORT,
     EntryAction,
@@ -26,7 +26,7 @@ from ryu_apps.pipeline.entry import (
     SetField,
     entry,
 )
-from ryu_apps.pipeline.registers import BACK, CAME_BY, COPY, RECEIVER, SEGMENT, SENDER
+from ryu_apps.pipeline.registers import BACK, CAME_BY, COPY, PUNT, RECEIVER, SEGMENT, SENDER
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 
@@ -71,25 +71,24 @@ def _classified(made: FlowEntry, port_no: int, *actions: EntryAction) -> FlowEnt
     return entry("classify", made.priority, match, *actions, goto=made.goto, cookie=made.cookie, meter=made.meter)
 
 
-def returned(made: Iterable[FlowEntry]) -> Iterator[FlowEntry]:
-    """Yield what stands above the entries of the outbound cache that ask the controller: back to the VM instead."""
-    for asking in made:
-        cookie = unpack(asking.cookie)
-        if asking.table == "outbound" and cookie is not None and cookie.entry_class is EntryClass.PUNT:
-            match = {**dict(asking.match), BACK: 1}
-            yield entry("outbound", asking.priority + 1, match, goto="back", cookie=_BASE)
-
-
 def second_entries(vport: Vport, second: Second, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
     """Yield what a vport with a synthetic port has in other tables: the way back, and that nobody else can feign it."""
-    counted = Cookie(EntryClass.BASE, vport=vport.number, detail=Counted.OUTBOUND_RETURN).pack()
-    for segment in segments if second.returns else ():
-        match: dict[str, MatchValue] = {SENDER: vport.number, SEGMENT: segment.number}
-        tag = (PushVlan(segment.vlan),) if vport.segment is None and segment.vlan else ()
-        yield entry("back", 100, match, *tag, Output(IN_PORT), cookie=counted)
+    if second.returns:
+        yield from _returns(vport, segments)
     feigned = Cookie(EntryClass.GUARD, vport=vport.number, detail=Refusal.REFLECTED).pack()
     for table, register in (("egress", RECEIVER), ("mirror", COPY)):
         to_vm: dict[str, MatchValue] = {register: vport.number}
         # What a VM sends to all its segment is not for itself; the port would not send it, but it is no forgery.
         yield entry(table, 120, {**to_vm, SENDER: vport.number}, cookie=_BASE)
         yield entry(table, 110, {**to_vm, "eth_src": vport.mac}, cookie=feigned)
+
+
+def _returns(vport: Vport, segments: tuple[Segment, ...]) -> Iterator[FlowEntry]:
+    """Yield what sends back to the VM what would ask the controller, but for copies of what has gone on."""
+    counted = Cookie(EntryClass.BASE, vport=vport.number, detail=Counted.OUTBOUND_RETURN).pack()
+    for segment in segments:
+        tag = (PushVlan(segment.vlan),) if vport.segment is None and segment.vlan else ()
+        asked: dict[str, MatchValue] = {BACK: 1, SENDER: vport.number, RECEIVER: 0, SEGMENT: segment.number}
+        for why in Punt:
+            if why is not Punt.CLOSING:
+                yield entry("missed", 110, {**asked, PUNT: why}, *tag, Output(IN_PORT), cookie=counted)

@@ -5,13 +5,13 @@ Table numbers are positions in this list and appear nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
+from ryu_apps.pipeline.hairpin_tables import HAIRPIN_TABLES
 from ryu_apps.pipeline.registers import (
     BACK,
     CAME_BY,
+    CHAIN,
     COPY,
     EXIT,
     METER,
@@ -23,27 +23,7 @@ from ryu_apps.pipeline.registers import (
     SENDER,
     VIA,
 )
-
-
-class Miss(Enum):
-    """What becomes of a packet that no entry of a table matches."""
-
-    DROP = "drop, counted"
-    CONTROLLER = "packet-in"
-    CONTINUE = "on to the next table"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """One table: its contract, which every entry is checked against."""
-
-    name: str
-    purpose: str
-    matches: frozenset[str]
-    writes: frozenset[str]
-    next: frozenset[str]
-    miss: Miss
-
+from ryu_apps.pipeline.table import Miss, Table
 
 _MACS = frozenset({"eth_dst", "eth_src"})
 _ADDRESSES = frozenset({"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"})
@@ -61,8 +41,8 @@ TABLES: Final = (
         name="classify",
         purpose="in_port and VLAN tag or VNI → segment and sending vport; the tag is taken off",
         matches=frozenset({"in_port", "vlan_vid", "tunnel_id"}),
-        writes=frozenset({SEGMENT, SENDER, SAID, BACK, CAME_BY, "vlan", "meter"}),
-        next=frozenset({"guard"}),
+        writes=frozenset({SEGMENT, SENDER, RECEIVER, SAID, BACK, CAME_BY, "vlan", "meter"}),
+        next=frozenset({"guard", "returned"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -84,15 +64,15 @@ TABLES: Final = (
     Table(
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
-        matches=_TUPLE | {SENDER, SEGMENT, BACK},
-        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID, PUNT},
-        next=frozenset({"deliver", "closing", "meter", "mirror", "missed", "back"}),
+        matches=_TUPLE | {SENDER, SEGMENT},
+        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID, CHAIN, PUNT},
+        next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
     Table(
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
-        matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}) | _ASKING,
+        matches=frozenset({SEGMENT, SENDER, VIA, CHAIN, "eth_dst"}) | _ASKING,
         writes=frozenset({RECEIVER, EXIT, PUNT}),
         next=frozenset({"arrival", "closing", "pooled", "missed"}),
         miss=Miss.DROP,
@@ -103,6 +83,14 @@ TABLES: Final = (
         matches=_TUPLE | {SEGMENT},
         writes=frozenset({RECEIVER, PUNT}),
         next=frozenset({"arrival", "missed"}),
+        miss=Miss.DROP,
+    ),
+    Table(
+        name="returned",
+        purpose="what the cable of a hairpin brings for a VF: not its own frames, and only those for its MACs",
+        matches=frozenset({RECEIVER, *_MACS}),
+        writes=frozenset(),
+        next=frozenset({"arrival"}),
         miss=Miss.DROP,
     ),
     Table(
@@ -155,9 +143,9 @@ TABLES: Final = (
     ),
     Table(
         name="missed",
-        purpose="the way to the controller: counted and metered per vport and cache, so that no vport takes it all",
-        matches=frozenset({PUNT, SENDER, RECEIVER}),
-        writes=frozenset(),
+        purpose="the way to the controller, counted and metered per vport and cache; or back to a VM's synthetic port",
+        matches=frozenset({PUNT, SENDER, RECEIVER, SEGMENT, BACK}),
+        writes=frozenset({"vlan", "output"}),
         next=frozenset(),
         miss=Miss.DROP,
     ),
@@ -177,15 +165,9 @@ TABLES: Final = (
         next=frozenset(),
         miss=Miss.DROP,
     ),
-    Table(
-        name="back",
-        purpose="a miss back to its VM by the VF that it came by, to be sent again by the VM's synthetic port",
-        matches=frozenset({SENDER, SEGMENT}),
-        writes=frozenset({"vlan", "output"}),
-        next=frozenset(),
-        miss=Miss.DROP,
-    ),
 )
 
-BY_NAME: Final = {table.name: table for table in TABLES}
-NUMBER: Final = {table.name: number for number, table in enumerate(TABLES)}
+_PIPELINES: Final = (TABLES, HAIRPIN_TABLES)
+
+BY_NAME: Final = {table.name: table for tables in _PIPELINES for table in tables}
+NUMBER: Final = {table.name: number for tables in _PIPELINES for number, table in enumerate(tables)}

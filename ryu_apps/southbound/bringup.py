@@ -65,7 +65,7 @@ class BringUp:
 
     def expected(self) -> set[int]:
         """Return the datapaths that hosts are registered for."""
-        return {host.dpid for host in self._core.policy.snapshot.hosts.values()}
+        return self._core.policy.snapshot.dpids()
 
     def run(self, link: Link) -> None:
         """Bring one datapath to agree; failures are kept as its state and the connection is closed to try again."""

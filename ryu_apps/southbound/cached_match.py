@@ -104,7 +104,7 @@ def fields_of(match: bytes) -> dict[str, int] | None:
     at, end = 0, len(match)
     while at < end:
         name = _NAMES.get(int.from_bytes(match[at : at + 4], "big"))
-        if name is None or name in found:
+        if end - at < 4 or name is None or name in found:
             return None
         after = at + 4 + match[at + 3]
         if after > end:

@@ -92,7 +92,8 @@ class Counting:
         core, ledger, links = self._core, self._ledger, self._links
         hosts, counts = [], core.tally.by_vport()
         for _, host in sorted(core.policy.snapshot.hosts.items()):
-            answered, latency = host.dpid not in self._unanswered, links.latencies[host.dpid].now()
+            answered = not set(host.dpids) & set(self._unanswered)
+            latency = links.latencies[host.dpid].now()
             hosts.append(host_statistics(core, ledger, host, counts, answered=answered, miss_latency=latency))
             eventlet.sleep(0)
         return Statistics(

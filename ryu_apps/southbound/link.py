@@ -103,6 +103,14 @@ class Link(Datapath):
         """Return the ports, name to number, as told by the handshake and since."""
         return {ports.name_text(port.name): port.port_no for port in self.ports.values()}
 
+    def down_ports(self) -> frozenset[str]:
+        """Return the names of ports that are switched off or have no link, as told by the handshake and since.
+
+        Config PORT_DOWN and state LINK_DOWN (OpenFlow 1.4.0, section 7.2.1) are both the lowest bit.
+        """
+        down = (port for port in self.ports.values() if (port.config | port.state) & 1)
+        return frozenset(ports.name_text(port.name) for port in down)
+
     def barrier(self, timeout_s: float = 5.0) -> None:
         """Return when the switch has done all that it was sent before."""
         with Exchange(self, timeout_s) as exchange:

@@ -15,6 +15,7 @@ from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.promises import Standing
 from ryu_apps.control.trace import way_document
+from ryu_apps.control.ways import ways_of
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
 from ryu_apps.model.policy import Snapshot
@@ -31,9 +32,10 @@ def standings(
     """Return how each registered host's switch stands against the policy, and what the last attempt failed on."""
     found = {}
     for name, host in snapshot.hosts.items():
-        ready = host.dpid in datapaths and agreements.get(host.dpid, _AWAY).state == "ready"
-        failed = Standing.REFUSES if host.dpid in failures else Standing.WAITING
-        found[name] = (Standing.AGREES if ready else failed, failures.get(host.dpid, ""))
+        ready = all(dpid in datapaths and agreements.get(dpid, _AWAY).state == "ready" for dpid in host.dpids)
+        refused = [failures[dpid] for dpid in host.dpids if dpid in failures]
+        failed = Standing.REFUSES if refused else Standing.WAITING
+        found[name] = (Standing.AGREES if ready else failed, "; ".join(refused))
     return found
 
 
@@ -41,23 +43,18 @@ def host_reports(
     core: ControlCore, links: Links, agreements: Mapping[int, Agreement], failures: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Return each host's state, then each connected datapath that no host is registered for."""
-    registered = {host.dpid: host.id for host in core.policy.snapshot.hosts.values()}
     connected = {link.id: link for link in links.all()}
     reports = []
-    for dpid, name in sorted(registered.items()):
-        agreement = agreements.get(dpid, _AWAY)
-        reports.append({
-            "id": name,
-            "dpid": f"{dpid:016x}",
-            "connected": dpid in connected,
-            "state": agreement.state if dpid in connected else "away",
-            "detail": agreement.detail or failures.get(dpid, ""),
-            "kept_entries": agreement.kept,
-            "changed_entries": agreement.changed,
-            "foreign_entries": agreement.foreign,
-            "ports": dict(core.datapaths.get(dpid, {})),
-            "nic_entries": core.offload.room(dpid),
-        })
+    for host in sorted(core.policy.snapshot.hosts.values(), key=lambda host: host.dpid):
+        states = {dpid: _datapath_report(core, dpid, dpid in connected, agreements, failures) for dpid in host.dpids}
+        report = {"id": host.id, **states[host.dpid], "nic_entries": core.offload.room(host.dpid)}
+        if host.hairpin is not None:
+            names = ("function_port", "network_port")
+            nic_ports = dict(zip(names, [states[dpid] for dpid in host.dpids[1:]], strict=False))
+            ways = ways_of(core.policy, host)
+            report["hairpin"] = {**nic_ports, **{name: list(ids) for name, ids in ways._asdict().items()}}
+        reports.append(report)
+    registered = core.policy.snapshot.dpids()
     for dpid, link in sorted(connected.items()):
         if dpid not in registered:
             agreement = agreements.get(dpid, Agreement("unregistered"))
@@ -66,6 +63,23 @@ def host_reports(
                 "left_entries": agreement.kept, "ports": dict(link.known_ports()),
             })
     return reports
+
+
+def _datapath_report(
+    core: ControlCore, dpid: int, connected: bool, agreements: Mapping[int, Agreement], failures: Mapping[int, str]
+) -> dict[str, Any]:
+    """Return how one datapath of a host stands."""
+    agreement = agreements.get(dpid, _AWAY)
+    return {
+        "dpid": f"{dpid:016x}",
+        "connected": connected,
+        "state": agreement.state if connected else "away",
+        "detail": agreement.detail or failures.get(dpid, ""),
+        "kept_entries": agreement.kept,
+        "changed_entries": agreement.changed,
+        "foreign_entries": agreement.foreign,
+        "ports": dict(core.datapaths.get(dpid, {})),
+    }
 
 
 def flow_reports(

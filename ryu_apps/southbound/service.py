@@ -15,6 +15,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
+from ryu_apps.control.health import health_of
 from ryu_apps.control.hints import Hints
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
@@ -38,6 +39,7 @@ from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links, install
 from ryu_apps.southbound.reports import flow_reports, host_reports, standings
 from ryu_apps.southbound.upkeep import Upkeep
+from ryu_apps.southbound.ways import Ways
 
 LOG = logging.getLogger("vfswitch")
 
@@ -63,6 +65,7 @@ class SwitchService:
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
+        self._ways = Ways(core, self._lock, self._links)
         self._upkeep = Upkeep(core, self._links, clock)
         self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
@@ -105,6 +108,8 @@ class SwitchService:
         if link.id in self._bringup.expected():
             self._core.connected(link.id, link.known_ports())
         hub.spawn(self._bringup.run, link)
+        if self._ways.concern(link):
+            hub.spawn(self._ways.follow)
 
     def link_down(self, link: Link) -> None:
         """Note that a datapath is away."""
@@ -116,6 +121,8 @@ class SwitchService:
         """Bring a datapath to agree with its new set of ports."""
         if link.id in self._core.datapaths and self._core.datapaths[link.id] != link.known_ports():
             hub.spawn(self._bringup.refresh, link)
+        if self._ways.concern(link):
+            hub.spawn(self._ways.follow)
 
     def refused(self, link: Link, refusal: Refusal) -> None:
         """Count an entry that a switch would not take."""
@@ -184,7 +191,7 @@ class SwitchService:
                     self._promises.promise(before.generation, away)
                 return Outcome(state="stored" if away else "unchanged", generation=before.generation, waiting_for=away)
             after = check(before, changes)
-            faults = missing_ports(after, changes, self._core.datapaths)
+            faults = missing_ports(after, changes, {link.id: link.known_ports() for link in self._links.all()})
             if faults:
                 raise Invalid("the switch has no such port", faults)
             plan = plan_change(self._core, after, changes, self.pause)
@@ -195,6 +202,8 @@ class SwitchService:
             self._install(plan)
             if any(change.kind == "vports" for change in changes):
                 self._counting.settle()
+            if any(change.kind in ("hosts", "vports") for change in changes):
+                self._ways.settle()
             # A host may be registered before its switch connects; the answer says that it waits.
             absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
             waiting = tuple(sorted({*away, *absent}))
@@ -220,7 +229,8 @@ class SwitchService:
 
     def _away(self, hosts: Iterable[str]) -> tuple[str, ...]:
         known, up = self.snapshot().hosts, self._core.datapaths
-        return tuple(sorted(name for name in hosts if name in known and known[name].dpid not in up))
+        asked = [known[name] for name in hosts if name in known]
+        return tuple(sorted(host.id for host in asked if not all(dpid in up for dpid in host.dpids)))
 
     def _install(self, plan: PolicyChange) -> None:
         """Put a change in force and have the switches confirm it; undo it everywhere when one does not."""
@@ -296,7 +306,7 @@ class SwitchService:
 
     def _greet_new_hosts(self, after: Snapshot) -> None:
         """Bring datapaths to agree that were connected before their host was registered."""
-        registered = {host.dpid for host in after.hosts.values()}
+        registered = after.dpids()
         for link in self._links.all():
             if link.id in registered and link.id not in self._core.datapaths:
                 self._core.connected(link.id, link.known_ports())
@@ -311,6 +321,10 @@ class SwitchService:
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""
         return host_reports(self._core, self._links, self._bringup.agreements, self._bringup.failures)
+
+    def health(self, function: str) -> Mapping[str, Any]:
+        """Return what is known of the instances of a function."""
+        return health_of(self._core, self._core.policy.snapshot.functions[function])
 
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with their counters, ascending by id."""
@@ -347,7 +361,11 @@ def _outcome(
 
 def _difference(after: Snapshot, switches: Iterable[SwitchChange]) -> tuple[str, ...]:
     """Return what each switch would lose and gain, a line an entry."""
-    hosts = {host.dpid: host.id for host in after.hosts.values()}
+    hosts = {
+        dpid: host.id if dpid == host.dpid else f"{host.id}/{dpid:x}"
+        for host in after.hosts.values()
+        for dpid in host.dpids
+    }
     lines = []
     for switch in switches:
         name = hosts.get(switch.dpid, f"{switch.dpid:016x}")

@@ -52,16 +52,21 @@ def _flow_mod(made: CachedEntry, command: int) -> bytes:
     cookie, direction, segment, vport, (family, bits), exact_dscp, allow, edit, idle_s, hard_s, treatment = made
     if treatment is not None and command == wire.ADD:
         return flow_mod(compile_cached(made), command)  # Rare, and of too many shapes.
-    if bits & _TAGGED[family] or (edit.edits and edit.edits[-1][0] == "vlan_vid"):
-        return flow_mod(compile_cached(made), command)  # With a customer's tag before or behind it: rare too.
+    if edit.edits and edit.edits[-1][0] == "vlan_vid":
+        return flow_mod(compile_cached(made), command)
     if family is _IPV4:
+        tagged = bits & _TAGGED_IPV4
         proto_dscp = bits >> 96 & (0xFF3F if exact_dscp else 0xFF00)
     elif family is _IPV6:
+        tagged = bits & _TAGGED_IPV6
         proto_dscp = bits >> 288 & (0xFF3F if exact_dscp else 0xFF00)
     elif family is _LINK:
+        tagged = bits & _TAGGED_LINK
         proto_dscp = 0
     else:
         return flow_mod(compile_cached(made), command)
+    if tagged:
+        return flow_mod(compile_cached(made), command)  # A customer's tag is rare too.
     outbound = direction is _OUTBOUND
     wanted = (family, proto_dscp, exact_dscp, outbound, command, allow, idle_s, hard_s)
     shape = _shapes.get(wanted) or _remember(wanted)
@@ -78,7 +83,9 @@ def _flow_mod(made: CachedEntry, command: int) -> bytes:
     )  # fmt: skip
 
 
-_TAGGED: Final = tuple(CUSTOMER_TAG << FIELDS["vlan_vid"].shifts[family] for family in Family)
+_TAGGED_LINK, _TAGGED_IPV4, _TAGGED_IPV6 = (
+    CUSTOMER_TAG << FIELDS["vlan_vid"].shifts[family] for family in (_LINK, _IPV4, _IPV6)
+)
 _TO_SRC, _TO_DST, _TO_SEGMENT = oxm("eth_src"), oxm("eth_dst"), oxm(SEGMENT)
 
 

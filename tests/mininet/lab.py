@@ -43,6 +43,11 @@ class Frame(NamedTuple):
         is_udp = self.eth_type == frames.IPV4 and self.payload[9] == frames.UDP
         return is_udp and int.from_bytes(self.l4[2:4], "big") == port
 
+    def tcp_port(self, port: int) -> bool:
+        """Return whether this is an IPv4 TCP segment from or to a port."""
+        is_tcp = self.eth_type == frames.IPV4 and self.payload[9] == frames.TCP
+        return is_tcp and port in (int.from_bytes(self.l4[:2], "big"), int.from_bytes(self.l4[2:4], "big"))
+
     @property
     def l4(self) -> bytes:
         """Return what follows an IPv4 header."""
@@ -102,7 +107,7 @@ class Lab:
             for group in self._ids(f"layers/{layer}/groups"):
                 self.client.delete(f"/v1/layers/{layer}/groups/{group}")
             self.client.delete(f"/v1/layers/{layer}")
-        for kind in ("routes", "nat_pools", "vports", "segments", "tenants"):
+        for kind in ("routes", "nat_pools", "vports", "outlets", "segments", "tenants"):
             for name in self._ids(kind):
                 self.client.delete(f"/v1/{kind}/{name}")
         # Else one would still be waiting for an answer that it was refused, or ask its old neighbours now and then.
@@ -115,6 +120,7 @@ class Lab:
         """Register a tenant with its segment, and these VMs as its vports."""
         registration.register_tenant(self.client, name, vlan=vlan)
         registration.register_vports(self.client, self.net, name, *vms, **{"miss_rate_pps": MISS_RATE_PPS, **changed})
+        registration.register_outlets(self.client, self.net, name)
 
     def layer(self, name: str, document: Document, **groups: Document) -> None:
         """Put a layer and its groups."""
@@ -197,8 +203,8 @@ class Lab:
 
     def _node(self, interface: str) -> Node | None:
         """Return the host that an interface lies in, None for a bridge's port."""
-        owner = interface.partition("-")[0]
-        return self.net[owner] if interface.endswith("-eth0") else None
+        owner = self.net[interface.partition("-")[0]]
+        return owner if owner in self.net.hosts else None
 
     def _peer(self, interface: str) -> str:
         for link in self.net.links:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from mininet_scripts.support import hosts, network, traffic
 from mininet_scripts.support.policy import group, layer, rule
 from mininet_scripts.support.registration import address_of
+from mininet_scripts.support.waiting import wait_until
 from tests.mininet.lab import Lab
 from topologies.single_host import SingleHost
 
@@ -75,6 +76,8 @@ def test_a_connection_outlives_the_controller(lab: Lab) -> None:
     vm1, ext = lab.host("vm1"), address_of("ext").ipv4
     assert lab.ping("vm1", "ext", answer_timeout_s=2.0).all_answered
     before = lab.flows("vm1", ip_proto="icmp")[0]["forward"][0]["edit"]["ipv4_src"]
+    # The entry of a first packet follows some milliseconds behind it.
+    wait_until(lambda: lab.client.get("/v1/stats")["held_back"], 5, "the entries", until=lambda held: not held)
     lab.controller.kill9()
     assert hosts.ping(vm1, ext, count=3).all_answered
     lab.controller.start()

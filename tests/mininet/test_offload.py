@@ -23,7 +23,7 @@ MOST_IN_FLIGHT = 100
 SET_UP_NS = 100_000_000
 BEFORE_NS, BEHIND_NS = 5_000_000, 30_000_000
 # Connections whose order is looked at, and how many may be begun to find so many that met a machine that ran.
-WANTED, MOST_ATTEMPTS = 20, 40
+WANTED, MOST_ATTEMPTS, LEAST = 20, 40, 18
 
 
 def serve(lab: Lab, **served: Any) -> None:
@@ -95,12 +95,12 @@ def test_bursts_at_set_up_arrive_in_order(lab: Lab, receiver: str) -> None:
 
 
 def connections_in_order(lab: Lab, receiver: str, *, count: int, rate_pps: float) -> None:
-    """Begin connections until 20 of them have met a machine that ran all the time; these must be in order.
+    """Begin 20 connections, which must be in order; on a busy machine, 20 that have met one that ran all the time.
 
     Where switch or controller stands still in the middle of a burst, it seems to be over, and packets may overtake.
     """
     address, first_port = f"10.0.0.{receiver[-1]}", 5000 + 100 * int(receiver[-1])
-    ran, in_order = 0, 0
+    ran, in_order, at_all = 0, 0, 0
     with witness() as watched, traffic.udp_receiver(lab.host(receiver), 7000) as arrivals:
         for attempt in range(MOST_ATTEMPTS):
             first, own_port = attempt * count, first_port + attempt
@@ -109,16 +109,20 @@ def connections_in_order(lab: Lab, receiver: str, *, count: int, rate_pps: float
             )
             numbers = arrivals.wait_count(first + count)[first:]
             assert sorted(numbers) == list(range(first, first + count))
+            at_all += numbers == sorted(numbers)
+            if attempt + 1 == WANTED and at_all >= LEAST:
+                print(f"{at_all} of {WANTED} connections in order from the first packet")
+                return
             times = [each.at_ns for each in arrivals.seen()[first:]]
             if watched.stood_still_s(times[0] - BEFORE_NS, times[0] + BEHIND_NS) == 0:
                 ran += 1
                 in_order += numbers == sorted(numbers)
             if ran == WANTED:
                 break
-    print(f"{in_order} of {ran} connections in order from the first packet; {attempt + 1} were begun")
+    print(f"{in_order} of {ran} connections in order while the machine ran; {at_all} of {attempt + 1} at all")
     if ran < WANTED:
         pytest.skip(f"the machine stood still in {attempt + 1 - ran} of {attempt + 1} connections")
-    assert in_order >= 18
+    assert in_order >= LEAST
 
 
 def test_refused_flood_is_dropped_by_the_switch(lab: Lab) -> None:

@@ -188,7 +188,9 @@ def test_leftovers_of_a_killed_run_are_removed(start_network: StartNetwork) -> N
     assert hosts.ping(net["vm1"], "10.0.0.2").all_answered
 
 
-@pytest.mark.parametrize("name", ["single_host", "two_hosts", "guest_driver"])
+@pytest.mark.parametrize(
+    "name", ["single_host", "two_hosts", "guest_driver", "hairpin_nic", "hairpin_two_hosts", "hairpin_chain"]
+)
 def test_mn_takes_the_topology_files(name: str) -> None:
     """`mn --custom` executes a file as text and takes over all of its names: none may hide one of mn's own."""
     path = REPOSITORY / "topologies" / f"{name}.py"

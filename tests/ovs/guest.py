@@ -31,8 +31,8 @@ def put_host(lab: Lab, miss: str) -> None:
 
 
 def with_synthetic(vm: Station, **changed: Any) -> Mapping[str, Any]:
-    """Return the body that registers a VM with both ports."""
-    return {**vm.vport, "synthetic": SYNTHETIC[vm.name], **changed}
+    """Return the body that registers a VM with both ports, and with as many misses as it likes."""
+    return {**vm.vport, "synthetic": SYNTHETIC[vm.name], "miss_rate_pps": None, **changed}
 
 
 def mac_of(frame: bytes) -> str:

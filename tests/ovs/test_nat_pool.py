@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import pytest
 
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.model.network import MISS_RATE_PPS
 from ryu_apps.pipeline.cookie import EntryClass
+from ryu_apps.pipeline.meters import LEAST_BURST_PKTS
 from tests.ovs import packets
 from tests.ovs.scenario import Lab
 from tests.ovs.stations import EXT, RED_VLAN, VM1, VM2, Station, frame, moved, ping, rule, tcp, udp
 
+QUESTIONS = 1000
 POOL_MAC = "02:fa:00:00:00:01"
 # How the outside sees a VM that has borrowed the first address.
 SHOWN = moved(EXT, mac=POOL_MAC, ip="10.0.0.200", ip6="fd00::200")
@@ -95,13 +99,40 @@ def test_the_host_answers_arp_for_the_addresses(lab: Lab, asker: Station) -> Non
     assert lab.silent(VM1)
 
 
+def test_a_flood_of_questions_from_the_network_is_dropped_in_the_switch(lab: Lab) -> None:
+    """S07: what the network asks about pools passes a meter, and what is too much is counted."""
+    lab.tenant(VM1, VM2)
+    pool(lab)
+    before = _refused_of_uplink(lab)
+    asks = packets.arp(1, EXT.mac, EXT.ip, SHOWN.ip)
+    started_s = time.monotonic()
+    lab.from_network(*[asks] * QUESTIONS)
+    lab.settle()
+    answered = len(lab.sent("h1-uplink"))
+    assert answered >= LEAST_BURST_PKTS
+    # The switch counts whole milliseconds.
+    assert answered <= LEAST_BURST_PKTS + (time.monotonic() - started_s) * MISS_RATE_PPS + 1
+    assert _refused_of_uplink(lab) - before == QUESTIONS - answered
+    lab.send(VM1, udp(VM1, VM2))
+    lab.wait_sent(VM2)
+
+
+def _refused_of_uplink(lab: Lab) -> int:
+    refused: dict[str, int] = lab.get("stats")["refused"]
+    return refused.get("miss-limit", 0)
+
+
 @pytest.mark.parametrize("asker", [EXT, VM2], ids=lambda station: station.name)
 def test_the_host_answers_solicitations_for_the_addresses(lab: Lab, asker: Station) -> None:
     """M23: a neighbour solicitation for a pool's address is answered as RFC 4861 section 4.4 has it."""
     lab.tenant(VM1, VM2)
     pool(lab)
     body = packets.ip(SHOWN.ip6) + packets.option(1, asker.mac)
-    _ask(lab, asker, packets.icmpv6(asker.mac, asker.ip6, packets.solicited(SHOWN.ip6), 135, body))
+    routed = packets.icmpv6(asker.mac, asker.ip6, packets.solicited(SHOWN.ip6), 135, body)
+    _ask(lab, asker, routed)
+    _ask(lab, asker, routed[:21] + b"\xff" + routed[22:])
+    # A hop limit below 255 shows that it has passed a router: no answer (section 7.1.1).
+    lab.settle()
     (frame,) = lab.wait_sent(asker.port or "h1-uplink")
     told = packets.read(frame)
     assert (told.eth_src, told.eth_dst, told.src, told.dst) == (POOL_MAC, asker.mac, SHOWN.ip6, asker.ip6)

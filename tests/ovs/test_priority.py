@@ -74,7 +74,6 @@ def prioritise(lab: Lab, priority: int, dport: int, direction: str = "outbound")
 def test_packets_pass_the_meter_of_their_priority(lab: Lab) -> None:
     """S13: at the uplink the vport's priority decides, and a rule's before it; the tag carries it on the wire."""
     limit(lab)
-    lab.put("segments/red", {"tenant": "red", "vlan": 200})
     lab.tenant(VM1)
     lab.put("vports/vm2", {**VM2.vport, "priority": 5})
     prioritise(lab, 7, dport=7)

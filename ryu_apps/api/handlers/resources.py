@@ -48,11 +48,11 @@ def _put(kind: Kind, call: Call) -> Response:
     kind.require_parent(snapshot, call.params)
     resource = understood(kind, key, call.body, snapshot, call.service.pause)
     changes = [kind.change(key, resource), *_own_segment(kind, key, snapshot)]
-    outcome = _carry_out(call, changes)
+    outcome = carry_out(call, changes)
     created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
     body = {**shown(kind, key, resource, snapshot, call.service.pause), "outcome": outcome_body(outcome)}
-    status = _status(call, outcome, 201 if created else 200)
-    return json_response(status, body, _headers(call, outcome, created=created))
+    status = outcome_status(call, outcome, 201 if created else 200)
+    return json_response(status, body, outcome_headers(call, outcome, call.path if created else None))
 
 
 def delete(kind: Kind, call: Call) -> Response:
@@ -63,9 +63,9 @@ def delete(kind: Kind, call: Call) -> Response:
     changes = [kind.change(key, None)]
     if kind is TENANTS and _is_own(snapshot.get("segments", key), key):
         changes.append(SEGMENTS.change(key, None))
-    outcome = _carry_out(call, changes)
+    outcome = carry_out(call, changes)
     body = {"outcome": outcome_body(outcome)}
-    return json_response(_status(call, outcome, 200), body, _headers(call, outcome, created=False))
+    return json_response(outcome_status(call, outcome, 200), body, outcome_headers(call, outcome))
 
 
 def outcome_body(outcome: Outcome) -> dict[str, Any]:
@@ -91,13 +91,14 @@ def _is_own(segment: Resource | None, tenant: Key) -> bool:
     return isinstance(segment, Segment) and segment.tenant == tenant
 
 
-def _carry_out(call: Call, changes: Sequence[Change]) -> Outcome:
+def carry_out(call: Call, changes: Sequence[Change]) -> Outcome:
+    """Return what came of changes that are made as one, with the client's rights and wishes."""
     return call.service.change(
         changes, rights=call.rights, dry_run=call.query["dry_run"], wait=not _asked_async(call)
     )
 
 
-def _status(call: Call, outcome: Outcome, done: int) -> int:
+def outcome_status(call: Call, outcome: Outcome, done: int) -> int:
     """Return 202 where the client asked not to wait and something is still to come; the body says what."""
     return 202 if _is_to_come(call, outcome) else done
 
@@ -112,9 +113,9 @@ def _asked_async(call: Call) -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-def _headers(call: Call, outcome: Outcome, *, created: bool) -> tuple[tuple[str, str], ...]:
+def outcome_headers(call: Call, outcome: Outcome, created: str | None = None) -> tuple[tuple[str, str], ...]:
     """Return where the client finds what it made, or what becomes of it (RFC 9110 section 15.3.3)."""
     applied = (("Preference-Applied", "respond-async"),) if _asked_async(call) else ()
     if _is_to_come(call, outcome):
         return (*applied, ("Location", f"/v1/changes/{outcome.generation}"))
-    return (*applied, ("Location", call.path)) if created else applied
+    return (*applied, ("Location", created)) if created else applied

@@ -27,11 +27,6 @@ class Trace:
         """Return the actions that the packet would meet, ports by name; `drop` where it is dropped."""
         return self._line("Datapath actions")
 
-    @property
-    def final_flow(self) -> str:
-        """Return the packet's headers and registers at the end."""
-        return self._line("Final flow")
-
     def _line(self, label: str) -> str:
         found = re.findall(rf"^{label}: (.*)$", self.text, re.MULTILINE)
         return found[-1].strip() if found else ""

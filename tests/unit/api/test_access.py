@@ -41,10 +41,17 @@ ADMINS_PUTS: Mapping[str, Any] = {
     "segments/new": {"tenant": "red"},
     "vports/vm1": {**VPORT, "ips": []},
     "routes/new": {"segment": "red", "eth_dst": "02:00:00:00:00:98", "to": "uplink"},
+    "outlets/new": {"host": "h9", "segment": "lab", "port": "h9n-lab"},
+    "functions/new": {"rewriting": True},
     "nat_pools/new": {"segment": "lab", "host": "h1", "addresses": ["10.0.0.210"]},
     "layers/unowned": {"position": 1},
     "layers/bare": {"position": 1},
     "layers/bare/groups/g": GROUP,
+}
+HAIRPIN = {
+    "cable": "h9-cable",
+    "function_port": {"dpid": "109", "cable": "h9f-cable"},
+    "network_port": {"dpid": "209", "uplink": "h9n-uplink"},
 }
 DELETES = ("layers/empty", "layers/fw/groups/web", "layers/fw/groups/web/rules/http")
 ADMINS_DELETES = ("hosts/h1", "tenants/red", "segments/red", "vports/vm1", "routes/gw", "nat_pools/p", "layers/bare")
@@ -57,10 +64,11 @@ class Guarded(Client):
         super().__init__(tokens=TOKENS)
         for path, body in {
             "hosts/h1": {"dpid": "1", "uplink": "h1-uplink"},
+            "hosts/h9": {"dpid": "9", "hairpin": HAIRPIN},
             "tenants/red": {},
+            "segments/lab": {"tenant": "red", "vlan": 200},
             "vports/vm1": VPORT,
             "routes/gw": {"segment": "red", "eth_dst": "02:00:00:00:00:99", "to": "uplink"},
-            "segments/lab": {"tenant": "red", "vlan": 200},
             "nat_pools/p": {"segment": "lab", "host": "h1", "addresses": ["10.0.0.200"]},
             "layers/fw": LAYER,
             "layers/fw/groups/web": GROUP,
@@ -201,8 +209,9 @@ def test_a_vm_reads_its_own_hints_and_nothing_else(guarded: Guarded, route: Any)
     """M14: the token of a VM's driver gives the hints of its vport; anything else, others' hints too, is 403."""
     before = guarded.service.policy
     for vport in ("vm1", "vm2"):
-        path = route.template.format(host="h1", tenant="red", segment="red", vport=vport, route="gw", layer="fw",
-                                     group="web", rule="http", nat_pool="p", generation="1")
+        path = route.template.format(host="h1", tenant="red", segment="red", vport=vport, route="gw", outlet="out",
+                                     function="fw", chain="c", layer="fw", group="web", rule="http", nat_pool="p",
+                                     generation="1")
         own = path == "/v1/vports/vm1/hints"
         answer = guarded.send(route.method, path, b"{}", authorization="Bearer vm1.secret")
         assert answer.status == (200 if own else 403)
@@ -233,8 +242,9 @@ def test_without_a_valid_token(guarded: Guarded, route: Any, sent: str) -> None:
     """Every operation but the OpenAPI document asks for a token: 401, with a challenge after RFC 6750 section 3."""
     value = BAD[sent]
     before = guarded.service.policy
-    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", layer="fw",
-                                 group="web", rule="http", nat_pool="p", generation="1")
+    path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", outlet="out",
+                                 function="fw", chain="c", layer="fw", group="web", rule="http", nat_pool="p",
+                                 generation="1")
     response = guarded.send(route.method, path, b"{}", **({} if value is None else {"authorization": value}))
     assert response.status == 401
     assert ProblemBody.model_validate(json.loads(response.body)).type == "urn:vfswitch:problem:unauthorized"
@@ -303,7 +313,7 @@ def test_an_operation_says_what_it_needs() -> None:
             assert route.needs is Needs.NOTHING
         elif route.template.endswith("/hints"):
             assert route.needs is Needs.HINTS
-        elif route.method in ("GET", "POST"):
+        elif route.method == "GET" or route.template == "/v1/trace":
             assert route.needs is Needs.READ
         else:
             assert route.needs is (Needs.LAYER if "{layer}" in route.template else Needs.ADMIN)

@@ -20,6 +20,7 @@ from ryu_apps.control.histogram import Histogram
 from ryu_apps.control.ledger import CacheCount
 from ryu_apps.control.statistics import Figures, HostStatistics, Statistics
 from ryu_apps.control.statistics_document import statistics_document
+from ryu_apps.control.ways import Ways
 from ryu_apps.model.rules import Direction
 from tests.unit.api.conftest import Client
 
@@ -89,6 +90,16 @@ def test_every_family_reads_back_with_what_it_counts() -> None:
         assert family.documentation and family.name.startswith("vfswitch_")
         for sample in family.samples:
             assert family.type != "counter" or sample.name.endswith("_total")
+
+
+def test_broken_ways_are_told_of_hosts_that_have_ways() -> None:
+    """H12: VFs without a way to functions and segments that go on without are counted, for hosts with a hairpin."""
+    told = statistics()
+    ways = Ways(broken_vports=("vm1", "vm2"), bypassed_segments=("red",))
+    families = read(replace(told, hosts=(replace(told.hosts[0], ways=ways), told.hosts[1])))
+    assert value(families["vfswitch_hairpin_broken_vports"], host="h1") == 2
+    assert value(families["vfswitch_hairpin_bypassed_segments"], host="h1") == 1
+    assert len(families["vfswitch_hairpin_broken_vports"].samples) == 1
 
 
 def test_a_host_that_does_not_answer_is_told() -> None:

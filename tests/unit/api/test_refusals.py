@@ -218,6 +218,7 @@ PATHS = {
     "segments": "/v1/segments/x",
     "vports": "/v1/vports/x",
     "routes": "/v1/routes/x",
+    "outlets": "/v1/outlets/x",
     "nat_pools": "/v1/nat_pools/x",
     "layers": "/v1/layers/x",
     "groups": "/v1/layers/fw/groups/x",

@@ -73,7 +73,7 @@ def test_hits_are_the_look_ups_that_neither_missed_nor_passed() -> None:
 
 
 def test_what_closes_a_connection_is_no_miss_and_all_else_that_asks_is() -> None:
-    """M28: copies of FIN and RST have passed their cache, what asks of NAT pools meets none; all else that asks missed."""
+    """M28: copies of FIN and RST have passed their cache, what asks of pools meets none; all else has missed."""
     ledger = ledger_of([
         counting(Counted.OUTBOUND_LOOKUP, 100), *(asking(10, why=why) for why in Punt),
         counting(Counted.INBOUND_LOOKUP, 100), *(asking(1, why=why, inbound=True) for why in Punt),

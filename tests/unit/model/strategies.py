@@ -45,9 +45,51 @@ def hosts() -> st.SearchStrategy[Document]:
             "uplink": st.none() | ports,
             "tunnel": st.none() | ports,
         },
-        optional={"limits": limits},
+        optional={"limits": limits, "hairpin": hairpins()},
     )
     return documents.filter(lambda host: host["tunnel"] is None or host["tunnel"] != host["uplink"])
+
+
+def hairpins() -> st.SearchStrategy[Document]:
+    """Draw the hairpin of a host's document."""
+    dpid = st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}")
+    network = st.none() | st.fixed_dictionaries({"dpid": dpid, "uplink": ports})
+    functions = st.fixed_dictionaries({"dpid": dpid, "cable": ports})
+    return st.fixed_dictionaries(
+        {"cable": ports, "function_port": functions, "network_port": network,
+         "fail": st.sampled_from(["closed", "open"])}
+    )  # fmt: skip
+
+
+def outlets() -> st.SearchStrategy[Document]:
+    """Draw an outlet's document."""
+    speakers = st.lists(macs, max_size=3, unique=True)
+    return st.fixed_dictionaries({"host": ids, "segment": ids, "port": ports, "macs": speakers})
+
+
+def functions() -> st.SearchStrategy[Document]:
+    """Draw a function's document."""
+    speakers = st.lists(macs, max_size=3, unique=True)
+    instance = st.fixed_dictionaries(
+        {"host": ids, "inside": ports, "outside": ports, "weight": st.integers(0, 16), "macs": speakers}
+    )
+    instances = st.dictionaries(ids, instance, max_size=3).map(lambda drawn: dict(sorted(drawn.items())))
+    return st.fixed_dictionaries({"instances": instances, "rewriting": st.booleans(), "keeps_apart": st.booleans()})
+
+
+def chains() -> st.SearchStrategy[Document]:
+    """Draw a chain's document."""
+    return st.fixed_dictionaries(
+        {
+            "tenant": ids,
+            "segment": ids,
+            "hops": st.lists(ids, min_size=1, max_size=4),
+            "fail": st.sampled_from(["closed", "open"]),
+            "symmetric_return": st.booleans(),
+            "vlan": st.none() | st.integers(1, 4094),
+            "mark": st.integers(1, 7),
+        }
+    )
 
 
 def segments() -> st.SearchStrategy[Document]:
@@ -76,6 +118,8 @@ def vports(draw: st.DrawFn) -> Document:
         "bandwidth": {name: draw(st.none() | rates) for name in ("outbound_kbps", "inbound_kbps")},
         "priority": draw(st.integers(0, 7)),
     }
+    if draw(st.booleans()):
+        document["subinterface"] = draw(ports)
     if document["kind"] == "trunk":
         return {**document, "trunk": draw(st.lists(ids, min_size=1, max_size=3, unique=True))}
     return {**document, "segment": draw(ids)}
@@ -168,10 +212,11 @@ def actions() -> st.SearchStrategy[Document]:
 def bound_rules() -> st.SearchStrategy[Document]:
     """Draw a rule's document whose action names another resource or needs a tunnel."""
     naming = st.fixed_dictionaries({"type": st.sampled_from(["mirror", "route"]), "vport": ids})
+    skips = st.just({"type": "skip_chain"}) | ids.map(lambda chain: {"type": "chain", "chain": chain})
     tunnels = st.fixed_dictionaries({"type": st.just("encapsulate"), "remote_ip": ipv4s | ipv6s, "vni": vnis})
     timeout = st.none() | st.integers(1, 65535)
     return st.fixed_dictionaries(
-        {"priority": priorities, "match": matches(), "action": naming | tunnels, "idle_timeout_s": timeout}
+        {"priority": priorities, "match": matches(), "action": naming | tunnels | skips, "idle_timeout_s": timeout}
     )
 
 
@@ -226,6 +271,9 @@ DOCUMENTS = {
     "segments": segments(),
     "vports": vports(),
     "routes": routes(),
+    "outlets": outlets(),
+    "functions": functions(),
+    "chains": chains(),
     "nat_pools": nat_pools(),
     "layers": layers(),
     "groups": groups(),

@@ -22,7 +22,8 @@ from ryu_apps.pipeline.entry import (
     entry,
 )
 from ryu_apps.pipeline.registers import SENDER
-from ryu_apps.pipeline.tables import TABLES, Miss
+from ryu_apps.pipeline.table import Miss
+from ryu_apps.pipeline.tables import TABLES
 from tests.unit import policies
 from tests.unit.pipeline.networks import Network, networks
 

@@ -11,8 +11,9 @@ from ryu_apps.model.network import Bandwidth, Host, MissPath, Vport
 from ryu_apps.model.policy import Change
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.base import base_entries
+from ryu_apps.pipeline.cookie import Punt
 from ryu_apps.pipeline.entry import IN_PORT, FlowEntry, Output, SetField
-from ryu_apps.pipeline.registers import BACK, CAME_BY
+from ryu_apps.pipeline.registers import BACK, CAME_BY, RECEIVER, SEGMENT, SENDER
 from ryu_apps.pipeline.synthetic import miss_path
 from tests.unit.policies import snapshot
 
@@ -51,14 +52,15 @@ def test_both_ports_are_classified_alike(miss: MissPath, outbound_kbps: int | No
 
 
 def test_what_would_ask_the_controller_goes_back() -> None:
-    """M13: above each entry of the outbound cache that asks the controller stands one that goes back, for VFs alone."""
-    _, _, entries = _policy(MissPath.VM)
-    cache = [made for made in entries if made.table == "outbound"]
-    asking = {(made.priority, made.match) for made in cache if made.goto == "missed"}
-    back = {(made.priority, made.match) for made in entries if made.goto == "back"}
-    assert len(asking) >= 8
-    assert back == {(priority + 1, tuple(sorted((*match, (BACK, 1))))) for priority, match in asking}
-    assert [made.actions for made in entries if made.table == "back" and made.priority] == [(Output(IN_PORT),)]
+    """M13: above each entry by which packets of the VF ask the controller stands one that sends them back instead."""
+    _, vport, entries = _policy(MissPath.VM)
+    sent = {(SENDER, vport.number), (RECEIVER, 0)}
+    missed = [made for made in entries if made.table == "missed" and made.priority == 100]
+    asking = [dict(made.match) for made in missed if sent <= set(made.match)]
+    back = [dict(made.match) for made in entries if made.actions == (Output(IN_PORT),)]
+    assert len(asking) == len(back) == len(Punt) - 1
+    assert back == [{**match, BACK: 1, SEGMENT: 1} for match in asking]
+    assert all(made.priority > 100 for made in entries if made.actions == (Output(IN_PORT),))
 
 
 @pytest.mark.parametrize("miss", MissPath)

@@ -1,0 +1,79 @@
+"""What follows when a way to network functions breaks or is whole again: standing entries, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from ryu_apps.control.change import base_changes
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import SwitchChange
+from ryu_apps.engine.policy import Policy
+from ryu_apps.engine.ways import broken_vports, bypassed, failed_instances, with_broken
+from ryu_apps.model.network import Host
+from ryu_apps.model.policy import Snapshot
+
+
+class Turn(NamedTuple):
+    """What the switches must change, and a line for the log on each way that broke or is whole again."""
+
+    switches: tuple[SwitchChange, ...] = ()
+    news: tuple[str, ...] = ()
+
+
+def follow_ways(core: ControlCore, down: Mapping[int, frozenset[str]]) -> Turn:
+    """Put in force what follows from ports that are down, by datapath; return what the switches must change."""
+    before = core.policy
+    broken = broken_vports(before.snapshot, down)
+    failed = failed_instances(before.snapshot, down)
+    if (broken, failed) == (before.broken, before.failed):
+        return Turn()
+    policy = with_broken(before, broken, failed)
+    turn = Turn(tuple(base_changes(core, policy)), tuple(_news(before, policy)))
+    core.policy = policy
+    return turn
+
+
+def _news(before: Policy, after: Policy) -> Iterator[str]:
+    for number in sorted(before.broken ^ after.broken):
+        vport = after.vports.get(number)
+        if vport is not None:
+            state = "is broken" if number in after.broken else "is whole again"
+            yield f"host {vport.host}: the way of vport {vport.id} to its functions {state}"
+    for function, instance in sorted(before.failed ^ after.failed):
+        state = "has failed" if (function, instance) in after.failed else "works again"
+        yield f"instance {instance} of function {function} {state}"
+
+
+def ports_on_ways(snapshot: Snapshot, dpid: int) -> set[str]:
+    """Return the ports of a datapath that ways to functions lead through, whether it has them or not."""
+    named: set[str] = set()
+    for host in snapshot.hosts.values():
+        if host.hairpin is None:
+            continue
+        if host.dpid == dpid:
+            named.add(host.hairpin.cable)
+        elif host.hairpin.function_port.dpid == dpid:
+            named |= {host.hairpin.function_port.cable, *_subinterfaces(snapshot, host)}
+            named |= {port for f in snapshot.functions.values() for one in f.on(host.id) for port in one.ports}
+    return named
+
+
+def _subinterfaces(snapshot: Snapshot, host: Host) -> Iterable[str]:
+    return [v.subinterface for v in snapshot.vports.values() if v.host == host.id and v.subinterface is not None]
+
+
+class Ways(NamedTuple):
+    """Which of a host's VFs cannot reach their functions, and which segments go on without functions, by id."""
+
+    broken_vports: tuple[str, ...]
+    bypassed_segments: tuple[str, ...]
+
+
+def ways_of(policy: Policy, host: Host) -> Ways:
+    """Return how a host's ways to network functions are, as far as is known."""
+    here = [policy.vports[number] for number in policy.broken if number in policy.vports]
+    return Ways(
+        tuple(sorted(vport.id for vport in here if vport.host == host.id)),
+        tuple(sorted(segment.id for segment in bypassed(policy, host))),
+    )

@@ -1,0 +1,62 @@
+"""Hairpin values: the other two ports of a NIC whose VFs' frames all leave by a cable, and where segments leave it.
+
+NIC port 1 has the VFs, port 2 the sub-interfaces toward network functions, port 3 the way to the network.
+Each is a datapath of its own (CN patent application PCT/CN2016/105227).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Fail(str, Enum):
+    """What becomes of frames while functions cannot be reached: dropped, or delivered on the host without them."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionPort:
+    """NIC port 2: the datapath that hands frames by VLAN to sub-interfaces; cable is its end of the cable."""
+
+    dpid: int
+    cable: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPort:
+    """NIC port 3: the datapath between network functions and the network; uplink is its port toward the network."""
+
+    dpid: int
+    uplink: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hairpin:
+    """How frames of a host's VFs get to network functions; cable is the port of the VFs' datapath that they leave by.
+
+    network_port None: the host has no way to the network.
+    """
+
+    cable: str
+    function_port: FunctionPort
+    network_port: NetworkPort | None = None
+    fail: Fail = Fail.CLOSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlet:
+    """Where a segment leaves a hairpin host: the port of NIC port 3 toward the function that sends it out.
+
+    macs holds source MACs, besides those of the host's own VFs, that may leave: those of functions that route.
+    chain_port is the port of NIC port 2 at the other end, where the segment's chains end; None: a function is there.
+    """
+
+    id: str
+    host: str
+    segment: str
+    port: str
+    macs: tuple[int, ...] = ()
+    chain_port: str | None = None

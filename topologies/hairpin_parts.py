@@ -1,0 +1,70 @@
+"""What hairpin topologies are built of besides: NIC ports 2 and 3, and hosts that are network functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mininet.node import Host
+from mininet.topo import Topo
+
+from topologies.parts import NicBridge, add_nic_bridge, add_vm
+
+FUNCTION_PORT_DPID, NETWORK_PORT_DPID = 0x100, 0x200
+
+
+class FunctionPort(NicBridge):
+    """NIC port 2: its ports are the sub-interfaces toward functions, and the cable to the VFs' bridge."""
+
+
+class NetworkPort(NicBridge):
+    """NIC port 3: its ports are the outlets of segments, and the uplink."""
+
+
+class BridgeFunction(Host):
+    """A network function that is a Linux bridge over all its interfaces: transparent, and it learns who is where."""
+
+    def config(self, **params: Any) -> dict[str, Any]:
+        """Return what was configured: a bridge without addresses of its own, so that it says nothing itself."""
+        done: dict[str, Any] = super().config(**params)
+        self.cmd("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
+        self.cmd("ip link add br0 type bridge forward_delay 0 mcast_snooping 0")
+        for interface in self.intfNames():
+            self.cmd(f"ethtool -K {interface} rx off tx off tso off gso off gro off")
+            self.cmd(f"ip link set {interface} master br0 up")
+        self.cmd("ip link set br0 up")
+        return done
+
+
+def function_port_of(bridge: str) -> str:
+    """Return the name of NIC port 2 of the host whose VFs' bridge has this name."""
+    return f"{bridge}f"
+
+
+def network_port_of(bridge: str) -> str:
+    """Return the name of NIC port 3 of the host whose VFs' bridge has this name."""
+    return f"{bridge}n"
+
+
+def add_hairpin_nic(topo: Topo, number: int, vfs: int, first_vm: int) -> str:
+    """Return the name of a new VFs' bridge with its VMs, its cable and NIC ports 2 and 3 beside it."""
+    bridge = add_nic_bridge(topo, number)
+    functions, network = function_port_of(bridge), network_port_of(bridge)
+    topo.addSwitch(functions, cls=FunctionPort, dpid=f"{FUNCTION_PORT_DPID + number:x}")
+    topo.addSwitch(network, cls=NetworkPort, dpid=f"{NETWORK_PORT_DPID + number:x}")
+    for vf in range(1, vfs + 1):
+        add_vm(topo, bridge, vf=vf, number=first_vm + vf - 1)
+    topo.addLink(
+        bridge, functions, intfName1=f"{bridge}-cable", port1=vfs + 1, intfName2=f"{functions}-cable", port2=vfs + 1
+    )
+    return bridge
+
+
+def attach(topo: Topo, function: str, bridge: str, *vfs: int, outlet: str | None = None) -> None:
+    """Connect a function to the sub-interfaces of VFs, and to the outlet of a segment where one is named."""
+    functions, network = function_port_of(bridge), network_port_of(bridge)
+    for vf in vfs:
+        topo.addLink(
+            function, functions, intfName1=f"{function}-vf{vf}", intfName2=f"{functions}-vf{vf}", port2=vf
+        )
+    if outlet is not None:
+        topo.addLink(function, network, intfName1=f"{function}-out", intfName2=f"{network}-{outlet}")
