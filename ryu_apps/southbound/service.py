@@ -247,7 +247,8 @@ class SwitchService:
                 self._forget_vanished(revisions)
                 waits = waits or bool(switches or revisions.switches)
                 switches = []
-                hub.sleep(0)
+                if piece:
+                    hub.sleep(0)
             self._greet_new_hosts(plan.after.snapshot)
             core.offload.tidy()
             if waits:
