@@ -105,7 +105,8 @@ class Offload:
 
     def course(self, flow: UnifiedFlow, policy: Policy | None = None) -> Course:
         """Return whether a flow may be offloaded, under the policy in force or another."""
-        return course_of(policy or self._policy, self._plans(flow))
+        course = course_of(policy or self._policy, self._plans(flow))
+        return course._replace(kept=Reason.NO_METER) if flow.lacks_meter and course.kept is None else course
 
     def holds(self, flow: UnifiedFlow, vport: int, direction: Direction, policy: Policy | None = None) -> bool:
         """Return whether the entry of a flow's leg is in its NIC, or is to be there."""
@@ -233,7 +234,9 @@ class Offload:
 
         The busiest come first, so that the idle ones are left out.
         """
-        if not self.room(dpid) and not any(course_of(self._policy, (plan,)).kept for plan in self._flows.plans()):
+        if not self.room(dpid) and not any(
+            plan.metered or course_of(self._policy, (plan,)).kept for plan in self._flows.plans()
+        ):
             return ()
         known = [(entry, flow) for entry in present if (flow := self._flow_of(entry)) is not None]
         for entry, flow in sorted(known, key=lambda pair: -pair[0].packets):

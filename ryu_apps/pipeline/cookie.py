@@ -37,6 +37,7 @@ class EntryClass(IntEnum):
     REPLY = 5
     EXTRA = 6
     LEAD = 7
+    METER = 12
 
 
 class Punt(IntEnum):

@@ -239,10 +239,10 @@ class SwitchService:
             switches += nic_watch.fit(core, self._links, plan, self._clock)
             for piece in plan.pieces():
                 revisions = revise_flows(core, plan, piece)
-                adopt(core, plan, revisions)
+                self._links.apply(adopt(core, plan, revisions))
                 for change in bundles([*switches, *revisions.switches]):
                     self._commit(change)
-                settle(core, plan, revisions, self._clock())
+                self._links.apply(settle(core, plan, revisions, self._clock()))
                 self._forget_vanished(revisions)
                 waits = waits or bool(switches or revisions.switches)
                 switches = []
@@ -277,8 +277,8 @@ class SwitchService:
         self._core.offload.shrink(self._clock())
         for piece in undoing.pieces():
             revisions = revise_flows(self._core, undoing, piece)
-            adopt(self._core, undoing, revisions)
-            settle(self._core, undoing, revisions, self._clock())
+            self._links.apply(adopt(self._core, undoing, revisions))
+            self._links.apply(settle(self._core, undoing, revisions, self._clock()))
             hub.sleep(0)
         for link in self._links.all():
             if link.id not in self._core.datapaths:
