@@ -220,7 +220,7 @@ class SwitchService:
 
     def _preview(self, plan: PolicyChange) -> Outcome:
         """Return what a change would do, a line an entry, without doing it."""
-        switches = list(plan.base)
+        switches = [*plan.base, *nic_watch.foresee(self._core, self._links, plan, self._clock)]
         for piece in plan.pieces():
             switches += revise_flows(self._core, plan, piece).switches
             hub.sleep(0)
@@ -368,4 +368,4 @@ def _difference(after: Snapshot, switches: Iterable[SwitchChange]) -> tuple[str,
                 entry = compile_cached(made) if isinstance(made, CachedEntry) else made
                 if isinstance(entry, FlowEntry):  # Entries known only from a switch come up in reconciling alone.
                     lines.append(f"{sign} {name} {show(entry)}")
-    return tuple(lines)
+    return tuple(dict.fromkeys(lines))
