@@ -26,7 +26,7 @@ from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.model.treatment import Copied, Metered, PastFunctions, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import ByChain, Copied, Metered, PastFunctions, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.cached import compile_cached
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.guard import refusal
@@ -212,6 +212,8 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
                 made.append({"route": _vport_name(core, number)})
             case PastFunctions():
                 made.append({"skip_chain": True})
+            case ByChain(mark=mark):
+                made.append({"chain": mark})
             case ToTunnel(version=version, address=address, vni=vni):
                 made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
     if treatment is not None and treatment.priority is not None:

@@ -144,6 +144,15 @@ class SkipChain:
 
 
 @dataclass(frozen=True, slots=True)
+class ThroughChain:
+    """Go on, and pass the functions of a chain on the way; replies pass them the other way."""
+
+    name: ClassVar = "chain"
+
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prioritise:
     """Go on with another priority, 0 to 7, than the vport that sends; the highest goes first where room is short."""
 
@@ -152,7 +161,7 @@ class Prioritise:
     priority: int
 
 
-Treating = Meter | Mirror | Reroute | Encapsulate | Prioritise | SkipChain
+Treating = Meter | Mirror | Reroute | Encapsulate | Prioritise | SkipChain | ThroughChain
 """Actions that do something with a packet beside editing its headers."""
 
 Tagging = PushVlanTag | PopVlanTag

@@ -18,7 +18,7 @@ def hairpin_references(after: Snapshot, value: object) -> Iterator[FieldError]:
         case Host():
             yield from _host_faults(value)
         case Vport() if value.host in after.hosts:
-            yield from _vport_faults(after.hosts[value.host], value)
+            yield from _vport_faults(after, after.hosts[value.host], value)
         case Outlet():
             yield from _outlet_faults(after, value)
 
@@ -38,7 +38,7 @@ def _host_faults(host: Host) -> Iterator[FieldError]:
             yield FieldError(path, "is the dpid of another port of this NIC")
 
 
-def _vport_faults(host: Host, vport: Vport) -> Iterator[FieldError]:
+def _vport_faults(after: Snapshot, host: Host, vport: Vport) -> Iterator[FieldError]:
     hairpin = host.hairpin
     if hairpin is None:
         if vport.subinterface is not None:
@@ -46,14 +46,21 @@ def _vport_faults(host: Host, vport: Vport) -> Iterator[FieldError]:
         return
     if vport.kind is VportKind.TRUNK:
         yield FieldError("kind", f"host {host.id!r} has a hairpin: on the cable a frame has its VF's tag and no other")
-    if vport.subinterface is None:
-        yield FieldError("subinterface", f"is required on host {host.id!r}, which has a hairpin")
+    if vport.subinterface is None and not _has_chain(after, vport):
+        where = f"host {host.id!r}, which has a hairpin, in a segment without a chain"
+        yield FieldError("subinterface", f"is required on {where}")
     elif vport.subinterface == hairpin.function_port.cable:
         yield FieldError("subinterface", f"{vport.subinterface!r} is the cable of host {host.id!r}")
     if vport.synthetic is not None:
         yield FieldError("synthetic", f"host {host.id!r} has a hairpin, and its misses go to the PF")
     if vport.port == hairpin.cable:
         yield FieldError("port", f"{vport.port!r} is the cable of host {host.id!r}")
+
+
+def _has_chain(after: Snapshot, vport: Vport) -> bool:
+    """Return whether all segments of a vport have chains."""
+    found = [after.segments.get(name) for name in vport.segments]
+    return all(segment is not None and segment.chain is not None for segment in found)
 
 
 def _outlet_faults(after: Snapshot, outlet: Outlet) -> Iterator[FieldError]:
@@ -113,13 +120,17 @@ def hairpin_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterato
         case Host():
             for vport in after.vports.values():
                 if vport.host == value.id and before.vports.get(vport.id) == vport:
-                    for fault in _vport_faults(value, vport):
+                    for fault in _vport_faults(after, value, vport):
                         yield FieldError("hairpin", f"vport {vport.id!r}: {fault.path}: {fault.message}")
             for outlet in after.outlets.values():
                 if outlet.host == value.id and before.outlets.get(outlet.id) == outlet:
                     for fault in _outlet_faults(after, outlet):
                         yield FieldError("hairpin", f"outlet {outlet.id!r}: {fault.path}: {fault.message}")
         case Segment():
+            for vport in after.vports.values():
+                bare = vport.subinterface is None and after.hosts[vport.host].hairpin is not None
+                if bare and value.id in vport.segments and value.chain is None:
+                    yield FieldError("chain", f"vport {vport.id!r} has no sub-interface, and so needs one")
             for outlet in after.outlets.values():
                 if outlet.segment == value.id and value.vlan is None and before.outlets.get(outlet.id) == outlet:
                     yield FieldError("vlan", f"outlet {outlet.id!r} needs one")

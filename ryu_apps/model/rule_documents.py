@@ -24,6 +24,7 @@ from ryu_apps.model.action import (
     Reroute,
     Rewrite,
     SkipChain,
+    ThroughChain,
     default_burst,
 )
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
@@ -143,6 +144,8 @@ def _parse_action(match: Match | None, path: str, form: Document) -> Action:
             return Reroute(form["vport"])
         case "skip_chain":
             return SkipChain()
+        case "chain":
+            return ThroughChain(form["chain"])
         case "encapsulate":
             return _parse_encapsulate(form, path)
         case "priority":
@@ -255,6 +258,8 @@ def _action_document(action: Action) -> Document:
             return {"type": "mirror", "vport": vport}
         case SkipChain():
             return {"type": "skip_chain"}
+        case ThroughChain(chain):
+            return {"type": "chain", "chain": chain}
         case Reroute(vport):
             return {"type": "route", "vport": vport}
         case Encapsulate(remote=remote, vni=vni):

@@ -45,8 +45,14 @@ class PastFunctions:
     """Delivery by MAC, on a host with a hairpin without its network functions."""
 
 
+class ByChain(NamedTuple):
+    """Delivery by MAC, through the functions of the chain with this mark in the sender's segment."""
+
+    mark: int
+
+
 Step = Metered | Copied
-Exit = ToVport | ToTunnel | PastFunctions
+Exit = ToVport | ToTunnel | PastFunctions | ByChain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

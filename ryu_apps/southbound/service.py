@@ -15,6 +15,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
+from ryu_apps.control.health import health_of
 from ryu_apps.control.hints import Hints
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
@@ -319,6 +320,10 @@ class SwitchService:
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""
         return host_reports(self._core, self._links, self._bringup.agreements, self._bringup.failures)
+
+    def health(self, function: str) -> Mapping[str, Any]:
+        """Return what is known of the instances of a function."""
+        return health_of(self._core, self._core.policy.snapshot.functions[function])
 
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with their counters, ascending by id."""
