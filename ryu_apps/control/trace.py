@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ryu_apps.control.connection_id import connection_id
@@ -157,6 +158,17 @@ def edit_document(edit: Transposition, key: FlowKey) -> dict[str, str]:
     return {name: FIELDS[name].format(value) for name, value in edit.on(key)}
 
 
+def flow_ways(flow: UnifiedFlow) -> list[tuple[Leg, FlowKey]]:
+    """Return every leg of a flow with the key that packets have there, and with the connection's own meters."""
+    return [(_as_metered(flow, leg), key) for leg, key in flow.legs()]
+
+
+def _as_metered(flow: UnifiedFlow, leg: Leg) -> Leg:
+    if not flow.plan.metered:
+        return leg
+    return leg._replace(verdict=replace(leg.verdict, treatment=flow.own_treatment(leg.verdict.treatment)))
+
+
 def way_document(core: ControlCore, way: Sequence[tuple[Leg, FlowKey]]) -> list[dict[str, Any]]:
     """Return the verdicts on one way of a connection as documents, each with the packets' priority behind it.
 
@@ -193,8 +205,8 @@ def treatment_document(core: ControlCore, leg: Leg, key: FlowKey) -> list[dict[s
     treatment = leg.verdict.treatment
     for part in (*treatment.steps, treatment.exit) if treatment is not None else ():
         match part:
-            case Metered(meter=meter):
-                made.append({"meter": meter})
+            case Metered(meter=meter, each=each):
+                made.append({"meter": meter, **({} if each is None else {"per": each.per.value})})
             case Copied(vport=number, edit=edit):
                 made.append({"mirror": _vport_name(core, number), "edit": edit_document(edit, key)})
             case ToVport(vport=number):
