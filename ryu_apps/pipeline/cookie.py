@@ -38,6 +38,7 @@ class EntryClass(IntEnum):
     EXTRA = 6
     LEAD = 7
     LEARNED = 12
+    METER = 13
 
 
 class Punt(IntEnum):

@@ -221,7 +221,7 @@ class SwitchService:
 
     def _preview(self, plan: PolicyChange) -> Outcome:
         """Return what a change would do, a line an entry, without doing it."""
-        switches = list(plan.base)
+        switches = [*plan.base, *nic_watch.foresee(self._core, self._links, plan, self._clock)]
         for piece in plan.pieces():
             switches += revise_flows(self._core, plan, piece).switches
             hub.sleep(0)
@@ -240,14 +240,15 @@ class SwitchService:
             switches += nic_watch.fit(core, self._links, plan, self._clock)
             for piece in plan.pieces():
                 revisions = revise_flows(core, plan, piece)
-                adopt(core, plan, revisions)
+                self._links.apply(adopt(core, plan, revisions))
                 for change in bundles([*switches, *revisions.switches]):
                     self._commit(change)
-                settle(core, plan, revisions, self._clock())
+                self._links.apply(settle(core, plan, revisions, self._clock()))
                 self._forget_vanished(revisions)
                 waits = waits or bool(switches or revisions.switches)
                 switches = []
-                hub.sleep(0)
+                if piece:
+                    hub.sleep(0)
             self._greet_new_hosts(plan.after.snapshot)
             core.offload.tidy()
             if waits:
@@ -278,8 +279,8 @@ class SwitchService:
         self._core.offload.shrink(self._clock())
         for piece in undoing.pieces():
             revisions = revise_flows(self._core, undoing, piece)
-            adopt(self._core, undoing, revisions)
-            settle(self._core, undoing, revisions, self._clock())
+            self._links.apply(adopt(self._core, undoing, revisions))
+            self._links.apply(settle(self._core, undoing, revisions, self._clock()))
             hub.sleep(0)
         for link in self._links.all():
             if link.id not in self._core.datapaths:
@@ -373,4 +374,4 @@ def _difference(after: Snapshot, switches: Iterable[SwitchChange]) -> tuple[str,
                 entry = compile_cached(made) if isinstance(made, CachedEntry) else made
                 if isinstance(entry, FlowEntry):  # Entries known only from a switch come up in reconciling alone.
                     lines.append(f"{sign} {name} {show(entry)}")
-    return tuple(lines)
+    return tuple(dict.fromkeys(lines))

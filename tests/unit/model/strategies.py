@@ -198,7 +198,10 @@ def actions() -> st.SearchStrategy[Document]:
         st.fixed_dictionaries({"type": st.just("nat")}, optional={"source": _side(ips), "destination": _side(ips)})
         for ips in (ipv4s, ipv6s)
     ]
-    meters = st.fixed_dictionaries({"type": st.just("meter"), "burst": st.integers(1, 4_000_000_000)})
+    meters = st.fixed_dictionaries({
+        "type": st.just("meter"), "burst": st.integers(1, 4_000_000_000),
+        "per": st.sampled_from(["rule", "connection"]),
+    })  # fmt: skip
     return st.one_of(
         st.just({"type": "allow"}),
         st.just({"type": "deny"}),
