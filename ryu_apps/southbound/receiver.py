@@ -64,7 +64,7 @@ class Receiver:
         now_s = self._read_s = clock()
         turn_ends_s = now_s + link.limits.turn_s
         at_once = 0 if self._queues.waiting else _AT_ONCE
-        while end - at >= HEADER_BYTES and not link.is_closed:
+        while end - at >= HEADER_BYTES:
             version, kind, length, xid = unpack(data, at)
             if length < HEADER_BYTES:
                 raise Malformed("length")
@@ -82,14 +82,14 @@ class Receiver:
             except Exception:
                 self._links.fault(f"answering a packet-in of datapath {link.name}")
                 answered = True
-            if answered:
-                self._misses += 1
-            elif kind in _INLINE:
-                self._event(kind, xid, data, at, length, now_s)
-            else:
-                self._message(kind, xid, data[at : at + length])
             at += length
             count += 1
+            if answered:
+                self._misses += 1
+            else:
+                self._take_one(kind, xid, data, at - length, length, now_s)
+                if link.is_closed:
+                    break
             if not count % _PAUSE_EVERY:
                 self._flush()
                 if link.outbox.crowded:
@@ -99,9 +99,18 @@ class Receiver:
                     eventlet.sleep(0)
                     now_s = clock()
                     turn_ends_s = now_s + link.limits.turn_s
+                if link.is_closed:
+                    break
         self._flush()
         self._links.handler.answered()
         return data[at:] if at else data
+
+    def _take_one(self, kind: int, xid: int, data: bytes, at: int, length: int, now_s: float) -> None:
+        """Take the message at data[at:at+length], which is no packet-in of a kind that is known."""
+        if kind in _INLINE:
+            self._event(kind, xid, data, at, length, now_s)
+        else:
+            self._message(kind, xid, data[at : at + length])
 
     def answer_waiting(self) -> None:
         """Answer packet-ins that wait, each vport's in turn, for so long as others may wait to be read."""
