@@ -128,7 +128,8 @@ class KeyRows:
     def put_ends(self, slot: int, shape: RowShape, ends: bytes, flow_id: int = 0, began_s: float = 0.0) -> None:
         """Set a slot's row from the ENDS_BYTES with the addresses and ports of an IPv4 packet."""
         head, tail = shape
-        chunk = self._chunk(slot)
+        number, chunks = slot // CHUNK_ROWS, self._chunks
+        chunk = chunks[number] if number < len(chunks) else self._chunk(slot)
         chunk.sweeps = 0
         _write_ends(chunk.buffer, slot % CHUNK_ROWS * _ROW_BYTES, head, ends, tail, flow_id, began_s)
 
