@@ -37,14 +37,14 @@ def test_what_is_full_is_passed_at_once() -> None:
     for address in range(100_000):
         found.add(address)
     looked: list[int] = []
-    blocks = found._blocks  # noqa: SLF001 (how much is looked at is what this is about)
+    blocks = found._blocks
 
     class Counting(dict[int, int]):
         def get(self, number: int, default: int = 0) -> int:  # type: ignore[override]
             looked.append(number)
             return super().get(number, default)
 
-    found._blocks = Counting(blocks)  # noqa: SLF001
+    found._blocks = Counting(blocks)
     assert found.first_missing(0, 1 << 20) == 100_000
     assert found.first_missing(0, 99_999) is None
     assert len(looked) <= 5

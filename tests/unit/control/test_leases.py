@@ -349,9 +349,8 @@ class PlainLeases(Leases):
         own = FIELDS["l4_src"].get(key)
         first = own if low <= own <= high else low
         ports = [*range(first, high + 1), *range(low, first)] if proto in (6, 17) else [0]
-        leases = (
-            lease_for("p", key, pool.address(4, (start + place) % size), port) for place in range(size) for port in ports
-        )
+        places = [pool.address(4, (start + place) % size) for place in range(size)]
+        leases = (lease_for("p", key, address, port) for address in places for port in ports)
         return next((lease for lease in leases if self.is_free(lease)), None)
 
 
