@@ -169,10 +169,13 @@ class FlowTable:
         """Return the flows with a leg at a vport."""
         return [flow for plan in self._plans.at_vport(vport) for flow in self.of_plan(plan)]
 
-    def ids_at_vport(self, vport: int) -> list[int]:
-        """Return the ids of the flows with a leg at a vport."""
+    def ids_at_vport(self, vport: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the ids of the flows with a leg at a vport part by part, from a part on and round.
+
+        Each part has its number, and is an array of unsigned ints as bytes that stays while no flow comes or goes.
+        """
         numbers = (self._plans.number(plan) for plan in self._plans.at_vport(vport))
-        return self._rows.ids_of_plans([number for number in numbers if number is not None])
+        return self._rows.ids_of_plans([number for number in numbers if number is not None], first)
 
     def by_rule(self, rule: RuleName) -> list[UnifiedFlow]:
         """Return the flows in which a rule (layer, group, rule) has spoken."""
