@@ -14,7 +14,7 @@ from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.entry import FlowEntry, Output, PushVlan, SetField
 from ryu_apps.pipeline.pieces import entries_of
-from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER, SENDER, VIA
+from ryu_apps.pipeline.registers import EXIT, EXIT_TO_FUNCTIONS, RECEIVER, SENDER, VIA
 from ryu_apps.pipeline.standing import standing_pieces
 
 VFS, FUNCTIONS, NETWORK = 1, 0x101, 0x201
@@ -86,7 +86,7 @@ def test_the_vfs_datapath_knows_one_way_out_of_delivery() -> None:
             match = dict(each.match)
             assert match.get("in_port") == CABLE or VIA in match
         if each.table == "deliver" and not each.match and each.priority:
-            assert writes == {EXIT: EXIT_BY_CABLE}
+            assert writes == {EXIT: EXIT_TO_FUNCTIONS}
     assert {each.table for each in made if outputs(each) == [CABLE]} == {"egress"}
 
 
