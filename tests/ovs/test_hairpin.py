@@ -189,12 +189,14 @@ def test_what_one_datapath_refuses_is_undone_in_all(nic: Nic, bridge: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("vport", "path"),
+    ("nic", "vport", "path"),
     [
-        ({"subinterface": "h1-sub9"}, "vports.vm2.subinterface"),
-        ({"port": "h1-vf9"}, "vports.vm2.port"),
-        ({"vlan": 101}, "vports.vm1.vlan"),
+        ("vlan", {"subinterface": "h1f-vf9"}, "vports.vm2.subinterface"),
+        ("mac", {"subinterface": "h1-sub9"}, "vports.vm2.subinterface"),
+        ("vlan", {"port": "h1-vf9"}, "vports.vm2.port"),
+        ("vlan", {"vlan": 101}, "vports.vm1.vlan"),
     ],
+    indirect=["nic"],
 )
 def test_a_part_that_is_not_there_makes_nothing(nic: Nic, vport: dict[str, Any], path: str) -> None:
     """H13 H01: a VLAN in use, or a port that a switch does not have, refuses the whole; no datapath hears of it."""
