@@ -45,7 +45,9 @@ CLASSES: Final = {
     EntryClass.FORWARD: "cached verdict on the first packet's way",
     EntryClass.REPLY: "cached verdict on the way of the replies",
     EntryClass.EXTRA: "cached verdict on a variant: packets of a known connection with other MACs or DSCP",
+    EntryClass.METER: "meter that one connection has for itself",
     EntryClass.LEAD: "way of a connection's replies to the vport that has borrowed the address of a NAT pool",
+    EntryClass.LEARNED: "written by NIC port 2 itself: the instances and the way back of a connection in a chain",
 }
 PUNTS: Final = {
     Punt.MISS: "no entry yet",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ryu_apps.engine.policy import Policy, compile_policy
+from ryu_apps.model.chain import Chain, Function, Instance
 from ryu_apps.model.hairpin import AnyHairpin, FunctionPort, Hairpin, MacSteering, NetworkPort, Outlet
 from ryu_apps.model.network import Host, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
@@ -24,6 +25,7 @@ _PORTS: Final = {
     _NETWORK: {"h1n-red": 1, "h1n-uplink": 2},
 }
 # Of the VFs' datapath only what differs from that of a host without a hairpin.
+_SECOND: Final = frozenset(table.name for table in HAIRPIN_TABLES)
 _OWN_TABLES: Final = ("classify", "deliver", "returned", "egress")
 # And of one without a cable only what differs from that.
 _OWN_WAYS: Final = ("classify", "egress")
@@ -41,6 +43,17 @@ port 1 with `vm1` (VF VLAN 101) and `vm2` (102), port 2 with the sub-interfaces 
 and port 3 with the outlet `h1n-red` of segment `red` (VLAN 200); `vm4` (VF VLAN 104) is on a host without a hairpin.
 
 On port 1 the tables are those above, and these of them differ:
+"""
+
+
+_CHAINS: Final = """\
+### A chain
+
+Here segment `red` has a chain of `fw` (ports 11 and 12) and `nat` (13 and 14, with a MAC of its own),
+and a cable joins port 15 to the outlet `h1n-red`.
+Position 1 is before `fw` and 3 before `nat` forward, 4 before `nat` and 2 before `fw` in reverse;
+65534 and 65535 are past the chain, outward and inward.
+What the switch writes into `resume` and `assigned` itself is not shown.
 """
 
 
@@ -64,8 +77,18 @@ def _resources(hairpin: AnyHairpin) -> Iterator[Resource]:
     yield Outlet(id="red", host="h1", segment="red", port="h1n-red")
 
 
-def _example(hairpin: AnyHairpin) -> Policy:
-    changes = (Change(kind=KIND_OF[type(each)], key=each.id, value=each) for each in _resources(hairpin))
+def _chain_resources() -> Iterator[Resource]:
+    for name, macs in (("fw", ()), ("nat", (0x020000000F01,))):
+        instance = Instance(id="a", host="h1", inside=f"{name}-in", outside=f"{name}-out", macs=macs)
+        yield Function(id=name, instances=(instance,), rewriting=bool(macs))
+    yield Chain(id="c1", tenant="red", segment="red", hops=("fw", "nat"), mark=1)
+    yield Segment(id="red", tenant="red", vlan=200, number=1, chain="c1")
+    yield Outlet(id="red", host="h1", segment="red", port="h1n-red", chain_port="h1f-red")
+
+
+def _example(hairpin: AnyHairpin, *more: Resource) -> Policy:
+    resources = (*_resources(hairpin), *more)
+    changes = (Change(kind=KIND_OF[type(each)], key=each.id, value=each) for each in resources)
     return compile_policy(Snapshot().changed(changes))
 
 
@@ -75,7 +98,9 @@ def _dump(entries: Iterable[FlowEntry]) -> Iterator[str]:
 
     def line(made: FlowEntry) -> str:
         text = show(made).replace(f"table={names[made.table]},", f"table={made.table},", 1)
-        return re.sub(r"goto_table:(\d+)", lambda found: f"goto_table:{TABLES[int(found[1])].name}", text)
+        tables = HAIRPIN_TABLES if made.table in _SECOND else TABLES
+        named = r"(goto_table:|table=|resubmit\(,)(\d+)"
+        return re.sub(named, lambda found: f"{found[1]}{tables[int(found[2])].name}", text)
 
     found = sorted(entries, key=lambda made: (names[made.table], -made.priority, line(made).partition(",")[2]))
     yield "```"
@@ -91,15 +116,35 @@ def hairpin_section() -> Iterator[str]:
     yield from _TEXT.splitlines()
     yield ""
     yield from _dump(entry for entry in made[_VFS] if entry.table in _OWN_TABLES)
-    for table in HAIRPIN_TABLES:
-        yield f"Ports 2 and 3 have one table, `{table.name}`: {table.purpose}."
-        yield "This is port 2:"
-        yield ""
-        yield from _dump(made[_FUNCTIONS])
-        yield "And this is port 3:"
-        yield ""
-        yield from _dump(made[_NETWORK])
-    steered = standing_pieces(_example(MacSteering(network_port=_NETWORK_PORT)), _VFS, _PORTS[_VFS])
+    splice = HAIRPIN_TABLES[0]
+    yield f"Without chains ports 2 and 3 have one table, `{splice.name}`: {splice.purpose}."
+    yield "This is port 2:"
+    yield ""
+    yield from _dump(made[_FUNCTIONS])
+    yield "And this is port 3:"
+    yield ""
+    yield from _dump(made[_NETWORK])
+    yield from _steered()
+    yield from _chains()
+
+
+def _steered() -> Iterator[str]:
+    """Yield what the VFs' datapath has without a cable."""
+    made = standing_pieces(_example(MacSteering(network_port=_NETWORK_PORT)), _VFS, _PORTS[_VFS])
     yield from _STEERED_TEXT.splitlines()
     yield ""
-    yield from _dump(entry for entry in entries_of(steered) if entry.table in _OWN_WAYS)
+    yield from _dump(entry for entry in entries_of(made) if entry.table in _OWN_WAYS)
+
+
+def _chains() -> Iterator[str]:
+    """Yield what port 2 has where the segment has a chain."""
+    yield from _CHAINS.splitlines()
+    yield ""
+    yield "| # | table | purpose | no entry matches |"
+    yield "|---|---|---|---|"
+    for number, table in enumerate(HAIRPIN_TABLES):
+        yield f"| {number} | {table.name} | {table.purpose} | {table.miss.value} |"
+    yield ""
+    ports = {**_PORTS[_FUNCTIONS], "fw-in": 11, "fw-out": 12, "nat-in": 13, "nat-out": 14, "h1f-red": 15}
+    policy = _example(_CABLED, *_chain_resources())
+    yield from _dump(entries_of(standing_pieces(policy, _FUNCTIONS, ports)))

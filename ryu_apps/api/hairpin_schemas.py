@@ -70,3 +70,4 @@ class OutletBody(Body):
     segment: Id
     port: PortName
     macs: list[Mac] = Field(default_factory=list, max_length=256)
+    chain_port: PortName | None = None

@@ -14,7 +14,7 @@ class HairpinVfBody(Body):
     """A VF of the host, with its sub-interface."""
 
     port: PortName
-    subinterface: PortName
+    subinterface: PortName | None = None
     tenant: Id
     mac: Mac
     ips: list[Ip] = Field(default_factory=list, max_length=256)
@@ -31,6 +31,7 @@ class HairpinOutletBody(Body):
     segment: Id
     port: PortName
     macs: list[Mac] = Field(default_factory=list, max_length=256)
+    chain_port: PortName | None = None
 
 
 class ProvisionBody(Body):

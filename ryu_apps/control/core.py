@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from immutables import Map
@@ -28,7 +29,7 @@ from ryu_apps.control.pool_answers import answer
 from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_edited, send_on
 from ryu_apps.control.tally import Tally
-from ryu_apps.engine.connection import Leg, Plan, looked_at
+from ryu_apps.engine.connection import Leg, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
@@ -55,6 +56,7 @@ class ControlCore:
     ) -> None:
         self._policy = policy
         self.flows = FlowTable(first_flow_id)
+        self.flows.meters.enforce(policy)
         self.tally = Tally()
         self._datapaths: Map[int, Mapping[str, int]] = Map()
         self.expiry = Expiry()
@@ -81,6 +83,7 @@ class ControlCore:
         self._policy = policy
         self.offload.policy = policy
         self.sharing.policy = policy
+        self.flows.meters.enforce(policy)
         self.fast_path.forget(self._policy)
 
     @property
@@ -135,7 +138,7 @@ class ControlCore:
         if flow is None:
             return effects
         self.ageing.leaves_host(flow)
-        verdict = _verdict_at(flow.plan, vport.number, direction)
+        verdict = _verdict_at(flow, vport.number, direction)
         alone = syn or not flow.plan.allow
         leg = Held(flow.id, vport.number, direction)
         watched = not begun and (flow.half_open or self.life.busy)
@@ -262,7 +265,7 @@ class ControlCore:
         if flow is None:
             return []
         self.ageing.stays_in_host(flow, now_s, begun=begun)
-        verdict = _verdict_at(flow.plan, vport.number, direction)
+        verdict = _verdict_at(flow, vport.number, direction)
         # Fragments take no room in the cache: the connection is known to the host alone until a whole packet comes.
         edited = partial(rewrite, event.frame, parsed)
         effects += self._pass_on(vport, verdict, send_edited(event, direction, verdict, edited))
@@ -277,11 +280,12 @@ class ControlCore:
         return list(sent)
 
 
-def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:
-    """Return a plan's verdict at a vport that it passes in this direction."""
-    return next(
-        leg.verdict for leg in (*plan.forward, *plan.reply) if leg.vport == vport and leg.direction is direction
-    )
+def _verdict_at(flow: UnifiedFlow, vport: int, direction: Direction) -> Verdict:
+    """Return a flow's verdict at a vport that it passes in this direction."""
+    plan = flow.plan
+    legs = (*plan.forward, *plan.reply)
+    verdict = next(leg.verdict for leg in legs if leg.vport == vport and leg.direction is direction)
+    return replace(verdict, treatment=flow.own_treatment(verdict.treatment)) if plan.metered else verdict
 
 
 def _rewrite_later(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:

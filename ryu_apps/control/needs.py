@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from ryu_apps.model.chain import Chain, Function
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import AnyHairpin, Hairpin, Outlet
 from ryu_apps.model.nat_pool import NatPool
@@ -46,6 +47,10 @@ def _hosts_of(snapshot: Snapshot, resource: Resource) -> set[str]:
             return {v.host for v in vports if scope.vport in (None, v.id) and scope.tenant in (None, v.tenant)}
         case NatPool():
             return {resource.host}
+        case Function():
+            return {one.host for one in resource.instances}
+        case Chain(segment=name):
+            return {vport.host for vport in vports if name in vport.segments}
         case Layer():
             return {vport.host for vport in vports}
         case Route(segment=name) | Segment(id=name):
@@ -78,10 +83,15 @@ def _named_ports(after: Snapshot, change: Change) -> Iterator[tuple[str, int, st
         case Host(uplink=uplink, tunnel=tunnel, dpid=dpid, hairpin=hairpin):
             named += [("uplink", dpid, uplink), ("tunnel", dpid, tunnel)]
             named += _hairpin_ports(dpid, hairpin) if hairpin is not None else []
-        case Outlet(host=host, port=port):
+        case Outlet(host=host, port=port, chain_port=chain_port):
             hairpin = after.hosts[host].hairpin
             if hairpin is not None and hairpin.network_port is not None:
                 named.append(("port", hairpin.network_port.dpid, port))
+                named.append(("chain_port", after.hosts[host].function_dpid, chain_port))
+        case Function(instances=instances):
+            for one in instances:
+                path, dpid = f"instances.{one.id}", after.hosts[one.host].function_dpid
+                named += [(f"{path}.inside", dpid, one.inside), (f"{path}.outside", dpid, one.outside)]
     for path, dpid, name in named:
         if name is not None:
             yield path, dpid, name

@@ -48,6 +48,9 @@ class Service(Protocol):
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""
 
+    def health(self, function: str) -> Mapping[str, Any]:
+        """Return what is known of the instances of a function."""
+
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with an id above `after`, ascending, at most `limit`."""
 

@@ -9,7 +9,7 @@ from ryu_apps.control.change import base_changes
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.engine.policy import Policy
-from ryu_apps.engine.ways import broken_vports, bypassed, with_broken
+from ryu_apps.engine.ways import broken_vports, bypassed, failed_instances, with_broken
 from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.network import Host
 from ryu_apps.model.policy import Snapshot
@@ -26,9 +26,10 @@ def follow_ways(core: ControlCore, down: Mapping[int, frozenset[str]]) -> Turn:
     """Put in force what follows from ports that are down, by datapath; return what the switches must change."""
     before = core.policy
     broken = broken_vports(before.snapshot, down)
-    if broken == before.broken:
+    failed = failed_instances(before.snapshot, down)
+    if (broken, failed) == (before.broken, before.failed):
         return Turn()
-    policy = with_broken(before, broken)
+    policy = with_broken(before, broken, failed)
     turn = Turn(tuple(base_changes(core, policy)), tuple(_news(before, policy)))
     core.policy = policy
     return turn
@@ -40,6 +41,9 @@ def _news(before: Policy, after: Policy) -> Iterator[str]:
         if vport is not None:
             state = "is broken" if number in after.broken else "is whole again"
             yield f"host {vport.host}: the way of vport {vport.id} to its functions {state}"
+    for function, instance in sorted(before.failed ^ after.failed):
+        state = "has failed" if (function, instance) in after.failed else "works again"
+        yield f"instance {instance} of function {function} {state}"
 
 
 def ports_on_ways(snapshot: Snapshot, dpid: int) -> set[str]:
@@ -51,6 +55,7 @@ def ports_on_ways(snapshot: Snapshot, dpid: int) -> set[str]:
             continue
         if host.function_dpid == dpid:
             named |= set(_subinterfaces(snapshot, host))
+            named |= {port for f in snapshot.functions.values() for one in f.on(host.id) for port in one.ports}
         if isinstance(hairpin, Hairpin):
             ends = {host.dpid: hairpin.cable, hairpin.function_port.dpid: hairpin.function_port.cable}
             named |= {ends[dpid]} if dpid in ends else set()

@@ -77,6 +77,7 @@ class Outlet:
     """Where a segment leaves a hairpin host: the port of NIC port 3 toward the function that sends it out.
 
     macs holds source MACs, besides those of the host's own VFs, that may leave: those of functions that route.
+    chain_port is the port of NIC port 2 at the other end, where the segment's chains end; None: a function is there.
     """
 
     id: str
@@ -84,3 +85,4 @@ class Outlet:
     segment: str
     port: str
     macs: tuple[int, ...] = ()
+    chain_port: str | None = None

@@ -18,7 +18,7 @@ def hairpin_references(after: Snapshot, value: object) -> Iterator[FieldError]:
         case Host():
             yield from _host_faults(value)
         case Vport() if value.host in after.hosts:
-            yield from _vport_faults(after.hosts[value.host], value)
+            yield from _vport_faults(after, after.hosts[value.host], value)
         case Outlet():
             yield from _outlet_faults(after, value)
 
@@ -54,7 +54,7 @@ def _at_a_vf(vport: Vport, at: Mapping[str, str]) -> Iterator[FieldError]:
         yield FieldError("subinterface", f"vport {at[vport.subinterface]!r} is at this port")
 
 
-def _vport_faults(host: Host, vport: Vport) -> Iterator[FieldError]:
+def _vport_faults(after: Snapshot, host: Host, vport: Vport) -> Iterator[FieldError]:
     hairpin = host.hairpin
     if hairpin is None:
         if vport.subinterface is not None:
@@ -62,8 +62,9 @@ def _vport_faults(host: Host, vport: Vport) -> Iterator[FieldError]:
         return
     if vport.kind is VportKind.TRUNK:
         yield FieldError("kind", f"host {host.id!r} has a hairpin: functions know frames by their VF and by no tag")
-    if vport.subinterface is None:
-        yield FieldError("subinterface", f"is required on host {host.id!r}, which has a hairpin")
+    if vport.subinterface is None and not _has_chain(after, vport):
+        where = f"host {host.id!r}, which has a hairpin, in a segment without a chain"
+        yield FieldError("subinterface", f"is required on {where}")
     elif isinstance(hairpin, Hairpin) and vport.subinterface == hairpin.function_port.cable:
         yield FieldError("subinterface", f"{vport.subinterface!r} is the cable of host {host.id!r}")
     elif _is_one_datapath(host):
@@ -72,6 +73,12 @@ def _vport_faults(host: Host, vport: Vport) -> Iterator[FieldError]:
         yield FieldError("synthetic", f"host {host.id!r} has a hairpin, and its misses go to the PF")
     if isinstance(hairpin, Hairpin) and vport.port == hairpin.cable:
         yield FieldError("port", f"{vport.port!r} is the cable of host {host.id!r}")
+
+
+def _has_chain(after: Snapshot, vport: Vport) -> bool:
+    """Return whether all segments of a vport have chains."""
+    found = [after.segments.get(name) for name in vport.segments]
+    return all(segment is not None and segment.chain is not None for segment in found)
 
 
 def _outlet_faults(after: Snapshot, outlet: Outlet) -> Iterator[FieldError]:
@@ -145,13 +152,17 @@ def hairpin_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterato
             at = {vport.port: vport.id for vport in here} if _is_one_datapath(value) else {}
             for vport in here:
                 if before.vports.get(vport.id) == vport:
-                    for fault in (*_vport_faults(value, vport), *_at_a_vf(vport, at)):
+                    for fault in (*_vport_faults(after, value, vport), *_at_a_vf(vport, at)):
                         yield FieldError("hairpin", f"vport {vport.id!r}: {fault.path}: {fault.message}")
             for outlet in after.outlets.values():
                 if outlet.host == value.id and before.outlets.get(outlet.id) == outlet:
                     for fault in _outlet_faults(after, outlet):
                         yield FieldError("hairpin", f"outlet {outlet.id!r}: {fault.path}: {fault.message}")
         case Segment():
+            for vport in after.vports.values():
+                bare = vport.subinterface is None and after.hosts[vport.host].hairpin is not None
+                if bare and value.id in vport.segments and value.chain is None:
+                    yield FieldError("chain", f"vport {vport.id!r} has no sub-interface, and so needs one")
             for outlet in after.outlets.values():
                 if outlet.segment == value.id and value.vlan is None and before.outlets.get(outlet.id) == outlet:
                     yield FieldError("vlan", f"outlet {outlet.id!r} needs one")

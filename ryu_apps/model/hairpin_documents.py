@@ -42,12 +42,13 @@ def parse_hairpin(document: Document | None) -> AnyHairpin | None:
 
 def outlet_document(outlet: Outlet) -> Document:
     """Return the document of an outlet, without its id."""
-    return {
+    document: Document = {
         "host": outlet.host,
         "segment": outlet.segment,
         "port": outlet.port,
         "macs": [format_mac(mac) for mac in outlet.macs],
     }
+    return document if outlet.chain_port is None else {**document, "chain_port": outlet.chain_port}
 
 
 def parse_outlet(key: str, document: Document) -> Outlet:
@@ -62,5 +63,10 @@ def parse_outlet(key: str, document: Document) -> Outlet:
             macs.append(mac)
     faults.refuse("the outlet cannot be accepted")
     return Outlet(
-        id=key, host=document["host"], segment=document["segment"], port=document["port"], macs=tuple(macs)
+        id=key,
+        host=document["host"],
+        segment=document["segment"],
+        port=document["port"],
+        macs=tuple(macs),
+        chain_port=document.get("chain_port"),
     )

@@ -62,6 +62,7 @@ class Segment:
     vlan is the id by which the network outside knows it (0: untagged); None: the outside sees each VF's own VLAN.
     number is what the pipeline's register carries, 1 to 65535.
     vni is the VXLAN network identifier under which frames from tunnels belong to it, None for none.
+    chain is passed by all that no rule sends another way, on hosts with a hairpin; None: functions are wired by hand.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Segment:
     vlan: int | None
     number: int
     vni: int | None = None
+    chain: str | None = None
 
 
 class VportKind(Enum):

@@ -37,6 +37,8 @@ class EntryClass(IntEnum):
     REPLY = 5
     EXTRA = 6
     LEAD = 7
+    LEARNED = 12
+    METER = 13
 
 
 class Punt(IntEnum):

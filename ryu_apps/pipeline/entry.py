@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ryu_apps.pipeline.registers import SAID
+from ryu_apps.pipeline.learning import FirstUp, Learn, Spread
+from ryu_apps.pipeline.registers import SAID, WAY
 from ryu_apps.pipeline.tables import BY_NAME
 
 MatchValue = int | tuple[int, int]
@@ -43,6 +44,11 @@ class PriorityToTag:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainToTag:
+    """Write the mark of the packet's chain into the outer tag's priority bits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """Send out of a port; a packet leaves by the port that it came in by only where that is named IN_PORT."""
 
@@ -66,7 +72,20 @@ class Resubmit:
     table: str
 
 
-EntryAction = SetField | PopVlan | PushVlan | PriorityFromTag | PriorityToTag | Output | ToController | Resubmit
+EntryAction = (
+    SetField
+    | PopVlan
+    | PushVlan
+    | PriorityFromTag
+    | PriorityToTag
+    | ChainToTag
+    | Output
+    | ToController
+    | Resubmit
+    | Learn
+    | Spread
+    | FirstUp
+)
 EntryKey = tuple[str, int, Matches]
 
 MISS_PRIORITY: Final = 0
@@ -139,9 +158,14 @@ def check_contract(made: FlowEntry) -> None:
     written = {_written(action) for action in made.actions} - {None}
     if made.meter:
         written.add("meter")
-    next_tables = {action.table for action in made.actions if isinstance(action, Resubmit)}
+    next_tables = {action.table for action in made.actions if isinstance(action, Resubmit | Learn)}
     if made.goto is not None:
         next_tables.add(made.goto)
+    for action in made.actions:
+        if isinstance(action, Learn):
+            learned = BY_NAME[action.table]
+            strange |= {name for name, _ in action.match} - learned.matches
+            strange |= {name for name, _ in action.load} - learned.writes
     if strange or written - table.writes or next_tables - table.next:
         raise ContractBroken(f"{made} in table {table.name}")
 
@@ -150,11 +174,13 @@ def _written(action: EntryAction) -> str | None:
     match action:
         case SetField(field=name):
             return name
-        case PopVlan() | PushVlan() | PriorityToTag():
+        case PopVlan() | PushVlan() | PriorityToTag() | ChainToTag():
             return "vlan"
         case PriorityFromTag():
             return SAID
-        case Output():
+        case Spread():
+            return WAY
+        case Output() | FirstUp():
             return "output"
         case _:
             return None

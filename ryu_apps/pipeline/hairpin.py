@@ -15,10 +15,19 @@ from ryu_apps.model.hairpin import AnyHairpin, Hairpin
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
-from ryu_apps.pipeline.entry import FlowEntry, MatchValue, Output, PopVlan, PushVlan, SetField, entry
+from ryu_apps.pipeline.entry import ChainToTag, FlowEntry, MatchValue, Output, PopVlan, PushVlan, SetField, entry
 from ryu_apps.pipeline.meters import shut
 from ryu_apps.pipeline.pieces import Part
-from ryu_apps.pipeline.registers import EXIT, EXIT_TO_FUNCTIONS, RECEIVER, SEGMENT, SENDER, VIA, VIA_NO_FUNCTION
+from ryu_apps.pipeline.registers import (
+    CHAIN,
+    EXIT,
+    EXIT_TO_FUNCTIONS,
+    RECEIVER,
+    SEGMENT,
+    SENDER,
+    VIA,
+    VIA_NO_FUNCTION,
+)
 
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 _BASE: Final = Cookie(EntryClass.BASE).pack()
@@ -43,7 +52,16 @@ def hairpin_parts(
             to = ports.get(vport.subinterface or "")
             yield Part(_by_sub_interface, vport.number, (to, vport.number, segment.number))
         elif cable is not None:
-            yield Part(_by_cable, vport.number, (cable, vport.number, vport.vlan, segment.number))
+            chained = any(chain.segment == segment.id for chain in policy.snapshot.chains.values())
+            yield Part(_by_cable, vport.number, (cable, vport.number, vport.vlan, segment.number, chained))
+
+
+def closed_chains(segment: int, marks: tuple[int, ...]) -> Iterator[FlowEntry]:
+    """Yield that what a rule sends by a chain that fails closed is dropped where the segment goes on without functions.
+    """
+    for mark in marks:
+        match: dict[str, MatchValue] = {SEGMENT: segment, CHAIN: mark}
+        yield entry("deliver", 135, match, cookie=Cookie(EntryClass.GUARD, detail=Refusal.NO_FUNCTION).pack())
 
 
 def _to_functions() -> Iterator[FlowEntry]:
@@ -67,10 +85,11 @@ def _cut_off(number: int) -> Iterator[FlowEntry]:
     yield entry("deliver", 60, {SENDER: number}, cookie=unreachable)
 
 
-def _by_cable(cable: int, number: int, vlan: int, segment: int) -> Iterator[FlowEntry]:
+def _by_cable(cable: int, number: int, vlan: int, segment: int, chained: bool) -> Iterator[FlowEntry]:
     """Yield the VF's tag on the way out, and what it means on the way back."""
     cookie = Cookie(EntryClass.BASE, vport=number).pack()
-    yield entry("egress", 90, _leaving(number), PushVlan(vlan), Output(cable), cookie=cookie)
+    tag = (PushVlan(vlan), ChainToTag()) if chained else (PushVlan(vlan),)
+    yield entry("egress", 90, _leaving(number), *tag, Output(cable), cookie=cookie)
     match: dict[str, MatchValue] = {"in_port": cable, "vlan_vid": VLAN_PRESENT | vlan}
     yield entry("classify", 100, match, PopVlan(), *_coming(number, segment), goto="returned", cookie=cookie)
 

@@ -53,6 +53,15 @@ CAME_BY: Final = "nxm_in_port"
 BACK: Final = "reg9"
 """1 for packets of a VF that go back to their VM where they would ask the controller."""
 
+CHAIN: Final = "reg10"
+"""Mark of the chain that the packet takes, in its segment; 0 for the segment's own, or for none."""
+
+POSITION: Final = "reg11"
+"""Where in its chain a packet is, on NIC port 2; the numbers are made in `ryu_apps/pipeline/chain.py`."""
+
+WAY: Final = "reg12"
+"""Number of the port by which the packet goes into the instance that was chosen for it, 0 while none is."""
+
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""
 

@@ -9,7 +9,7 @@ from ryu_apps.control.change import SLICE_ENTRIES
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.pipeline.cached import CACHED_PRIORITY, CachedEntry
-from ryu_apps.pipeline.cookie import DETAIL_MASK, unpack
+from ryu_apps.pipeline.cookie import DETAIL_MASK, EntryClass, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.reported import wire
@@ -32,9 +32,10 @@ def compare(
     foreign: list[PresentEntry] = []
     ours: dict[WireKey, PresentEntry] = {}
     for entry in present:
-        if unpack(entry.cookie) is None:
+        cookie = unpack(entry.cookie)
+        if cookie is None:
             foreign.append(entry)
-        else:
+        elif cookie.entry_class is not EntryClass.LEARNED:  # These go with the entry that has written them.
             ours[entry.table, entry.priority, entry.match] = entry
     added: list[FlowEntry | CachedEntry] = []
     kept = 0

@@ -14,7 +14,7 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.promises import Standing
-from ryu_apps.control.trace import way_document
+from ryu_apps.control.trace import flow_ways, way_document
 from ryu_apps.control.ways import ways_of
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
@@ -121,7 +121,7 @@ def _present(core: ControlCore, links: Links, page: Iterable[UnifiedFlow]) -> _F
 def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: float) -> dict[str, Any]:
     legs: list[dict[str, Any]] = []
     places: list[Whereabouts] = []
-    ways = list(flow.legs())
+    ways = flow_ways(flow)
     forward = len(flow.plan.forward)
     verdicts = way_document(core, ways[:forward]) + way_document(core, ways[forward:])
     for (leg, key), verdict, made in zip(ways, verdicts, flow.entries(), strict=True):

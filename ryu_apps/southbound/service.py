@@ -15,6 +15,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
 from ryu_apps.control.fast_path import FastPath
+from ryu_apps.control.health import health_of
 from ryu_apps.control.hints import Hints
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
@@ -220,7 +221,7 @@ class SwitchService:
 
     def _preview(self, plan: PolicyChange) -> Outcome:
         """Return what a change would do, a line an entry, without doing it."""
-        switches = list(plan.base)
+        switches = [*plan.base, *nic_watch.foresee(self._core, self._links, plan, self._clock)]
         for piece in plan.pieces():
             switches += revise_flows(self._core, plan, piece).switches
             hub.sleep(0)
@@ -239,14 +240,15 @@ class SwitchService:
             switches += nic_watch.fit(core, self._links, plan, self._clock)
             for piece in plan.pieces():
                 revisions = revise_flows(core, plan, piece)
-                adopt(core, plan, revisions)
+                self._links.apply(adopt(core, plan, revisions))
                 for change in bundles([*switches, *revisions.switches]):
                     self._commit(change)
-                settle(core, plan, revisions, self._clock())
+                self._links.apply(settle(core, plan, revisions, self._clock()))
                 self._forget_vanished(revisions)
                 waits = waits or bool(switches or revisions.switches)
                 switches = []
-                hub.sleep(0)
+                if piece:
+                    hub.sleep(0)
             self._greet_new_hosts(plan.after.snapshot)
             core.offload.tidy()
             if waits:
@@ -277,8 +279,8 @@ class SwitchService:
         self._core.offload.shrink(self._clock())
         for piece in undoing.pieces():
             revisions = revise_flows(self._core, undoing, piece)
-            adopt(self._core, undoing, revisions)
-            settle(self._core, undoing, revisions, self._clock())
+            self._links.apply(adopt(self._core, undoing, revisions))
+            self._links.apply(settle(self._core, undoing, revisions, self._clock()))
             hub.sleep(0)
         for link in self._links.all():
             if link.id not in self._core.datapaths:
@@ -319,6 +321,10 @@ class SwitchService:
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""
         return host_reports(self._core, self._links, self._bringup.agreements, self._bringup.failures)
+
+    def health(self, function: str) -> Mapping[str, Any]:
+        """Return what is known of the instances of a function."""
+        return health_of(self._core, self._core.policy.snapshot.functions[function])
 
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with their counters, ascending by id."""
@@ -368,4 +374,4 @@ def _difference(after: Snapshot, switches: Iterable[SwitchChange]) -> tuple[str,
                 entry = compile_cached(made) if isinstance(made, CachedEntry) else made
                 if isinstance(entry, FlowEntry):  # Entries known only from a switch come up in reconciling alone.
                     lines.append(f"{sign} {name} {show(entry)}")
-    return tuple(lines)
+    return tuple(dict.fromkeys(lines))

@@ -15,6 +15,7 @@ from mininet_scripts.support import frames, functions, hosts, traffic
 from mininet_scripts.support.policy import group, layer, rule
 from mininet_scripts.support.registration import address_of
 from mininet_scripts.support.waiting import wait_until
+from tests.mininet import subnets
 from tests.mininet.crossing import crossing
 from tests.mininet.lab import Frame, Lab, read_frame
 from topologies.hairpin_nic import HairpinNic
@@ -221,27 +222,19 @@ def test_policy_holds_on_both_sides_of_the_function(red: Lab) -> None:
     assert not red.reaches("vm2", "vm1", timeout_s=0.5)
 
 
-ROUTED = {"fn1-vf1": "10.1.0.254/24", "fn1-vf2": "10.2.0.254/24"}
+ROUTED = subnets.gateways("fn1-vf1", "fn1-vf2")
 
 
 @pytest.fixture
 def routed(lab: Lab) -> Iterator[Lab]:
     """Yield the network with vm1 and vm2 in subnets of their own, each with the function as its way to the other."""
-    lab.tenant("red", "vm1", ips=["10.1.0.1"])
-    lab.tenant("red", "vm2", ips=["10.2.0.1"])
-    ends = {"vm1": ("10.1.0.1/24", "10.2.0.0/24", "10.1.0.254"), "vm2": ("10.2.0.1/24", "10.1.0.0/24", "10.2.0.254")}
-    for name, (address, _, _) in ends.items():
-        lab.host(name).cmd(f"ip address add {address} dev {name}-eth0")
-    for name, (_, subnet, gateway) in ends.items():
-        lab.host(name).cmd(f"ip route add {subnet} via {gateway} src {ends[name][0].partition('/')[0]}")
-    yield lab
-    for name, (address, _, _) in ends.items():
-        lab.host(name).cmd(f"ip address delete {address} dev {name}-eth0")
+    with subnets.two_subnets(lab):
+        yield lab
 
 
 def test_a_router_is_a_function(routed: Lab) -> None:
     """S06 H11: traffic for another subnet goes by the router in its namespace, and replies come back the same way."""
-    with functions.routing(routed.host("fn1"), ROUTED), routed.watch("fn1-vf2") as far:
+    with functions.Router(routed.host("fn1"), ROUTED), routed.watch("fn1-vf2") as far:
         assert hosts.ping(routed.host("vm1"), "10.2.0.1", count=3, interval_s=0.05).all_answered
         assert {frame.dst for frame in far.unicast() if frame.eth_type == frames.IPV4} >= {MAC["vm2"]}
     assert not hosts.ping(routed.host("vm1"), "10.2.0.1", answer_timeout_s=0.5).all_answered
@@ -253,7 +246,7 @@ def test_a_connection_is_known_again_behind_a_function_that_translates(routed: L
                  web=group("inbound", rule("nat", ipv4_src="10.2.0.254", ip_proto="tcp", l4_dst=8080),
                            applies_to={"vport": "vm2"}))  # fmt: skip
     with (
-        functions.routing(routed.host("fn1"), ROUTED, masquerade="fn1-vf2"),
+        functions.SourceNat(routed.host("fn1"), ROUTED, outside="fn1-vf2"),
         traffic.tcp_echo_server(routed.host("vm2"), 8080),
         routed.watch("vm2-eth0") as receiver,
     ):
@@ -261,7 +254,7 @@ def test_a_connection_is_known_again_behind_a_function_that_translates(routed: L
         came = [frame for frame in receiver.unicast() if (frame.dst, frame.eth_type) == (MAC["vm2"], frames.IPV4)]
         seen = {frame.payload[12:16] for frame in came}
         assert seen == {bytes([10, 2, 0, 254])}
-    with functions.routing(routed.host("fn1"), ROUTED), traffic.tcp_echo_server(routed.host("vm2"), 8080):
+    with functions.Router(routed.host("fn1"), ROUTED), traffic.tcp_echo_server(routed.host("vm2"), 8080):
         assert not traffic.tcp_works(routed.host("vm1"), "10.2.0.1", 8080, timeout_s=0.5)
 
 

@@ -49,9 +49,8 @@ def _put(kind: Kind, call: Call) -> Response:
     resource = understood(kind, key, call.body, snapshot, call.service.pause)
     changes = [kind.change(key, resource), *_own_segment(kind, key, snapshot)]
     outcome = carry_out(call, changes)
-    after = snapshot.changed(changes)
     created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
-    body = {**shown(kind, key, resource, after, call.service.pause), "outcome": outcome_body(outcome)}
+    body = {**shown(kind, key, resource, snapshot, call.service.pause), "outcome": outcome_body(outcome)}
     status = outcome_status(call, outcome, 201 if created else 200)
     return json_response(status, body, outcome_headers(call, outcome, call.path if created else None))
 

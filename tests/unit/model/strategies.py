@@ -67,6 +67,31 @@ def outlets() -> st.SearchStrategy[Document]:
     return st.fixed_dictionaries({"host": ids, "segment": ids, "port": ports, "macs": speakers})
 
 
+def functions() -> st.SearchStrategy[Document]:
+    """Draw a function's document."""
+    speakers = st.lists(macs, max_size=3, unique=True)
+    instance = st.fixed_dictionaries(
+        {"host": ids, "inside": ports, "outside": ports, "weight": st.integers(0, 16), "macs": speakers}
+    )
+    instances = st.dictionaries(ids, instance, max_size=3).map(lambda drawn: dict(sorted(drawn.items())))
+    return st.fixed_dictionaries({"instances": instances, "rewriting": st.booleans(), "keeps_apart": st.booleans()})
+
+
+def chains() -> st.SearchStrategy[Document]:
+    """Draw a chain's document."""
+    return st.fixed_dictionaries(
+        {
+            "tenant": ids,
+            "segment": ids,
+            "hops": st.lists(ids, min_size=1, max_size=4),
+            "fail": st.sampled_from(["closed", "open"]),
+            "symmetric_return": st.booleans(),
+            "vlan": st.none() | st.integers(1, 4094),
+            "mark": st.integers(1, 7),
+        }
+    )
+
+
 def segments() -> st.SearchStrategy[Document]:
     """Draw a segment's document."""
     return st.fixed_dictionaries(
@@ -173,7 +198,10 @@ def actions() -> st.SearchStrategy[Document]:
         st.fixed_dictionaries({"type": st.just("nat")}, optional={"source": _side(ips), "destination": _side(ips)})
         for ips in (ipv4s, ipv6s)
     ]
-    meters = st.fixed_dictionaries({"type": st.just("meter"), "burst": st.integers(1, 4_000_000_000)})
+    meters = st.fixed_dictionaries({
+        "type": st.just("meter"), "burst": st.integers(1, 4_000_000_000),
+        "per": st.sampled_from(["rule", "connection"]),
+    })  # fmt: skip
     return st.one_of(
         st.just({"type": "allow"}),
         st.just({"type": "deny"}),
@@ -187,7 +215,7 @@ def actions() -> st.SearchStrategy[Document]:
 def bound_rules() -> st.SearchStrategy[Document]:
     """Draw a rule's document whose action names another resource or needs a tunnel."""
     naming = st.fixed_dictionaries({"type": st.sampled_from(["mirror", "route"]), "vport": ids})
-    skips = st.just({"type": "skip_chain"})
+    skips = st.just({"type": "skip_chain"}) | ids.map(lambda chain: {"type": "chain", "chain": chain})
     tunnels = st.fixed_dictionaries({"type": st.just("encapsulate"), "remote_ip": ipv4s | ipv6s, "vni": vnis})
     timeout = st.none() | st.integers(1, 65535)
     return st.fixed_dictionaries(
@@ -247,6 +275,8 @@ DOCUMENTS = {
     "vports": vports(),
     "routes": routes(),
     "outlets": outlets(),
+    "functions": functions(),
+    "chains": chains(),
     "nat_pools": nat_pools(),
     "layers": layers(),
     "groups": groups(),
