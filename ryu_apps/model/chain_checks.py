@@ -178,6 +178,10 @@ def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator
             for segment in after.segments.values():
                 if segment.chain == value.id and segment.id != value.segment:
                     yield FieldError("segment", f"segment {segment.id!r} has it for its chain")
+            old = before.chains.get(value.id)
+            if old is not None and old.segment != value.segment:
+                for rule in _rules_through(after, value.id):
+                    yield FieldError("segment", f"rule {rule} sends by it in segment {old.segment!r}")
         case Host() if value.hairpin is None:
             for function in after.functions.values():
                 if function.on(value.id):
