@@ -74,9 +74,8 @@ def functions() -> st.SearchStrategy[Document]:
         {"host": ids, "inside": ports, "outside": ports, "weight": st.integers(0, 16), "macs": speakers}
     )
     instances = st.dictionaries(ids, instance, max_size=3).map(lambda drawn: dict(sorted(drawn.items())))
-    return st.fixed_dictionaries(
-        {"instances": instances, "rewriting": st.booleans(), "keeps_apart": st.booleans(), "probe": st.none() | probes()}
-    )
+    flags = {"rewriting": st.booleans(), "keeps_apart": st.booleans()}
+    return st.fixed_dictionaries({"instances": instances, **flags, "probe": st.none() | probes()})
 
 
 def probes() -> st.SearchStrategy[Document]:
