@@ -11,6 +11,7 @@ from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Hairpin, Outlet
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.probe_checks import probe_clashes
 
 
 def chain_references(after: Snapshot, value: object) -> Iterator[FieldError]:
@@ -95,6 +96,7 @@ def _outlet_faults(after: Snapshot, outlet: Outlet) -> Iterator[FieldError]:
 
 def chain_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
     """Yield what a put resource takes that another owns: a port of NIC port 2, a function, a VLAN, a MAC."""
+    yield from probe_clashes(after, value)
     match value:
         case Function():
             for one in value.instances:
@@ -168,8 +170,9 @@ def _vlan_clashes(after: Snapshot, chain: Chain) -> Iterator[FieldError]:
             yield FieldError("vlan", f"segment {segment.id!r} has this VLAN")
 
 
-def chain_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterator[FieldError]:
+def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator[FieldError]:
     """Yield what a changed resource would leave inconsistent in functions, chains and what uses them."""
+    value = change.value
     match value:
         case Function():
             for chain in after.chains.values():
@@ -177,7 +180,8 @@ def chain_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterator[
                     faults = (*_chain_faults(after, chain), *_function_sharing(after, chain))
                     for fault in faults:
                         yield FieldError("keeps_apart", f"chain {chain.id!r}: {fault.message}")
-            yield from _removed_instances(before, value)
+            if not change.forced:
+                yield from _removed_instances(before, value)
         case Chain():
             for segment in after.segments.values():
                 if segment.chain == value.id and segment.id != value.segment:
