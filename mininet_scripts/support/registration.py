@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 from mininet.net import Mininet
 
 from mininet_scripts.support.rest import RestClient
-from topologies.hairpin_parts import ChainFunction, FunctionPort, NetworkPort, function_port_of, network_port_of
+from topologies.hairpin_parts import (
+    ChainFunction,
+    FunctionPort,
+    NetworkPort,
+    function_port_of,
+    network_port_of,
+    sub_interface_of,
+)
 from topologies.parts import EXTERNAL_HOST, GuestSwitch, NicBridge, address_params
 
 FIRST_VLAN = 100  # vmN's VF has VLAN 100 + N
@@ -36,7 +43,7 @@ def vm_number(name: str) -> int:
 def register_hosts(client: RestClient, net: Mininet, **changed: Any) -> None:
     """Register every NIC bridge of the network as the host of its name, with the fields given besides.
 
-    One with a cable has a hairpin.
+    One with a NIC port toward the network beside it has a hairpin.
     """
     for switch in net.switches:
         if isinstance(switch, NicBridge) and not isinstance(switch, FunctionPort | NetworkPort):
@@ -46,14 +53,16 @@ def register_hosts(client: RestClient, net: Mininet, **changed: Any) -> None:
 
 def _hairpin(net: Mininet, bridge: NicBridge) -> dict[str, Any] | None:
     """Return the hairpin of a host as it is put, None when the host has no second NIC port."""
-    if function_port_of(bridge.name) not in net:
+    if network_port_of(bridge.name) not in net:
         return None
-    functions, network = net[function_port_of(bridge.name)], net[network_port_of(bridge.name)]
-    return {"hairpin": {
-        "cable": f"{bridge.name}-cable",
-        "function_port": {"dpid": _dpid(functions), "cable": f"{functions.name}-cable"},
-        "network_port": {"dpid": _dpid(network), "uplink": f"{network.name}-uplink"},
-    }}  # fmt: skip
+    network = net[network_port_of(bridge.name)]
+    network_port = {"dpid": _dpid(network), "uplink": f"{network.name}-uplink"}
+    if function_port_of(bridge.name) not in net:
+        return {"hairpin": {"steering": "mac", "network_port": network_port}}
+    functions = net[function_port_of(bridge.name)]
+    function_port = {"dpid": _dpid(functions), "cable": f"{functions.name}-cable"}
+    cable = {"cable": f"{bridge.name}-cable", "function_port": function_port}
+    return {"hairpin": {**cable, "network_port": network_port}}
 
 
 def _dpid(switch: NicBridge) -> str:
@@ -126,11 +135,12 @@ def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
         representor, synthetic = representor.node.representors()
         second = {"synthetic": synthetic.name}
     address = address_of(name)
-    subinterface = representor.name.replace("-", "f-")
-    functions = function_port_of(representor.node.name)
-    at_function = {}
-    if functions in net and subinterface in net[functions].intfNames():
-        at_function = {"subinterface": subinterface}
+    at_function: dict[str, str] = {}
+    if network_port_of(representor.node.name) in net:
+        node, subinterface, _ = sub_interface_of(net, representor.node.name, int(representor.name.partition("-vf")[2]))
+        # Where all goes by chains a topology may have none.
+        if subinterface in net[node].intfNames():
+            at_function["subinterface"] = subinterface
     return {
         "host": representor.node.name,
         "port": representor.name,
