@@ -66,7 +66,20 @@ class Resubmit:
     table: str
 
 
-EntryAction = SetField | PopVlan | PushVlan | PriorityFromTag | PriorityToTag | Output | ToController | Resubmit
+@dataclass(frozen=True, slots=True)
+class FinTimeout:
+    """Have the entry itself go soon after a TCP packet with FIN or RST: shorten its timeouts to these, in seconds.
+
+    (Nicira extension NXAST_FIN_TIMEOUT.)
+    """
+
+    idle_s: int
+    hard_s: int
+
+
+EntryAction = (
+    FinTimeout | SetField | PopVlan | PushVlan | PriorityFromTag | PriorityToTag | Output | ToController | Resubmit
+)
 EntryKey = tuple[str, int, Matches]
 
 MISS_PRIORITY: Final = 0

@@ -8,6 +8,7 @@ from ryu_apps.model import address
 from ryu_apps.pipeline.entry import (
     IN_PORT,
     EntryAction,
+    FinTimeout,
     FlowEntry,
     MatchValue,
     Output,
@@ -104,3 +105,5 @@ def _action(action: EntryAction) -> str:
             return f"controller(meter_id={meter})" if meter else "CONTROLLER:65535"
         case Resubmit(table=table):
             return f"resubmit(,{NUMBER[table]})"
+        case FinTimeout(idle_s=idle_s, hard_s=hard_s):
+            return f"fin_timeout(idle_timeout={idle_s},hard_timeout={hard_s})"

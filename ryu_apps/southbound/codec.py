@@ -9,6 +9,7 @@ from typing import Final
 from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import (
     EntryAction,
+    FinTimeout,
     FlowEntry,
     Matches,
     MatchValue,
@@ -38,6 +39,7 @@ from ryu_apps.southbound.wire import (
     SEND_FLOW_REM,
     VERSION,
     Type,
+    fin_timeout,
     metered_to_controller,
     move,
     resubmit,
@@ -136,3 +138,5 @@ def _action(action: EntryAction) -> bytes:
             return metered_to_controller(meter) if meter else _TO_CONTROLLER
         case Resubmit(table=table):
             return resubmit(table)
+        case FinTimeout(idle_s=idle_s, hard_s=hard_s):
+            return fin_timeout(idle_s, hard_s)

@@ -47,7 +47,9 @@ class Upkeep:
         try:
             while self._core.life.busy:
                 hub.sleep(CLOSE_EVERY_S)
-                self._links.apply(self._core.ageing.close_due(self._clock()))
+                while self._core.life.overdue(now_s := self._clock()):
+                    self._links.apply(self._core.ageing.close_due(now_s))
+                    hub.sleep(0)
         except Exception:
             self._links.fault("closing connections")
         finally:
