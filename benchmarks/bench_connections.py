@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from benchmarks.measurement import print_table
 from benchmarks.packet_source import ACK, FIN_ACK, SYN, SYN_ACK, Source, Step, delivered, own_network
 from benchmarks.switch_site import CONTROLLER_CORE, LAYERS, SWITCH_CORE, Site, cpu_s, mac_of, site
+from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 
 BAR: Final = 7_500
 STEP_S: Final = 0.05
@@ -54,7 +55,7 @@ class Try(NamedTuple):
 
 def run(rate: int, steps: Sequence[Step], duration_s: float, settings: Sequence[str]) -> Try:
     """Return what a fresh switch and controller make of a rate."""
-    with site(settings, VMS, miss_rate_pps=None) as running:
+    with site(settings, VMS, half_open=HALF_OPEN_PER_VPORT, miss_rate_pps=None) as running:
         sources = [
             Source(running.devices[not step.from_client], step, CLIENT_MAC, SERVER_MAC)
             for step in steps

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 # How many half-open connections a vport may have, of those that it began or that others began towards it from outside.
-# Who has half as many is looked at: those that were answered meanwhile are half open no more.
+# Who has a quarter as many is looked at: those that were answered meanwhile are half open no more.
 HALF_OPEN_PER_VPORT: Final = 4096
 # How long entries that do not go by themselves stay after a close, and how long the host knows the connection then.
 LINGER_S: Final = 0.5
@@ -43,7 +43,7 @@ class Life:
 
     def __init__(self, half_open_per_vport: int = HALF_OPEN_PER_VPORT) -> None:
         self._most = half_open_per_vport
-        self._many = max(1, half_open_per_vport // 2)
+        self._many = max(1, half_open_per_vport // 4)
         self.crowded: set[int] = set()
         # The vport of each, by flow id, in blocks of ids, which rise: growing one dictionary of all would be a pause.
         self._half_open: dict[int, dict[int, int]] = {}
@@ -86,11 +86,15 @@ class Life:
         """Yield the half-open connections of all vports, the oldest first."""
         return (flow_id for block in tuple(self._half_open.values()) for flow_id in block)
 
-    def half_open_at(self, vport: int) -> list[int]:
-        """Return the half-open connections of a vport."""
-        return [
-            flow_id for block in self._half_open.values() for flow_id, there in block.items() if there == vport
-        ]
+    def half_open_at(self, vport: int, after: int, most: int) -> list[int]:
+        """Return at most so many half-open connections of a vport, the oldest first of those behind one of them."""
+        found: list[int] = []
+        for number, block in self._half_open.items():
+            if (number + 1) * _BLOCK_IDS > after:
+                found += [flow_id for flow_id, there in block.items() if there == vport and flow_id > after]
+            if len(found) >= most:
+                break
+        return found[:most]
 
     def answered(self, flow_id: int) -> None:
         """Count a connection as half open no more."""

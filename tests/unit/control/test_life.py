@@ -11,7 +11,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import Choke, CountEntry, Emit, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
 from ryu_apps.control.expiry import DELETE, HARD_TIMEOUT, IDLE_TIMEOUT
-from ryu_apps.control.life import CHOKE_S, CLOSED_S, LATE_PKTS, LINGER_S
+from ryu_apps.control.life import CHOKE_S, CLOSED_S, LATE_PKTS, LINGER_S, Life
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.pipeline.cached import FIN_HARD_TIMEOUT_S, HALF_OPEN_IDLE_TIMEOUT_S, IDLE_TIMEOUTS_S, CachedEntry
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal, unpack
@@ -287,6 +287,21 @@ def test_every_end_gives_the_quota_back(how: str) -> None:
             core.ageing.entry_counted(EntryCounted(question.cookie, 5), 100.0)
             assert len(core.flows) == 1
     assert not core.life.full(101)
+
+
+def test_half_open_connections_are_looked_at_in_turn() -> None:
+    """M21: those of one vport come oldest first and a piece at a time, so that all are looked at."""
+    life = Life(100)
+    for flow_id in range(1, 3001):
+        life.began(flow_id, 101 + flow_id % 2)
+    seen: list[int] = []
+    while piece := life.half_open_at(101, seen[-1] if seen else 0, 400):
+        assert len(piece) <= 400
+        seen += piece
+        for flow_id in piece[::2]:
+            life.answered(flow_id)
+    assert seen == list(range(2, 3001, 2))
+    assert life.half_open_at(101, 0, 2000) == seen[1::2]
 
 
 def test_a_lost_half_open_connection_is_found_and_forgotten() -> None:
