@@ -9,6 +9,8 @@ packages=(
     iproute2 iputils-ping net-tools ethtool procps  # what Mininet's hosts are set up with
     iperf3 tcpdump      # load and captures
     nftables            # firewalls and NAT that are network functions
+    conntrack           # emptying the memory of a firewall or NAT that is killed
+    haproxy             # a third party's program as network function
     curl                # what documentation speaks REST with
 )
 

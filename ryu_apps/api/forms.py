@@ -7,6 +7,7 @@ from typing import Any
 
 from ryu_apps.api.kinds import Key, Kind
 from ryu_apps.api.validate import faults_of
+from ryu_apps.model.chain import Chain
 from ryu_apps.model.documents import from_document, to_document
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.faults import Faults
@@ -47,6 +48,8 @@ def understood(kind: Kind, key: Key, body: Any, snapshot: Snapshot, pause: Pause
         raise Invalid(f"the {kind.one} cannot be accepted", faults)
     if kind.name == "segments":
         document["number"] = _segment_number(key, snapshot)
+    if kind.name == "chains":
+        document["mark"] = _chain_mark(key, document, snapshot)
     if kind.name == "vports" and document.get("trunk"):
         document["trunk"] = _trunk_segments(document, snapshot)
     return from_document(kind.name, key, document, pause)
@@ -61,12 +64,14 @@ def _without_read_only(kind: Kind, key: Key, body: Any, snapshot: Snapshot) -> t
     present = snapshot.get(kind.name, key)
     if isinstance(present, Segment):
         read_only = {**read_only, "number": present.number}
+    if isinstance(present, Chain):
+        read_only = {**read_only, "mark": present.mark}
     faults = [
         FieldError(name, f"is read-only and is {value!r} here")
         for name, value in read_only.items()
         if document.pop(name, value) != value
     ]
-    if kind.name == "hosts":
+    if kind.name in ("hosts", "functions", "chains"):
         document.pop("live", None)
     return document, faults
 
@@ -74,6 +79,15 @@ def _without_read_only(kind: Kind, key: Key, body: Any, snapshot: Snapshot) -> t
 def _segment_number(key: Key, snapshot: Snapshot) -> int:
     present = snapshot.get("segments", key)
     return present.number if isinstance(present, Segment) else snapshot.free_segment_number()
+
+
+def _chain_mark(key: Key, document: Mapping[str, Any], snapshot: Snapshot) -> int:
+    """Return the mark that a chain keeps while it stays in its segment."""
+    segment = document.get("segment") or document["tenant"]
+    present = snapshot.get("chains", key)
+    if isinstance(present, Chain) and present.segment == segment:
+        return present.mark
+    return snapshot.free_mark(segment)
 
 
 def _trunk_segments(document: Mapping[str, Any], snapshot: Snapshot) -> list[str]:

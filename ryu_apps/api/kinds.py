@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ryu_apps.api.chain_schemas import ChainBody, FunctionBody
 from ryu_apps.api.hairpin_schemas import OutletBody
 from ryu_apps.api.scalars import Body
 from ryu_apps.api.schemas import (
@@ -106,9 +107,13 @@ SEGMENTS: Final = Kind(name="segments", one="segment", schema=SegmentBody)
 VPORTS: Final = Kind(name="vports", one="vport", schema=VportBody)
 ROUTES: Final = Kind(name="routes", one="route", schema=RouteBody)
 OUTLETS: Final = Kind(name="outlets", one="outlet", schema=OutletBody)
+FUNCTIONS: Final = Kind(name="functions", one="function", schema=FunctionBody)
+CHAINS: Final = Kind(name="chains", one="chain", schema=ChainBody)
 NAT_POOLS: Final = Kind(name="nat_pools", one="nat_pool", schema=NatPoolBody)
 LAYERS: Final = Kind(name="layers", one="layer", schema=LayerBody)
 GROUPS: Final = Kind(name="groups", one="group", schema=GroupBody, parent=LAYERS)
 RULES: Final = Kind(name="rules", one="rule", schema=RuleBody, parent=GROUPS)
 
-KINDS: Final = (HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, OUTLETS, NAT_POOLS, LAYERS, GROUPS, RULES)
+KINDS: Final = (
+    HOSTS, TENANTS, SEGMENTS, VPORTS, ROUTES, OUTLETS, FUNCTIONS, CHAINS, NAT_POOLS, LAYERS, GROUPS, RULES,
+)  # fmt: skip

@@ -14,7 +14,7 @@ class HairpinVfBody(Body):
     """A VF of the host, with its sub-interface."""
 
     port: PortName
-    subinterface: PortName
+    subinterface: PortName | None = None
     tenant: Id
     mac: Mac
     ips: list[Ip] = Field(default_factory=list, max_length=256)
@@ -31,10 +31,11 @@ class HairpinOutletBody(Body):
     segment: Id
     port: PortName
     macs: list[Mac] = Field(default_factory=list, max_length=256)
+    chain_port: PortName | None = None
 
 
 class ProvisionBody(Body):
-    """A host with its hairpin, its VFs with their sub-interfaces, and its outlets, by their ids."""
+    """A host with its hairpin of either kind, its VFs with their sub-interfaces, and its outlets, by their ids."""
 
     host: Id
     dpid: Dpid

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from ryu_apps.api.chain_schemas import ThroughChainBody
 from ryu_apps.api.hairpin_schemas import HairpinBody, SkipChainBody
 from ryu_apps.api.scalars import (
     ActionName,
@@ -53,7 +54,7 @@ class LimitsBody(Body):
 
 
 class HostBody(Body):
-    """A hypervisor, whose NIC is one datapath, or three with a hairpin."""
+    """A hypervisor, whose NIC is one datapath, or up to three with a hairpin."""
 
     dpid: Dpid
     uplink: PortName | None = None
@@ -70,12 +71,13 @@ class TenantBody(Body):
 class SegmentBody(Body):
     """A layer-2 domain; vlan is its id in the network outside, 0 for untagged, null for each VF's own VLAN.
 
-    vni is its VXLAN network identifier.
+    vni is its VXLAN network identifier. chain is passed by what no rule sends another way.
     """
 
     tenant: Id
     vlan: Annotated[int, Field(ge=0, le=4094)] | None = None
     vni: Vni | None = None
+    chain: Id | None = None
 
 
 class BandwidthBody(Body):
@@ -256,9 +258,12 @@ class PopVlanBody(Body):
 
 
 class MeterBody(Body):
-    """Let no more pass than a rate, of kbit/s or of packets/s; burst in kbit or packets. A rate of 0 drops all."""
+    """Let no more pass than a rate, of kbit/s or of packets/s; burst in kbit or packets. A rate of 0 drops all.
+
+    per: whether all connections of the rule share the rate, or each has it for itself."""
 
     type: Literal["meter"]
+    per: Literal["rule", "connection"] = "rule"
     kbps: Kbps | None = None
     pps: Kbps | None = None
     burst: Annotated[int, Field(ge=1, le=4_000_000_000)] | None = None
@@ -310,7 +315,8 @@ class RuleBody(Body):
         | RouteActionBody
         | EncapsulateBody
         | PriorityBody
-        | SkipChainBody,
+        | SkipChainBody
+        | ThroughChainBody,
         Field(discriminator="type"),
     ]
     idle_timeout_s: Annotated[int, Field(ge=1, le=65535)] | None = None

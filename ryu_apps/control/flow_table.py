@@ -6,17 +6,21 @@ Part of the core, and one of the few things that change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.connection_meters import ConnectionMeters
 from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
 from ryu_apps.control.leases import Leases, owner_of
-from ryu_apps.control.plan_index import PlanIndex, RuleName
+from ryu_apps.control.plan_index import PlanIndex, RuleName, Use
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
+from ryu_apps.engine.own_meters import of_connection
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.match import Condition
+from ryu_apps.model.treatment import Treatment
 from ryu_apps.pipeline.cached import CachedEntry, cached
 from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass, of_vport
 
@@ -28,6 +32,7 @@ class UnifiedFlow(NamedTuple):
     parent is the flow that this one is a variant of (same connection, other MACs or DSCP), 0 for none.
     half_open: its entries have the short timeout of a TCP connection that was not seen answered when they were made.
     ended: of a TCP connection, the ways whose FIN has passed while the other goes on: 1 its first packet's, 2 replies'.
+    lacks_meter: a NIC has no meter left for it, so that its packets stay with the host.
     """
 
     id: int
@@ -39,14 +44,32 @@ class UnifiedFlow(NamedTuple):
     created_s: float
     parent: int = 0
     half_open: bool = False
+    lacks_meter: bool = False
     ended: int = 0
+
+    @property
+    def connection(self) -> int:
+        """The id of the flow that this one is a variant of, or its own."""
+        return self.parent or self.id
 
     def legs(self) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have there."""
         return self.plan.legs(self.key)
 
     def entries(self) -> Iterator[CachedEntry]:
-        """Yield the entry of every leg, those of the first packet's way first."""
+        """Return the entry of every leg, those of the first packet's way first."""
+        made = self._entries()
+        return map(self._metered, made) if self.plan.metered else made
+
+    def own_treatment(self, treatment: Treatment | None) -> Treatment | None:
+        """Return the treatment of this flow's packets: with the connection's own meters, where it has some."""
+        owns = self.plan.metered and not self.lacks_meter
+        return of_connection(treatment, self.connection) if owns else treatment
+
+    def _metered(self, made: CachedEntry) -> CachedEntry:
+        return made._replace(treatment=self.own_treatment(made.treatment))
+
+    def _entries(self) -> Iterator[CachedEntry]:
         segment = self.segment
         entry_class = EntryClass.EXTRA if self.parent else EntryClass.FORWARD
         cookie = Cookie(entry_class, self.generation, 0, self.id).pack()
@@ -73,8 +96,8 @@ class Kind:
     first_vport: int
     half_open: bool
     key: FlowKey
-    # Made for the number of the plan; one that no flow has is forgotten, and has another number when it comes again.
-    plan_number: int = 0
+    # What the shape is made for; a plan that no flow has is forgotten, and has another number when it comes again.
+    use: Use = field(default_factory=partial(Use, 0, 0))
     shape: RowShape = NO_SHAPE
 
 
@@ -103,6 +126,7 @@ class FlowTable:
         self._begun: dict[int, int] = {}
         self._next_id = first_id
         self.leases = Leases()
+        self.meters = ConnectionMeters()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -155,10 +179,13 @@ class FlowTable:
         """Return the flows with a leg at a vport."""
         return [flow for plan in self._plans.at_vport(vport) for flow in self.of_plan(plan)]
 
-    def ids_at_vport(self, vport: int) -> list[int]:
-        """Return the ids of the flows with a leg at a vport."""
+    def ids_at_vport(self, vport: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the ids of the flows with a leg at a vport part by part, from a part on and round.
+
+        Each part has its number, and is an array of unsigned ints as bytes that stays while no flow comes or goes.
+        """
         numbers = (self._plans.number(plan) for plan in self._plans.at_vport(vport))
-        return self._rows.ids_of_plans([number for number in numbers if number is not None])
+        return self._rows.ids_of_plans([number for number in numbers if number is not None], first)
 
     def by_rule(self, rule: RuleName) -> list[UnifiedFlow]:
         """Return the flows in which a rule (layer, group, rule) has spoken."""
@@ -185,7 +212,7 @@ class FlowTable:
     def add(self, flow: UnifiedFlow, connection: int | None = None) -> None:
         """Keep a flow; one with the same id must have been removed. Its connection id may be given if known."""
         slot = self._place(flow, flow.id)
-        self._rows.put(slot, flow.key, self._plans.join(flow.plan), flow.id)
+        self._rows.put(slot, flow.key, self._plans.join(flow.plan).number, flow.id)
         connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
         for found_by in connections:
             part = self._by_connection[found_by % _PARTS]
@@ -200,40 +227,52 @@ class FlowTable:
         self._begun[first] = self._begun.get(first, 0) + 1
         if flow.plan.leases:
             self.leases.take(owner_of(first, flow.segment, flow.key), flow.plan)
+        if flow.plan.metered and not flow.lacks_meter:
+            self.meters.take(flow.id, flow.plan, flow.connection)
 
     def kind(self, flow: UnifiedFlow) -> Kind:
         """Return the kind of IPv4 flows that are like this one in all but their addresses and ports."""
         first = flow.plan.forward[0].vport
         return Kind(flow.plan, flow.segment, flow.generation, first, flow.half_open, flow.key)
 
-    def begin(self, kind: Kind, ends: bytes, connection: int, now_s: float) -> int:
+    def begin(self, kind: Kind, ends: bytes, connection: int, now_s: float, most: int) -> int:
         """Return the id of a new flow, kept with the first packet's ends; 0 when its connection is known already.
 
-        ends: its ENDS_BYTES with addresses and ports.
+        Also 0 when its vport has begun `most`. ends: its ENDS_BYTES with addresses and ports.
+        This is `add` for one flow of a kind, with every step in one place because it is a part of each miss.
         """
-        part = self._by_connection[connection % _PARTS]
-        if connection in part:
+        part, first = self._by_connection[connection % _PARTS], kind.first_vport
+        begun = self._begun.get(first, 0)
+        if connection in part or begun >= most:
             return 0
-        flow_id = self.new_id()
-        slot = self._place(kind, flow_id)
-        number = self._plans.join(kind.plan)
-        if number != kind.plan_number:
-            kind.plan_number, kind.shape = number, row_shape(kind.key, number)
+        slot = self._free.pop() if self._free else self._unused()
+        flow_id = self._next_id
+        while not self._slots.put(flow_id, slot):
+            flow_id = flow_id % (FLOW_IDS - 1) + 1
+        self._next_id = flow_id % (FLOW_IDS - 1) + 1
+        self._records[slot // CHUNK_ROWS][slot % CHUNK_ROWS] = kind
+        use = kind.use
+        if use.flows:
+            use.flows += 1
+        else:
+            use = kind.use = self._plans.join(kind.plan)
+            kind.shape = row_shape(kind.key, use.number)
         self._rows.put_ends(slot, kind.shape, ends, flow_id, now_s)
         part[connection] = flow_id
-        first = kind.first_vport
-        self._begun[first] = self._begun.get(first, 0) + 1
+        self._begun[first] = begun + 1
         return flow_id
+
+    def _unused(self) -> int:
+        """Return a slot that no flow has had."""
+        slot = self._used
+        self._used += 1
+        if slot == len(self._records) * CHUNK_ROWS:
+            self._records.append([None] * CHUNK_ROWS)
+        return slot
 
     def _place(self, record: UnifiedFlow | Kind, flow_id: int) -> int:
         """Return the slot that a record was put in."""
-        if self._free:
-            slot = self._free.pop()
-        else:
-            slot = self._used
-            self._used += 1
-            if slot == len(self._records) * CHUNK_ROWS:
-                self._records.append([None] * CHUNK_ROWS)
+        slot = self._free.pop() if self._free else self._unused()
         self._records[slot // CHUNK_ROWS][slot % CHUNK_ROWS] = record
         self._slots.put(flow_id, slot)
         return slot
@@ -276,11 +315,15 @@ class FlowTable:
         if not self._begun[first]:
             del self._begun[first]
         self.leases.give_back(flow.plan)
+        if flow.plan.metered:
+            self.meters.release(self.meters.detach(flow.id))
 
     def replace(self, old: UnifiedFlow, new: UnifiedFlow) -> None:
-        """Keep a flow's successor of the same id."""
+        """Keep a flow's successor of the same id; meters that both have stay."""
+        had = self.meters.detach(old.id) if old.plan.metered else ()
         self.remove(old)
         self.add(new)
+        self.meters.release(had)
 
     def _all(self, ids: Iterable[int]) -> tuple[UnifiedFlow, ...]:
         return self._at([slot for flow_id in ids if (slot := self._slots.get(flow_id)) is not None])

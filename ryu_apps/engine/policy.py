@@ -38,6 +38,8 @@ class Policy:
     metered: dict[str, frozenset[int]] = field(default_factory=dict)
     broken: frozenset[int] = frozenset()
     """The vports, by number, whose way to network functions is broken as far as is known."""
+    failed: frozenset[tuple[str, str]] = frozenset()
+    """The instances of functions, each as (function, instance), that do not work as far as is known."""
     # Where packets of several priorities share a rate, by host.
     bottlenecks: dict[str, Any] = field(default_factory=dict)
 
@@ -77,9 +79,9 @@ def recompile(before: Policy, after: Snapshot, changes: Iterable[Change], pause:
     kept = {} if _alters_layers(changes) else _unaffected_views(before, after, groups)
     network = any(change.kind in ("vports", "segments", "routes", "tenants", "hosts") for change in changes)
     if network:
-        return replace(_policy(after, classifiers, kept), broken=before.broken)
+        return replace(_policy(after, classifiers, kept), broken=before.broken, failed=before.failed)
     network_parts = (before.directory, before.vports, before.segments, before.dpids)
-    return Policy(after, classifiers, *network_parts, kept, broken=before.broken)
+    return Policy(after, classifiers, *network_parts, kept, broken=before.broken, failed=before.failed)
 
 
 def _alters_layers(changes: Iterable[Change]) -> bool:

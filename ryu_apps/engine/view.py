@@ -116,7 +116,7 @@ def compile_view(
     )
     compiled = tuple(_compile_layer(layer, direction, groups, classifiers) for layer in layers)
     used = [classifiers[group.layer, group.id] for group in groups]
-    treat = Treat(vport, snapshot.vports)
+    treat = Treat(vport, snapshot.vports, snapshot.chains)
     return View(
         compiled,
         stateful=all(layer.stateful for layer in compiled),

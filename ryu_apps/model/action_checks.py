@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from ryu_apps.model.action import Encapsulate, Mirror, PopVlanTag, PushVlanTag, Reroute, SkipChain, named_vport
+from ryu_apps.model.action import (
+    Encapsulate,
+    Mirror,
+    PopVlanTag,
+    PushVlanTag,
+    Reroute,
+    SkipChain,
+    ThroughChain,
+    named_vport,
+)
+from ryu_apps.model.chain_checks import refuses_chain
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction, Group, Rule
 
-_BOUND: Final = (Mirror, Reroute, Encapsulate, PushVlanTag, PopVlanTag, SkipChain)
+_BOUND: Final = (Mirror, Reroute, Encapsulate, PushVlanTag, PopVlanTag, SkipChain, ThroughChain)
+
+
+_SENDING: Final = (Reroute, Encapsulate, SkipChain, ThroughChain)
+# What of an action does not suit a vport.
+_BLAMED: Final = {Mirror: ".vport", Reroute: ".vport", Encapsulate: ".remote_ip", ThroughChain: ".chain"}
 
 
 class Bound(NamedTuple):
@@ -27,7 +42,7 @@ class Bound(NamedTuple):
 
 
 def bound_rules(groups: Iterable[Group]) -> Iterator[Bound]:
-    """Yield the rules that copy, route, encapsulate, tag or skip functions."""
+    """Yield the rules that copy, route, encapsulate or tag, or say which functions are passed."""
     for group in groups:
         for rule in group.rules.values():
             if isinstance(rule.action, _BOUND):
@@ -51,13 +66,16 @@ def action_faults(after: Snapshot, change: Change) -> Iterator[FieldError]:
 
 def _rule_faults(after: Snapshot, bound: Bound, path: str) -> Iterator[FieldError]:
     action, group = bound.rule.action, bound.group
-    if isinstance(action, Reroute | Encapsulate | SkipChain) and group.direction is not Direction.OUTBOUND:
+    if isinstance(action, _SENDING) and group.direction is not Direction.OUTBOUND:
         yield FieldError(path, "only packets from a VM can be sent elsewhere: put it into an outbound group")
     target = named_vport(action)
     if target is not None and target not in after.vports:
         yield FieldError(f"{path}.vport", f"there is no vport {target!r}")
         return
-    field = ".vport" if target is not None else ".remote_ip" if isinstance(action, Encapsulate) else ""
+    if isinstance(action, ThroughChain) and action.chain not in after.chains:
+        yield FieldError(f"{path}.chain", f"there is no chain {action.chain!r}")
+        return
+    field = _BLAMED.get(type(action), "")
     for vport in after.vports.values():
         reason = _refuses(after, bound, vport)
         if reason is not None:
@@ -90,6 +108,8 @@ def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> str | None:
         return f"host {vport.host!r} of vport {vport.id!r} has a hairpin, and functions say where its frames go"
     if isinstance(action, Encapsulate):
         return None if after.hosts[vport.host].tunnel else f"host {vport.host!r} of vport {vport.id!r} has no tunnel"
+    if isinstance(action, ThroughChain):
+        return refuses_chain(after, action.chain, vport)
     if isinstance(action, PushVlanTag | PopVlanTag):
         return _refuses_tag(after, action, vport)
     target = after.vports.get(named_vport(action) or "")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ryu_apps.model.action_checks import action_faults, network_faults, users_of_vport
 from ryu_apps.model.address import format_mac
+from ryu_apps.model.chain_checks import chain_clashes, chain_orphans, chain_references, chain_users
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
 from ryu_apps.model.hairpin_checks import hairpin_clashes, hairpin_orphans, hairpin_references, outlet_users
 from ryu_apps.model.nat_pool import NatPool
@@ -43,14 +44,18 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
         if change.value is None:
             _raise(Conflict, "it is in use", users_of_place(after, change))
     _raise(Conflict, "it is in use", outlet_users(after, changes))
+    _raise(Conflict, "it is in use", chain_users(after, changes))
     for change in changes:
         if change.value is not None:
             _raise(Invalid, "it refers to what does not exist", _dangling(after, change.value), change.path)
             _raise(Invalid, "it does not fit the host", hairpin_references(after, change.value), change.path)
+            _raise(Invalid, "it does not fit", chain_references(after, change.value), change.path)
             _raise(Conflict, "it takes what another owns", _clashes(after, change.value), change.path)
             _raise(Conflict, "it takes what another owns", hairpin_clashes(after, change.value), change.path)
+            _raise(Conflict, "it takes what another owns", chain_clashes(after, change.value), change.path)
             _raise(Conflict, "it is in use", _orphans(before, after, change), change.path)
             _raise(Conflict, "it is in use", hairpin_orphans(before, after, change.value), change.path)
+            _raise(Conflict, "it is in use", chain_orphans(before, after, change), change.path)
             _raise(Invalid, "the action cannot be carried out", action_faults(after, change), change.path)
             _raise(Invalid, "the action cannot be carried out", pool_faults(after, change), change.path)
     _raise(Conflict, "rules could not be carried out", network_faults(after, changes))

@@ -12,6 +12,8 @@ import re
 from collections.abc import Sequence
 
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
+from ryu_apps.model.chain import Chain, Function
+from ryu_apps.model.chain_documents import chain_document, function_document, parse_chain, parse_function
 from ryu_apps.model.datapath_id import parse_dpid
 from ryu_apps.model.errors import Invalid
 from ryu_apps.model.faults import Faults
@@ -53,9 +55,7 @@ def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
         case Tenant():
             return {}
         case Segment():
-            return {
-                "tenant": resource.tenant, "vlan": resource.vlan, "vni": resource.vni, "number": resource.number,
-            }  # fmt: skip
+            return _segment_document(resource)
         case Vport():
             return _vport_document(resource)
         case Route():
@@ -63,6 +63,10 @@ def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
             return {"segment": resource.segment, "eth_dst": format_mac(resource.eth_dst), **target}
         case Outlet():
             return outlet_document(resource)
+        case Function():
+            return function_document(resource)
+        case Chain():
+            return chain_document(resource)
         case NatPool():
             return _pool_document(resource)
         case Layer():
@@ -99,7 +103,7 @@ def _from_named(kind: str, key: str, document: Document) -> Resource:
         case "tenants":
             return Tenant(id=key)
         case "segments":
-            outside = {name: document.get(name) for name in ("vlan", "vni")}
+            outside = {name: document.get(name) for name in ("vlan", "vni", "chain")}
             return Segment(id=key, tenant=document["tenant"], number=document["number"], **outside)
         case "vports":
             return _parse_vport(key, document)
@@ -107,6 +111,10 @@ def _from_named(kind: str, key: str, document: Document) -> Resource:
             return _parse_route(key, document)
         case "outlets":
             return parse_outlet(key, document)
+        case "functions":
+            return parse_function(key, document)
+        case "chains":
+            return parse_chain(key, document)
         case "nat_pools":
             return _parse_pool(key, document)
         case "layers":
@@ -126,6 +134,16 @@ def _parse_host(key: str, document: Document) -> Host:
     miss = MissPath(document.get("miss", "pf"))
     hairpin = parse_hairpin(document.get("hairpin"))
     return Host(id=key, dpid=dpid, uplink=uplink, tunnel=tunnel, limits=limits, miss=miss, hairpin=hairpin)
+
+
+def _segment_document(segment: Segment) -> Document:
+    document: Document = {
+        "tenant": segment.tenant,
+        "vlan": segment.vlan,
+        "vni": segment.vni,
+        "number": segment.number,
+    }
+    return document if segment.chain is None else {**document, "chain": segment.chain}
 
 
 def _host_document(host: Host) -> Document:

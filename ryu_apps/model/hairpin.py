@@ -1,7 +1,9 @@
-"""Hairpin values: the other two ports of a NIC whose VFs' frames all leave by a cable, and where segments leave it.
+"""Hairpin values: how a NIC brings all frames of its VFs to network functions, and where segments leave it.
 
-NIC port 1 has the VFs, port 2 the sub-interfaces toward network functions, port 3 the way to the network.
-Each is a datapath of its own (CN patent application PCT/CN2016/105227).
+By VLAN (CN patent application PCT/CN2016/105227): NIC port 1 has the VFs, port 2, at the other end of a cable,
+the sub-interfaces toward network functions, and port 3 the way to the network.
+By MAC (its sister, US 11,005,755): port 1 has VFs and sub-interfaces, port 2 the way to the network.
+Each port is a datapath of its own.
 """
 
 from __future__ import annotations
@@ -47,10 +49,35 @@ class Hairpin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MacSteering:
+    """A hairpin without a cable: the VFs' datapath has the sub-interfaces itself, and steers between both.
+
+    network_port None: the host has no way to the network.
+    """
+
+    network_port: NetworkPort | None = None
+    fail: Fail = Fail.CLOSED
+
+
+AnyHairpin = Hairpin | MacSteering
+
+
+def nic_ports(hairpin: AnyHairpin) -> dict[str, int]:
+    """Return the datapaths of a hairpin besides that of the VFs, by the field that names them."""
+    ports: dict[str, int] = {}
+    if isinstance(hairpin, Hairpin):
+        ports["function_port"] = hairpin.function_port.dpid
+    if hairpin.network_port is not None:
+        ports["network_port"] = hairpin.network_port.dpid
+    return ports
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlet:
     """Where a segment leaves a hairpin host: the port of NIC port 3 toward the function that sends it out.
 
     macs holds source MACs, besides those of the host's own VFs, that may leave: those of functions that route.
+    chain_port is the port of NIC port 2 at the other end, where the segment's chains end; None: a function is there.
     """
 
     id: str
@@ -58,3 +85,4 @@ class Outlet:
     segment: str
     port: str
     macs: tuple[int, ...] = ()
+    chain_port: str | None = None

@@ -8,12 +8,13 @@ from typing import Any
 
 from immutables import Map
 
-from ryu_apps.model.hairpin import Outlet
+from ryu_apps.model.chain import MOST_CHAINS, Chain, Function
+from ryu_apps.model.hairpin import Fail, Outlet
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Tenant, Vport
 from ryu_apps.model.rules import Group, Layer, Rule
 
-Resource = Host | Tenant | Segment | Vport | Route | Outlet | NatPool | Layer | Group | Rule
+Resource = Host | Tenant | Segment | Vport | Route | Outlet | Function | Chain | NatPool | Layer | Group | Rule
 GroupKey = tuple[str, str]
 RuleKey = tuple[str, str, str]
 
@@ -24,6 +25,8 @@ KIND_OF: dict[type, str] = {
     Vport: "vports",
     Route: "routes",
     Outlet: "outlets",
+    Function: "functions",
+    Chain: "chains",
     NatPool: "nat_pools",
     Layer: "layers",
     Group: "groups",
@@ -37,12 +40,14 @@ class Change:
 
     A rule that is put or deleted alone has kind `rules` and the key (layer, group, rule).
     path is what stands before the paths of its faults, where a request makes several changes.
+    forced: it is made although it breaks connections.
     """
 
     kind: str
     key: str | GroupKey | RuleKey
     value: Resource | None
     path: str = ""
+    forced: bool = False
 
     @property
     def group_key(self) -> GroupKey | None:
@@ -61,6 +66,8 @@ class Snapshot:
     vports: Map[str, Vport] = field(default_factory=Map)
     routes: Map[str, Route] = field(default_factory=Map)
     outlets: Map[str, Outlet] = field(default_factory=Map)
+    functions: Map[str, Function] = field(default_factory=Map)
+    chains: Map[str, Chain] = field(default_factory=Map)
     nat_pools: Map[str, NatPool] = field(default_factory=Map)
     layers: Map[str, Layer] = field(default_factory=Map)
     groups: Map[GroupKey, Group] = field(default_factory=Map)
@@ -105,3 +112,13 @@ class Snapshot:
         """Return the lowest segment number not in use, from 1."""
         used = {segment.number for segment in self.segments.values()}
         return next(number for number in range(1, 65536) if number not in used)
+
+    def closed_marks(self, segment: str) -> tuple[int, ...]:
+        """Return the marks of a segment's chains that fail closed, in ascending order."""
+        found = [chain for chain in self.chains.values() if chain.segment == segment and chain.fail is Fail.CLOSED]
+        return tuple(sorted(chain.mark for chain in found))
+
+    def free_mark(self, segment: str) -> int:
+        """Return the lowest mark that no chain of a segment has, from 1; one above the most when all are taken."""
+        used = {chain.mark for chain in self.chains.values() if chain.segment == segment}
+        return next(mark for mark in range(1, MOST_CHAINS + 2) if mark not in used)

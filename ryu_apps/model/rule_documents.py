@@ -16,6 +16,7 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    Per,
     PopVlanTag,
     Prioritise,
     PushVlanTag,
@@ -23,6 +24,7 @@ from ryu_apps.model.action import (
     Reroute,
     Rewrite,
     SkipChain,
+    ThroughChain,
     default_burst,
 )
 from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
@@ -142,6 +144,8 @@ def _parse_action(match: Match | None, path: str, form: Document) -> Action:
             return Reroute(form["vport"])
         case "skip_chain":
             return SkipChain()
+        case "chain":
+            return ThroughChain(form["chain"])
         case "encapsulate":
             return _parse_encapsulate(form, path)
         case "priority":
@@ -219,8 +223,8 @@ def _parse_meter(form: Document, path: str) -> Meter:
     if len(given) != 1:
         raise Invalid.at(path, "give either kbps or pps")
     unit, rate = given[0], form[given[0].value]
-    burst = form.get("burst")
-    return Meter(unit=unit, rate=rate, burst=default_burst(unit, rate) if burst is None else burst)
+    burst = default_burst(unit, rate) if form.get("burst") is None else form["burst"]
+    return Meter(unit=unit, rate=rate, burst=burst, per=Per(form.get("per", Per.RULE.value)))
 
 
 def _parse_encapsulate(form: Document, path: str) -> Encapsulate:
@@ -248,12 +252,14 @@ def _action_document(action: Action) -> Document:
             return {"type": "push_vlan", "vlan": vlan}
         case PopVlanTag():
             return {"type": "pop_vlan"}
-        case Meter(unit=unit, rate=rate, burst=burst):
-            return {"type": "meter", unit.value: rate, "burst": burst}
+        case Meter(unit=unit, rate=rate, burst=burst, per=per):
+            return {"type": "meter", unit.value: rate, "burst": burst, "per": per.value}
         case Mirror(vport):
             return {"type": "mirror", "vport": vport}
         case SkipChain():
             return {"type": "skip_chain"}
+        case ThroughChain(chain):
+            return {"type": "chain", "chain": chain}
         case Reroute(vport):
             return {"type": "route", "vport": vport}
         case Encapsulate(remote=remote, vni=vni):

@@ -32,7 +32,7 @@ from ryu_apps.pipeline.entry import (
 )
 from ryu_apps.pipeline.from_outside import from_uplink, past_guard, reflected
 from ryu_apps.pipeline.guard import guard
-from ryu_apps.pipeline.hairpin import hairpin_parts
+from ryu_apps.pipeline.hairpin import closed_chains, hairpin_parts
 from ryu_apps.pipeline.meters import miss_meter_numbers, miss_meters, network_meter, outbound_meter, shut
 from ryu_apps.pipeline.pieces import NO_PIECES, Piece, PieceKey, Pieces, entries_of
 from ryu_apps.pipeline.pooled import asks_of_network, pool_entries
@@ -114,6 +114,7 @@ def base_pieces(policy: Policy, host: Host, ports: Mapping[str, int], known: Pie
         for segment in bypassed(policy, host):
             members = [vport for vport in policy.directory.residents(segment.id, host.id) if vport.id in here]
             add(_flood, segment.number, segment, tuple([vport.number for vport in members]), None)
+            add(closed_chains, segment.number, segment.number, policy.snapshot.closed_marks(segment.id))
             for mac, owner in policy.directory.of_segment(segment.id):
                 if owner is not None and owner.id in here:
                     add(_owner, (segment.number, mac), segment.number, mac, owner, Place.HERE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ryu_apps.pipeline.registers import SAID
+from ryu_apps.pipeline.learning import FirstUp, Learn, Spread
+from ryu_apps.pipeline.registers import SAID, WAY
 from ryu_apps.pipeline.tables import BY_NAME
 
 MatchValue = int | tuple[int, int]
@@ -40,6 +41,11 @@ class PriorityFromTag:
 @dataclass(frozen=True, slots=True)
 class PriorityToTag:
     """Write the packet's priority into the outer tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainToTag:
+    """Write the mark of the packet's chain into the outer tag's priority bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,19 @@ class FinTimeout:
 
 
 EntryAction = (
-    FinTimeout | SetField | PopVlan | PushVlan | PriorityFromTag | PriorityToTag | Output | ToController | Resubmit
+    FinTimeout
+    | SetField
+    | PopVlan
+    | PushVlan
+    | PriorityFromTag
+    | PriorityToTag
+    | ChainToTag
+    | Output
+    | ToController
+    | Resubmit
+    | Learn
+    | Spread
+    | FirstUp
 )
 EntryKey = tuple[str, int, Matches]
 
@@ -152,9 +170,14 @@ def check_contract(made: FlowEntry) -> None:
     written = {_written(action) for action in made.actions} - {None}
     if made.meter:
         written.add("meter")
-    next_tables = {action.table for action in made.actions if isinstance(action, Resubmit)}
+    next_tables = {action.table for action in made.actions if isinstance(action, Resubmit | Learn)}
     if made.goto is not None:
         next_tables.add(made.goto)
+    for action in made.actions:
+        if isinstance(action, Learn):
+            learned = BY_NAME[action.table]
+            strange |= {name for name, _ in action.match} - learned.matches
+            strange |= {name for name, _ in action.load} - learned.writes
     if strange or written - table.writes or next_tables - table.next:
         raise ContractBroken(f"{made} in table {table.name}")
 
@@ -163,11 +186,13 @@ def _written(action: EntryAction) -> str | None:
     match action:
         case SetField(field=name):
             return name
-        case PopVlan() | PushVlan() | PriorityToTag():
+        case PopVlan() | PushVlan() | PriorityToTag() | ChainToTag():
             return "vlan"
         case PriorityFromTag():
             return SAID
-        case Output():
+        case Spread():
+            return WAY
+        case Output() | FirstUp():
             return "output"
         case _:
             return None

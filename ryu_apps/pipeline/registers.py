@@ -25,8 +25,8 @@ EXIT_AS_SEGMENT: Final = 2
 EXIT_BY_TUNNEL: Final = 3
 """By the tunnel port, to the endpoint and with the VNI in the tunnel's metadata."""
 
-EXIT_BY_CABLE: Final = 4
-"""By the cable of a hairpin toward network functions, with the VLAN of the sending VF."""
+EXIT_TO_FUNCTIONS: Final = 4
+"""Toward network functions: by the cable of a hairpin with the VLAN of the sending VF, or by its sub-interface."""
 
 METER: Final = "reg4"
 """Number of the meter to pass, for table `meter`."""
@@ -52,6 +52,15 @@ CAME_BY: Final = "nxm_in_port"
 
 BACK: Final = "reg9"
 """1 for packets of a VF that go back to their VM where they would ask the controller."""
+
+CHAIN: Final = "reg10"
+"""Mark of the chain that the packet takes, in its segment; 0 for the segment's own, or for none."""
+
+POSITION: Final = "reg11"
+"""Where in its chain a packet is, on NIC port 2; the numbers are made in `ryu_apps/pipeline/chain.py`."""
+
+WAY: Final = "reg12"
+"""Number of the port by which the packet goes into the instance that was chosen for it, 0 while none is."""
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

@@ -7,6 +7,7 @@ from typing import Final
 from ryu_apps.model import address
 from ryu_apps.pipeline.entry import (
     IN_PORT,
+    ChainToTag,
     EntryAction,
     FinTimeout,
     FlowEntry,
@@ -20,7 +21,8 @@ from ryu_apps.pipeline.entry import (
     SetField,
     ToController,
 )
-from ryu_apps.pipeline.registers import PRIORITY, SAID, SAID_BIT
+from ryu_apps.pipeline.learning import FirstUp, Learn, Source, Spread
+from ryu_apps.pipeline.registers import CHAIN, PRIORITY, SAID, SAID_BIT, WAY
 from ryu_apps.pipeline.tables import NUMBER
 
 _NAMES: Final = {
@@ -34,6 +36,15 @@ _NAMES: Final = {
 _SET_NAMES: Final = {
     "ipv4_src": "ip_src", "ipv4_dst": "ip_dst",
     "tunnel_id": "tun_id", "tun_ipv4_dst": "tun_dst", "nxm_in_port": "in_port",
+}  # fmt: skip
+# Whole fields by Nicira's and OpenFlow's names, as in ovs-actions(7), learn.
+_LEARNED: Final = {
+    "eth_src": "NXM_OF_ETH_SRC", "eth_dst": "NXM_OF_ETH_DST", "eth_type": "eth_type", "ip_proto": "NXM_OF_IP_PROTO",
+    "ipv4_src": "NXM_OF_IP_SRC", "ipv4_dst": "NXM_OF_IP_DST",
+    "ipv6_src": "NXM_NX_IPV6_SRC", "ipv6_dst": "NXM_NX_IPV6_DST",
+    "nxm_in_port": "NXM_OF_IN_PORT",
+    **{name: f"OXM_OF_{name.upper()}" for name in ("tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst")},
+    **{f"reg{n}": f"NXM_NX_REG{n}" for n in range(16)},
 }  # fmt: skip
 _MACS: Final = frozenset({"eth_dst", "eth_src", "arp_sha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4: Final = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa", "tun_ipv4_dst"})
@@ -99,6 +110,8 @@ def _action(action: EntryAction) -> str:
             return f"set_field:0x{SAID_BIT:x}->{SAID},move:NXM_OF_VLAN_TCI[13..15]->NXM_NX_{SAID.upper()}[0..2]"
         case PriorityToTag():
             return f"move:NXM_NX_{PRIORITY.upper()}[0..2]->NXM_OF_VLAN_TCI[13..15]"
+        case ChainToTag():
+            return f"move:NXM_NX_{CHAIN.upper()}[0..2]->NXM_OF_VLAN_TCI[13..15]"
         case Output(port_no=port_no):
             return "IN_PORT" if port_no == IN_PORT else f"output:{port_no}"
         case ToController(meter=meter):
@@ -107,3 +120,35 @@ def _action(action: EntryAction) -> str:
             return f"resubmit(,{NUMBER[table]})"
         case FinTimeout(idle_s=idle_s, hard_s=hard_s):
             return f"fin_timeout(idle_timeout={idle_s},hard_timeout={hard_s})"
+        case Learn():
+            return _learn(action)
+        case Spread(members=members):
+            return f"bundle_load(symmetric_l3l4+udp,0,hrw,ofport,{WAY}[0..15],members:{_ports(members)})"
+        case FirstUp(members=members):
+            return f"bundle(eth_src,0,active_backup,ofport,members:{_ports(members)})"
+
+
+def _ports(members: tuple[int, ...]) -> str:
+    return ",".join(map(str, members))
+
+
+def _learn(action: Learn) -> str:
+    parts = [
+        f"table={NUMBER[action.table]}", f"idle_timeout={action.idle_timeout_s}", f"priority={action.priority}",
+        "delete_learned", f"cookie=0x{action.cookie:x}", f"limit={action.limit}",
+    ]  # fmt: skip
+    parts += [f"{_learned(name, name)}={_source(name, source)}" for name, source in action.match]
+    parts += [f"load:{_source(name, source)}->{_learned(name, source)}" for name, source in action.load]
+    return f"learn({','.join(parts)})"
+
+
+def _learned(name: str, other: Source) -> str:
+    """Return a field of an entry to be written as ovs-ofctl takes it there, a port's number in the bits that it has."""
+    bits = "0..15" if other == "nxm_in_port" else ""
+    return f"{_LEARNED.get(name, name)}[{bits}]"
+
+
+def _source(name: str, source: Source) -> str:
+    if isinstance(source, str):
+        return _learned(source, source)
+    return value_text(name, source)

@@ -13,9 +13,11 @@ from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import VLAN_PRESENT
 from ryu_apps.model.hairpin import FunctionPort, NetworkPort, Outlet
 from ryu_apps.model.network import Host
+from ryu_apps.pipeline.chain_ends import chain_parts, chains_of
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import MISS_PRIORITY, FlowEntry, MatchValue, Output, PopVlan, PushVlan, entry
 from ryu_apps.pipeline.pieces import Part
+from ryu_apps.pipeline.probing import probe_parts
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 _TAGGED: Final[MatchValue] = (VLAN_PRESENT, VLAN_PRESENT)
@@ -32,8 +34,16 @@ def function_parts(
     yield Part(_unknown_vlan, cable, (cable,))
     for vport in policy.snapshot.vports.values():
         if vport.host == host.id and vport.subinterface is not None:
-            macs = policy.directory.macs_of(vport.segments[0], vport)
-            yield Part(_sub_interface, vport.number, (cable, vport.vlan, ports.get(vport.subinterface), macs))
+            segment = policy.snapshot.segments[vport.segments[0]]
+            macs = policy.directory.macs_of(segment.id, vport)
+            port_no, chained = ports.get(vport.subinterface), bool(chains_of(policy, segment))
+            if not chained:
+                yield Part(_to_sub_interface, vport.number, (cable, vport.vlan, port_no))
+            if port_no is not None:
+                yield Part(_from_sub_interface, vport.number, (cable, vport.vlan, port_no, macs))
+    if policy.snapshot.chains:
+        yield from chain_parts(policy, host, cable, ports)
+    yield from probe_parts(policy, host, ports)
 
 
 def network_parts(policy: Policy, host: Host, network_port: NetworkPort, ports: Mapping[str, int]) -> Iterator[Part]:
@@ -46,7 +56,7 @@ def network_parts(policy: Policy, host: Host, network_port: NetworkPort, ports: 
     for outlet in policy.snapshot.outlets.values():
         if outlet.host == host.id:
             local, vlans = _residents(policy, outlet)
-            leaving = tuple(dict.fromkeys((*local, *outlet.macs)))
+            leaving = tuple(dict.fromkeys((*local, *outlet.macs, *_own_macs(policy, outlet))))
             yield Part(_outlet, outlet.id, (uplink, ports.get(outlet.port), vlans, leaving, local))
 
 
@@ -62,6 +72,15 @@ def _residents(policy: Policy, outlet: Outlet) -> tuple[tuple[int, ...], tuple[i
     return tuple(local), (segment.vlan or 0, *sorted(away))
 
 
+def _own_macs(policy: Policy, outlet: Outlet) -> Iterator[int]:
+    """Yield the MACs with which functions of the segment's chains send on the outlet's host."""
+    for chain in policy.snapshot.chains.values():
+        if chain.segment == outlet.segment:
+            for name in chain.hops:
+                for instance in policy.snapshot.functions[name].on(outlet.host):
+                    yield from instance.macs
+
+
 def _miss() -> Iterator[FlowEntry]:
     """Yield that what comes in by no port that is spoken of goes nowhere."""
     yield entry("splice", MISS_PRIORITY, {}, cookie=_BASE)
@@ -73,14 +92,18 @@ def _unknown_vlan(trunk: int) -> Iterator[FlowEntry]:
     yield entry("splice", 90, {"in_port": trunk}, cookie=unknown)
 
 
-def _sub_interface(cable: int, vlan: int, port_no: int | None, macs: tuple[int, ...]) -> Iterator[FlowEntry]:
-    """Yield one VF's VLAN to its sub-interface and back; what a function sends back to its sender ends here."""
+def _to_sub_interface(cable: int, vlan: int, port_no: int | None) -> Iterator[FlowEntry]:
+    """Yield one VF's VLAN to its sub-interface."""
     tagged: dict[str, MatchValue] = {"in_port": cable, "vlan_vid": VLAN_PRESENT | vlan}
     if port_no is None:
         # Not the other's priority: an entry that replaces another takes over what that has counted.
         yield entry("splice", 99, tagged, cookie=_refusal(Refusal.NO_FUNCTION))
         return
     yield entry("splice", 100, tagged, PopVlan(), Output(port_no), cookie=_BASE)
+
+
+def _from_sub_interface(cable: int, vlan: int, port_no: int, macs: tuple[int, ...]) -> Iterator[FlowEntry]:
+    """Yield one VF's sub-interface to its VLAN; what a function sends back to its sender ends here."""
     yield from _no_tags(port_no)
     for mac in macs:
         yield entry("splice", 110, {"in_port": port_no, "eth_src": mac}, cookie=_refusal(Refusal.REFLECTED))

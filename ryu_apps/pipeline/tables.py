@@ -11,6 +11,7 @@ from ryu_apps.pipeline.hairpin_tables import HAIRPIN_TABLES
 from ryu_apps.pipeline.registers import (
     BACK,
     CAME_BY,
+    CHAIN,
     COPY,
     EXIT,
     METER,
@@ -64,14 +65,14 @@ TABLES: Final = (
         name="outbound",
         purpose="exact-match cache of the sending vport's verdicts",
         matches=_TUPLE | {SENDER, SEGMENT},
-        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID, PUNT},
+        writes=_EDITS | _TUNNEL | {"vlan", "vlan_vid", METER, COPY, VIA, EXIT, SAID, CHAIN, PUNT},
         next=frozenset({"deliver", "closing", "meter", "mirror", "missed"}),
         miss=Miss.CONTROLLER,
     ),
     Table(
         name="deliver",
         purpose="virtual-switch table: segment and destination MAC → local vport, uplink, or all members",
-        matches=frozenset({SEGMENT, SENDER, VIA, "eth_dst"}) | _ASKING,
+        matches=frozenset({SEGMENT, SENDER, VIA, CHAIN, "eth_dst"}) | _ASKING,
         writes=frozenset({RECEIVER, EXIT, PUNT}),
         next=frozenset({"arrival", "closing", "pooled", "missed"}),
         miss=Miss.DROP,
@@ -86,7 +87,7 @@ TABLES: Final = (
     ),
     Table(
         name="returned",
-        purpose="what the cable of a hairpin brings for a VF: not its own frames, and only those for its MACs",
+        purpose="what functions send to a VF on a host with a hairpin: not its own frames, and only those for its MACs",
         matches=frozenset({RECEIVER, *_MACS}),
         writes=frozenset(),
         next=frozenset({"arrival"}),

@@ -7,10 +7,10 @@ from typing import Final
 
 from ryu_apps.model.flow_key import FlowKey, customer_tag
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.model.treatment import Copied, Exit, Metered, PastFunctions, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import ByChain, Copied, Exit, Metered, PastFunctions, ToTunnel, ToVport, Treatment
 from ryu_apps.pipeline.editing import edit_actions, retag_actions
 from ryu_apps.pipeline.entry import EntryAction, Resubmit, SetField
-from ryu_apps.pipeline.registers import COPY, EXIT, EXIT_BY_TUNNEL, METER, SAID, SAID_BIT, VIA, VIA_NO_FUNCTION
+from ryu_apps.pipeline.registers import CHAIN, COPY, EXIT, EXIT_BY_TUNNEL, METER, SAID, SAID_BIT, VIA, VIA_NO_FUNCTION
 
 _REMOTE: Final = {4: "tun_ipv4_dst", 6: "tun_ipv6_dst"}
 
@@ -63,6 +63,8 @@ def exit_actions(treatment: Treatment) -> Iterator[SetField]:
             yield SetField(EXIT, EXIT_BY_TUNNEL)
         case PastFunctions():
             yield SetField(VIA, VIA_NO_FUNCTION)
+        case ByChain(mark=mark):
+            yield SetField(CHAIN, mark)
 
 
 def next_table(exit_: Exit | None, *, outbound: bool) -> str:

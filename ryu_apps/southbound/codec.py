@@ -8,6 +8,7 @@ from typing import Final
 
 from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import (
+    ChainToTag,
     EntryAction,
     FinTimeout,
     FlowEntry,
@@ -22,8 +23,10 @@ from ryu_apps.pipeline.entry import (
     SetField,
     ToController,
 )
-from ryu_apps.pipeline.registers import PRIORITY, SAID, SAID_BIT
+from ryu_apps.pipeline.learning import FirstUp, Learn, Spread
+from ryu_apps.pipeline.registers import CHAIN, PRIORITY, SAID, SAID_BIT
 from ryu_apps.pipeline.tables import NUMBER
+from ryu_apps.southbound import nicira
 from ryu_apps.southbound.wire import (
     ADD,
     ANY,
@@ -61,6 +64,7 @@ _POP_VLAN: Final = Struct("!HH4x").pack(18, 8)
 _VLAN_PRESENT: Final = 0x1000
 # The priority is the upper three bits of the tag's TCI, and the lower three of the registers.
 _PCP: Final = (NXM_VLAN_TCI, 13)
+_CHAIN_TO_TAG: Final = move(3, (OXM[CHAIN], 0), _PCP)
 _PRIORITY_TO_TAG: Final = move(3, (OXM[PRIORITY], 0), _PCP)
 _PRIORITY_FROM_TAG: Final = set_field(SAID, SAID_BIT) + move(3, _PCP, (OXM[SAID], 0))
 _TO_CONTROLLER: Final = _OUTPUT.pack(0, 16, 0xFFFFFFFD, 0xFFFF)
@@ -132,6 +136,8 @@ def _action(action: EntryAction) -> bytes:
             return _PRIORITY_FROM_TAG
         case PriorityToTag():
             return _PRIORITY_TO_TAG
+        case ChainToTag():
+            return _CHAIN_TO_TAG
         case Output(port_no=port_no):
             return _OUTPUT.pack(0, 16, port_no, 0)
         case ToController(meter=meter):
@@ -140,3 +146,9 @@ def _action(action: EntryAction) -> bytes:
             return resubmit(table)
         case FinTimeout(idle_s=idle_s, hard_s=hard_s):
             return fin_timeout(idle_s, hard_s)
+        case Learn():
+            return nicira.learn(action)
+        case Spread():
+            return nicira.spread(action)
+        case FirstUp():
+            return nicira.first_up(action)

@@ -9,7 +9,7 @@ from ryu_apps.control.change import SLICE_ENTRIES
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.pipeline.cached import CACHED_PRIORITY, FIN_HARD_TIMEOUT_S, CachedEntry
-from ryu_apps.pipeline.cookie import DETAIL_MASK, unpack
+from ryu_apps.pipeline.cookie import DETAIL_MASK, EntryClass, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.reported import wire
@@ -32,9 +32,10 @@ def compare(
     foreign: list[PresentEntry] = []
     ours: dict[WireKey, PresentEntry] = {}
     for entry in present:
-        if unpack(entry.cookie) is None:
+        cookie = unpack(entry.cookie)
+        if cookie is None:
             foreign.append(entry)
-        else:
+        elif cookie.entry_class is not EntryClass.LEARNED:  # These go with the entry that has written them.
             ours[entry.table, entry.priority, entry.match] = entry
     added: list[FlowEntry | CachedEntry] = []
     kept = 0
@@ -59,10 +60,9 @@ def _priority(entry: FlowEntry | CachedEntry) -> int:
 
 def _agrees(found: PresentEntry, want: FlowEntry | CachedEntry, instructions: bytes) -> bool:
     """Return whether an entry does what it must and belongs to whom it must; its generation may be older."""
-    same_use = found.instructions == instructions
-    if isinstance(want, CachedEntry) and found.hard_timeout_s == FIN_HARD_TIMEOUT_S:
-        return same_use  # A FIN has passed it: it goes by itself.
-    same_use = same_use and found.idle_timeout_s == want.idle_timeout_s
+    # One that a FIN has passed goes by itself, soon.
+    going = isinstance(want, CachedEntry) and found.hard_timeout_s == FIN_HARD_TIMEOUT_S
+    same_use = found.instructions == instructions and (going or found.idle_timeout_s == want.idle_timeout_s)
     if isinstance(want, CachedEntry):
         return same_use and not (found.cookie ^ want.cookie) & DETAIL_MASK
     return same_use and found.cookie == want.cookie

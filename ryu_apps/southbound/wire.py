@@ -115,6 +115,7 @@ OXM: Final = {
     "eth_src": 0x80000806,
     "eth_type": 0x80000A02,
     "vlan_vid": 0x80000C02,
+    "vlan_pcp": 0x80000E01,
     "ip_dscp": 0x80001001,
     "ip_proto": 0x80001401,
     "ipv4_src": 0x80001604,
@@ -149,6 +150,9 @@ OXM: Final = {
     "reg7": 0x00010E04,
     "reg8": 0x00011004,
     "reg9": 0x00011204,
+    "reg10": 0x00011404,
+    "reg11": 0x00011604,
+    "reg12": 0x00011804,
     "reg15": 0x00011E04,
     "tunnel_id": 0x80004C08,
     "tun_ipv4_dst": 0x00014004,
@@ -162,14 +166,14 @@ EXPERIMENTERS: Final = {"tcp_flags": bytes.fromhex("4f4e4600")}
 # Open vSwitch writes the fields of a match in this order; sent in the same one, entries read back byte for byte.
 # It also has every field after its prerequisites, as OpenFlow 1.4.0, section 7.2.3.6 asks for.
 FIELD_ORDER: Final = (
-    "in_port", "tunnel_id", "eth_src", "eth_dst", "eth_type", "vlan_vid",
+    "in_port", "tunnel_id", "eth_src", "eth_dst", "eth_type", "vlan_vid", "vlan_pcp",
     "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_frag", "ip_dscp", "ip_proto",
     "tcp_src", "tcp_dst", "tcp_flags", "udp_src", "udp_dst", "sctp_src", "sctp_dst",
     "icmpv4_type", "icmpv4_code", "icmpv6_type", "icmpv6_code",
     "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll",
     "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha",
     "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7",
-    "reg8", "reg9", "reg15",
+    "reg8", "reg9", "reg10", "reg11", "reg12", "reg15",
 )  # fmt: skip
 
 

@@ -9,14 +9,14 @@ import pytest
 
 from mininet_scripts.support import functions, hosts, traffic
 from mininet_scripts.support.registration import address_of
+from tests.mininet import subnets
 from tests.mininet.lab import Lab
 from topologies.hairpin_chain import HairpinChain
 
 TOPOLOGY = HairpinChain
 
 PORT = 7000
-ROW = {"nat-prev": "10.1.0.254/24", "nat-vf2": "10.2.0.254/24"}
-ENDS = {"vm1": ("10.1.0.1", "10.2.0.0/24", "10.1.0.254"), "vm2": ("10.2.0.1", "10.1.0.0/24", "10.2.0.254")}
+ROW = subnets.gateways("nat-prev", "nat-vf2")
 HOPS = ("h1f-vf1", "filter-next", "shaper-next", "nat-vf2")
 KBPS = 2000
 
@@ -24,18 +24,13 @@ KBPS = 2000
 @pytest.fixture
 def chained(lab: Lab) -> Iterator[Lab]:
     """Yield the network with tenant red behind filter, shaper and NAT, and tenant blue behind its own function."""
-    for name, (address, subnet, gateway) in ENDS.items():
-        lab.tenant("red", name, ips=[address])
-        hosts.run(lab.host(name), "ip", "address", "add", f"{address}/24", "dev", f"{name}-eth0")
-        hosts.run(lab.host(name), "ip", "route", "add", subnet, "via", gateway, "src", address)
     lab.tenant("blue", "vm3", "vm4", vlan=None)
     with (
-        functions.shaping(lab.host("shaper"), "shaper-next", f"{KBPS}kbit"),
-        functions.routing(lab.host("nat"), ROW, masquerade="nat-vf2"),
+        subnets.two_subnets(lab),
+        functions.Shaper(lab.host("shaper"), KBPS, shaped=["shaper-next"]),
+        functions.SourceNat(lab.host("nat"), ROW, outside="nat-vf2"),
     ):
         yield lab
-    for name, (address, _, _) in ENDS.items():
-        hosts.run(lab.host(name), "ip", "address", "delete", f"{address}/24", "dev", f"{name}-eth0")
 
 
 def sources(lab: Lab, count: int) -> dict[str, list[str]]:

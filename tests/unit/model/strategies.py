@@ -51,20 +51,60 @@ def hosts() -> st.SearchStrategy[Document]:
 
 
 def hairpins() -> st.SearchStrategy[Document]:
-    """Draw the hairpin of a host's document."""
+    """Draw the hairpin of a host's document, with a cable or without."""
     dpid = st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}")
     network = st.none() | st.fixed_dictionaries({"dpid": dpid, "uplink": ports})
     functions = st.fixed_dictionaries({"dpid": dpid, "cable": ports})
+    common = {"network_port": network, "fail": st.sampled_from(["closed", "open"])}
     return st.fixed_dictionaries(
-        {"cable": ports, "function_port": functions, "network_port": network,
-         "fail": st.sampled_from(["closed", "open"])}
-    )  # fmt: skip
+        {"steering": st.just("vlan"), "cable": ports, "function_port": functions, **common}
+    ) | st.fixed_dictionaries({"steering": st.just("mac"), **common})
 
 
 def outlets() -> st.SearchStrategy[Document]:
     """Draw an outlet's document."""
     speakers = st.lists(macs, max_size=3, unique=True)
     return st.fixed_dictionaries({"host": ids, "segment": ids, "port": ports, "macs": speakers})
+
+
+def functions() -> st.SearchStrategy[Document]:
+    """Draw a function's document."""
+    speakers = st.lists(macs, max_size=3, unique=True)
+    instance = st.fixed_dictionaries(
+        {"host": ids, "inside": ports, "outside": ports, "weight": st.integers(0, 16), "macs": speakers}
+    )
+    instances = st.dictionaries(ids, instance, max_size=3).map(lambda drawn: dict(sorted(drawn.items())))
+    flags = {"rewriting": st.booleans(), "keeps_apart": st.booleans()}
+    return st.fixed_dictionaries({"instances": instances, **flags, "probe": st.none() | probes()})
+
+
+def probes() -> st.SearchStrategy[Document]:
+    """Draw a probe's document."""
+    l4_port = st.integers(1, 65535)
+    packet = st.fixed_dictionaries(
+        {"eth_src": macs, "eth_dst": macs, "ipv4_src": ipv4s, "ipv4_dst": ipv4s, "udp_src": l4_port,
+         "udp_dst": l4_port}
+    ).filter(lambda drawn: drawn["eth_src"] != drawn["eth_dst"])  # fmt: skip
+    streak = st.integers(1, 100)
+    return st.fixed_dictionaries(
+        {"interval_ms": st.integers(20, 60_000), "timeout_ms": st.integers(1, 200), "fall": streak, "rise": streak,
+         "packet": packet}
+    )  # fmt: skip
+
+
+def chains() -> st.SearchStrategy[Document]:
+    """Draw a chain's document."""
+    return st.fixed_dictionaries(
+        {
+            "tenant": ids,
+            "segment": ids,
+            "hops": st.lists(ids, min_size=1, max_size=4),
+            "fail": st.sampled_from(["closed", "open"]),
+            "symmetric_return": st.booleans(),
+            "vlan": st.none() | st.integers(1, 4094),
+            "mark": st.integers(1, 7),
+        }
+    )
 
 
 def segments() -> st.SearchStrategy[Document]:
@@ -173,7 +213,10 @@ def actions() -> st.SearchStrategy[Document]:
         st.fixed_dictionaries({"type": st.just("nat")}, optional={"source": _side(ips), "destination": _side(ips)})
         for ips in (ipv4s, ipv6s)
     ]
-    meters = st.fixed_dictionaries({"type": st.just("meter"), "burst": st.integers(1, 4_000_000_000)})
+    meters = st.fixed_dictionaries({
+        "type": st.just("meter"), "burst": st.integers(1, 4_000_000_000),
+        "per": st.sampled_from(["rule", "connection"]),
+    })  # fmt: skip
     return st.one_of(
         st.just({"type": "allow"}),
         st.just({"type": "deny"}),
@@ -187,7 +230,7 @@ def actions() -> st.SearchStrategy[Document]:
 def bound_rules() -> st.SearchStrategy[Document]:
     """Draw a rule's document whose action names another resource or needs a tunnel."""
     naming = st.fixed_dictionaries({"type": st.sampled_from(["mirror", "route"]), "vport": ids})
-    skips = st.just({"type": "skip_chain"})
+    skips = st.just({"type": "skip_chain"}) | ids.map(lambda chain: {"type": "chain", "chain": chain})
     tunnels = st.fixed_dictionaries({"type": st.just("encapsulate"), "remote_ip": ipv4s | ipv6s, "vni": vnis})
     timeout = st.none() | st.integers(1, 65535)
     return st.fixed_dictionaries(
@@ -247,6 +290,8 @@ DOCUMENTS = {
     "vports": vports(),
     "routes": routes(),
     "outlets": outlets(),
+    "functions": functions(),
+    "chains": chains(),
     "nat_pools": nat_pools(),
     "layers": layers(),
     "groups": groups(),

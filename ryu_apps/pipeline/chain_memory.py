@@ -1,0 +1,95 @@
+"""What NIC port 2 writes down by itself for each connection in a chain, and the entries that make it do so.
+
+An instance that a connection was given stays its own, and what comes out of an instance says how replies come back:
+with its addresses and ports as they are behind the instance, so that functions may change them.
+No packet asks the controller for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from ryu_apps.pipeline.cached import IDLE_TIMEOUTS_S, OTHER_IDLE_TIMEOUT_S
+from ryu_apps.pipeline.chain import INWARD, Course
+from ryu_apps.pipeline.cookie import Cookie, EntryClass
+from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
+from ryu_apps.pipeline.learning import Learn, Source
+from ryu_apps.pipeline.registers import CHAIN, POSITION, SEGMENT, WAY
+
+MOST_REMEMBERED: Final = 65536
+"""The most entries of one chain in one table: a VM with many connections does not fill the switch."""
+
+# The direction of a connection must outlive the instances that it was given, or its replies would count as reflected.
+_LONGER_S: Final = 30
+_PRIORITY: Final = 100
+_BASE: Final = Cookie(EntryClass.BASE).pack()
+
+
+class Kind(NamedTuple):
+    """A kind of packet: what matches it, and the fields that tell its connection, each with that of the reply."""
+
+    match: dict[str, int]
+    fields: tuple[tuple[str, str], ...]
+    idle_s: int
+
+    def tuple_(self, *, of_reply: bool) -> tuple[tuple[str, Source], ...]:
+        """Return what a new entry matches: the connection of the packet at hand, or that of its reply."""
+        return (*self.match.items(), *[(back if of_reply else there, there) for there, back in self.fields])
+
+
+def _swapped(first: str, second: str) -> tuple[tuple[str, str], ...]:
+    return (first, second), (second, first)
+
+
+def _kinds() -> Iterator[Kind]:
+    for eth_type, version in ((0x0800, "ipv4"), (0x86DD, "ipv6")):
+        addresses = _swapped(f"{version}_src", f"{version}_dst")
+        for proto, name in ((6, "tcp"), (17, "udp"), (132, "sctp")):
+            ports = _swapped(f"{name}_src", f"{name}_dst")
+            yield Kind({"eth_type": eth_type, "ip_proto": proto}, (*addresses, *ports), IDLE_TIMEOUTS_S[proto])
+        yield Kind({"eth_type": eth_type}, (("ip_proto", "ip_proto"), *addresses), OTHER_IDLE_TIMEOUT_S)
+    yield Kind({}, (("eth_type", "eth_type"), *_swapped("eth_src", "eth_dst")), OTHER_IDLE_TIMEOUT_S)
+
+
+_KINDS: Final = tuple(_kinds())
+
+
+def memory_entries(course: Course) -> Iterator[FlowEntry]:
+    """Yield what makes the switch write down the ways of a chain's connections."""
+    cookie = _cookie(course)
+    for kind in _KINDS:
+        priority = 90 + 5 * len(kind.match)
+        match: dict[str, MatchValue] = {**course.place, **kind.match}
+        assigned = _learn(kind, cookie, of_reply=False, way=WAY)
+        yield entry("assign", priority, match, assigned, goto="enter", cookie=_BASE)
+        back = _learn(kind, cookie, of_reply=True, way="nxm_in_port")
+        yield entry("remember", priority, match, back, cookie=_BASE)
+        resumed = _resumed(course, kind, cookie)
+        at_end = (back, resumed) if course.symmetric_return else (resumed,)
+        yield entry("remember", priority + 50, {**match, POSITION: course.end}, *at_end, cookie=_BASE)
+
+
+def _learn(kind: Kind, cookie: int, *, of_reply: bool, way: str) -> Learn:
+    """Return the action that gives a connection, or its replies, an instance where the packet stands."""
+    place: list[tuple[str, Source]] = [(name, name) for name in (SEGMENT, CHAIN, POSITION)]
+    match = (*place, *kind.tuple_(of_reply=of_reply))
+    return Learn(
+        table="assigned", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s, limit=MOST_REMEMBERED,
+        match=match, load=((WAY, way),),
+    )  # fmt: skip
+
+
+def _resumed(course: Course, kind: Kind, cookie: int) -> Learn:
+    """Return the action that sends the replies of a connection into the chain that it has passed, or past it."""
+    segment: tuple[str, Source] = (SEGMENT, SEGMENT)
+    at: Source = course.end if course.symmetric_return else INWARD
+    return Learn(
+        table="resume", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s + _LONGER_S,
+        limit=MOST_REMEMBERED, match=(segment, *kind.tuple_(of_reply=True)), load=((CHAIN, CHAIN), (POSITION, at)),
+    )  # fmt: skip
+
+
+def _cookie(course: Course) -> int:
+    detail = course.segment << 12 | course.mark << 9 | course.sign & 0x1FF
+    return Cookie(EntryClass.LEARNED, detail=detail).pack()

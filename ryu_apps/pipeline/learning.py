@@ -1,0 +1,48 @@
+"""What a switch does by itself for each connection, as values: entries that it writes, and ports that it chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Source = int | str
+"""A value, or the name of the field or register of the packet at hand that has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learn:
+    """Write an entry that sets registers, made from the packet at hand (Nicira extension NXAST_LEARN2).
+
+    match and load pair a field of the new entry, or a register that it sets, with where the value comes from.
+    limit is the most entries with this cookie in the table; above it none is written, and the packet goes on.
+    They go with the entry that this action stands in.
+    """
+
+    table: str
+    priority: int
+    cookie: int
+    idle_timeout_s: int
+    limit: int
+    match: tuple[tuple[str, Source], ...]
+    load: tuple[tuple[str, Source], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Choose one of these ports by the packet's addresses and L4 ports, alike for both directions of a connection.
+
+    Only ports whose link is up are chosen; register WAY has the number then, 65535 where none is up
+    (Nicira extension NXAST_BUNDLE_LOAD, highest random weight).
+    """
+
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUp:
+    """Send out of the first of these ports whose link is up (Nicira extension NXAST_BUNDLE, active-backup)."""
+
+    members: tuple[int, ...]
+
+
+NONE_UP = 0xFFFF
+"""OFPP_NONE in 16 bits: what Spread chooses where no link is up."""
