@@ -54,7 +54,7 @@ class LimitsBody(Body):
 
 
 class HostBody(Body):
-    """A hypervisor, whose NIC is one datapath, or three with a hairpin."""
+    """A hypervisor, whose NIC is one datapath, or up to three with a hairpin."""
 
     dpid: Dpid
     uplink: PortName | None = None
@@ -258,9 +258,12 @@ class PopVlanBody(Body):
 
 
 class MeterBody(Body):
-    """Let no more pass than a rate, of kbit/s or of packets/s; burst in kbit or packets. A rate of 0 drops all."""
+    """Let no more pass than a rate, of kbit/s or of packets/s; burst in kbit or packets. A rate of 0 drops all.
+
+    per: whether all connections of the rule share the rate, or each has it for itself."""
 
     type: Literal["meter"]
+    per: Literal["rule", "connection"] = "rule"
     kbps: Kbps | None = None
     pps: Kbps | None = None
     burst: Annotated[int, Field(ge=1, le=4_000_000_000)] | None = None

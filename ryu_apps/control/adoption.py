@@ -126,5 +126,8 @@ def _flow(
     # Of the generation that the entry was made under the cookie holds the low bits.
     made = generation - (generation - (cookie.generation if cookie else 0)) % GENERATIONS
     half_open = is_tcp(key) and first.idle_timeout_s == HALF_OPEN_IDLE_TIMEOUT_S
-    flow = UnifiedFlow(flow_id, segment.number, key, plan, made, generation, now_s, half_open=half_open)
+    lacks = plan.metered and not core.flows.meters.fit(plan, flow_id)
+    flow = UnifiedFlow(
+        flow_id, segment.number, key, plan, made, generation, now_s, half_open=half_open, lacks_meter=lacks
+    )
     return None if core.flows.knows(flow) else flow

@@ -159,4 +159,4 @@ class Ageing:
             self._expiry.forget(gone.id)
             self._life.forget(gone.id)
             self._in_host.pop(gone.id, None)
-        return self._placement.lead_no_more(flow) if flow.plan.leases else []
+        return [*self._flows.meters.gone(), *(self._placement.lead_no_more(flow) if flow.plan.leases else ())]

@@ -9,13 +9,14 @@ from functools import partial
 
 from ryu_apps.control.affected import affected
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import SwitchChange, merged, meter_change
+from ryu_apps.control.effects import Effect, SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.turns import Pause, no_pause
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
@@ -23,6 +24,7 @@ from ryu_apps.pipeline.cookie import unpack
 from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig, host_meters
 from ryu_apps.pipeline.pieces import NO_PIECES, Pieces, differences
+from ryu_apps.pipeline.probing import probe_meters
 from ryu_apps.pipeline.standing import standing_pieces
 
 # Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
@@ -73,7 +75,7 @@ def plan_change(
     """
     changes = tuple(changes)
     policy = recompile(core.policy, after, changes, pause)
-    touched = affected(core.flows, core.policy, policy, changes, pause)
+    touched = {*affected(core.flows, core.policy, policy, changes, pause), *core.flows.meters.crowded(policy)}
     base = tuple(base_changes(core, policy)) if _alters_base(core.policy, policy, changes) else ()
     return PolicyChange(before=core.policy, after=policy, changes=changes, base=base, touched=tuple(touched))
 
@@ -83,13 +85,16 @@ def revise_flows(core: ControlCore, plan: PolicyChange, flow_ids: Iterable[int])
     wanted = dict.fromkeys(flow_ids)
     changed: list[Revision] = []
     renewed: list[UnifiedFlow] = []
+    budget = core.flows.meters.budget(plan.after)
     for flow_id in wanted:
         flow = core.flows.get(flow_id)
         if flow is None or flow.parent in wanted:
             continue
         new = revise(plan.after, flow, core.flows.leases)
+        if new is not None and (new.plan.metered or new.lacks_meter):
+            new = new._replace(lacks_meter=budget.lacks(new.plan, new.connection))
         if new is not None and new.generation == flow.generation:
-            moves = _moves(plan, flow) or _led_otherwise(core, plan, flow)
+            moves = _moves(plan, flow) or _led_otherwise(core, plan, flow) or new.lacks_meter is not flow.lacks_meter
             if not moves and not core.offload.changes(flow, plan.before, plan.after):
                 renewed.append(new)
                 changed += [Revision(variant, None) for variant in core.flows.variants(flow.id) if variant.id in wanted]
@@ -196,8 +201,13 @@ def base_of(policy: Policy, dpid: int, ports: Mapping[str, int], known: Pieces =
 
 def meters_of(policy: Policy, dpid: int) -> dict[int, MeterConfig]:
     """Return the meters that a datapath must have by number; none when no host has it."""
-    host = next((host for host in policy.snapshot.hosts.values() if host.dpid == dpid), None)
-    return {} if host is None else host_meters(policy, host.id)
+    host = next((host for host in policy.snapshot.hosts.values() if dpid in host.dpids), None)
+    if host is None:
+        return {}
+    if dpid == host.dpid:
+        return host_meters(policy, host.id)
+    at_functions = isinstance(host.hairpin, Hairpin) and dpid == host.hairpin.function_port.dpid
+    return probe_meters(policy, host) if at_functions else {}
 
 
 def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Revision]) -> Iterable[SwitchChange]:
@@ -244,8 +254,12 @@ def bundles(changes: Iterable[SwitchChange]) -> tuple[SwitchChange, ...]:
     return tuple(piece for dpid in by_dpid for piece in merged(by_dpid[dpid]).sliced(SLICE_ENTRIES))
 
 
-def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
-    """Put revised flows in the place of what they were; those that ended meanwhile stay ended."""
+def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> list[Effect]:
+    """Put revised flows in the place of what they were; those that ended meanwhile stay ended.
+
+    Return what makes the meters of single connections that entries of the change name.
+    """
+    effects: list[Effect] = []
     for flow in revisions.renewed:
         old = core.flows.get(flow.id)
         if old is not None:
@@ -261,18 +275,24 @@ def adopt(core: ControlCore, plan: PolicyChange, revisions: Revisions) -> None:
             core.ageing.leaves_host(old)
             continue
         core.flows.replace(old, revision.new)
+        effects += core.flows.meters.due(old.id)
     for change in revisions.switches:
         for made in change.removed:
             cookie = unpack(made.cookie)
             tells = isinstance(made, CachedEntry)
             if tells and cookie is not None and core.flows.get(cookie.detail) is not None:
                 core.expiry.expect(cookie.detail, change.dpid, made.cookie)
+    return effects
 
 
-def settle(core: ControlCore, plan: PolicyChange, revisions: Revisions, now_s: float) -> None:
-    """Give back the room that revised flows had in NICs, once the switches have removed what they had there."""
+def settle(core: ControlCore, plan: PolicyChange, revisions: Revisions, now_s: float) -> list[Effect]:
+    """Give back the room that revised flows had in NICs, once the switches have removed what they had there.
+
+    Return the removal of meters that no connection has any more.
+    """
     for revision in revisions.changed:
         new = core.flows.get(revision.old.id) if revision.new is not None else None
         core.offload.free(revision.old, new, plan.before)
         if new is not None:
             core.offload.settle(new, now_s)
+    return [*core.flows.meters.gone()]

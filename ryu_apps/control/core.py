@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from immutables import Map
@@ -25,10 +26,11 @@ from ryu_apps.control.meeting import Meeting
 from ryu_apps.control.offload import Offload, Whereabouts
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.pool_answers import answer
+from ryu_apps.control.probes import Probes
 from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_edited, send_on
 from ryu_apps.control.tally import Tally
-from ryu_apps.engine.connection import Leg, Plan, looked_at
+from ryu_apps.engine.connection import Leg, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
@@ -55,12 +57,14 @@ class ControlCore:
     ) -> None:
         self._policy = policy
         self.flows = FlowTable(first_flow_id)
+        self.flows.meters.enforce(policy)
         self.tally = Tally()
         self._datapaths: Map[int, Mapping[str, int]] = Map()
         self.expiry = Expiry()
         self.holding = Holding()
         self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
         self.sharing = Sharing(policy)
+        self.probes = Probes()
         self.life = Connections(self.flows, half_open_per_vport)
         self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
@@ -81,6 +85,7 @@ class ControlCore:
         self._policy = policy
         self.offload.policy = policy
         self.sharing.policy = policy
+        self.flows.meters.enforce(policy)
         self.fast_path.forget(self._policy)
 
     @property
@@ -103,8 +108,11 @@ class ControlCore:
         if dpid in self._datapaths:
             self.datapaths = self._datapaths.delete(dpid)
 
-    def packet_in(self, event: PacketIn, now_s: float) -> list[Effect]:
-        """Return what to do about a packet that missed in a cache or is decided packet by packet."""
+    def packet_in(self, event: PacketIn, now_s: float, *, again: bool = False) -> list[Effect]:
+        """Return what to do about a packet that missed in a cache or is decided packet by packet.
+
+        again: it has not come from a cache just now, and is no miss.
+        """
         if event.punt is Punt.CLOSING:
             self.life.take_end(event.segment, event.frame, now_s)
             return []
@@ -117,7 +125,10 @@ class ControlCore:
         if vport is None or segment is None or policy.dpids[vport.number] != event.dpid:
             self.tally.count("unknown-vport")
             return []
-        self.tally.count("misses", vport.number)
+        if not again:
+            self.tally.count("misses", vport.number)
+            if direction is Direction.INBOUND:
+                self.tally.count("inbound-misses", vport.number)
         parsed = parse(event.frame, tag_of(vport, segment))
         # Neighbour messages in fragments are to be ignored (RFC 6980 section 5).
         # One that missed is none to the switch: it does not look behind as many tags.
@@ -135,7 +146,7 @@ class ControlCore:
         if flow is None:
             return effects
         self.ageing.leaves_host(flow)
-        verdict = _verdict_at(flow.plan, vport.number, direction)
+        verdict = _verdict_at(flow, vport.number, direction)
         alone = syn or not flow.plan.allow
         leg = Held(flow.id, vport.number, direction)
         watched = not begun and (flow.half_open or self.life.busy)
@@ -227,7 +238,7 @@ class ControlCore:
         if at is None:
             self.tally.count("not-lent")
             return []
-        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s)
+        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s, again=True)
 
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
@@ -262,12 +273,12 @@ class ControlCore:
         if flow is None:
             return []
         self.ageing.stays_in_host(flow, now_s, begun=begun)
-        verdict = _verdict_at(flow.plan, vport.number, direction)
+        verdict = _verdict_at(flow, vport.number, direction)
         # Fragments take no room in the cache: the connection is known to the host alone until a whole packet comes.
         edited = partial(rewrite, event.frame, parsed)
         effects += self._pass_on(vport, verdict, send_edited(event, direction, verdict, edited))
         for waiting in self._fragments.first(vport.number, datagram, verdict, now_s):
-            effects += self.packet_in(waiting, now_s)
+            effects += self.packet_in(waiting, now_s, again=True)
         return effects
 
     def _pass_on(self, vport: Vport, verdict: Verdict, sent: Iterable[Emit]) -> list[Effect]:
@@ -277,11 +288,12 @@ class ControlCore:
         return list(sent)
 
 
-def _verdict_at(plan: Plan, vport: int, direction: Direction) -> Verdict:
-    """Return a plan's verdict at a vport that it passes in this direction."""
-    return next(
-        leg.verdict for leg in (*plan.forward, *plan.reply) if leg.vport == vport and leg.direction is direction
-    )
+def _verdict_at(flow: UnifiedFlow, vport: int, direction: Direction) -> Verdict:
+    """Return a flow's verdict at a vport that it passes in this direction."""
+    plan = flow.plan
+    legs = (*plan.forward, *plan.reply)
+    verdict = next(leg.verdict for leg in legs if leg.vport == vport and leg.direction is direction)
+    return replace(verdict, treatment=flow.own_treatment(verdict.treatment)) if plan.metered else verdict
 
 
 def _rewrite_later(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:

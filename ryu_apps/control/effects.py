@@ -47,6 +47,23 @@ class Remove(NamedTuple):
     entry: FlowEntry
 
 
+class PutMeter(NamedTuple):
+    """Make or alter the meter of one connection, by flow id, at a vport, by number; with a new one comes its entry."""
+
+    dpid: int
+    vport: int
+    connection: int
+    config: MeterConfig
+    altered: bool = False
+
+
+class DropMeter(NamedTuple):
+    """Remove the meter of a connection, by number; the switch removes its entry too."""
+
+    dpid: int
+    number: int
+
+
 class Emit(NamedTuple):
     """Send a packet on from a table of the pipeline, with the registers set as given and actions carried out.
 
@@ -79,7 +96,7 @@ class CountCache(NamedTuple):
     cookie_mask: int
 
 
-Effect = Install | Release | Choke | Add | Remove | Emit | CountEntry
+Effect = Install | Release | Choke | Add | Remove | PutMeter | DropMeter | Emit | CountEntry
 
 
 class MeterChange(NamedTuple):

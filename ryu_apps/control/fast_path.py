@@ -21,7 +21,7 @@ from ryu_apps.control.flow_table import FlowTable, Kind, UnifiedFlow
 from ryu_apps.control.holding import Held, Holding
 from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Cell, Tally
-from ryu_apps.engine.connection import Plan, connect_layers
+from ryu_apps.engine.connection import Plan, brought_to, connect_layers
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import PROTO_TCP, PROTOS_WITH_PORTS, Family, FlowKey, Parsed
 from ryu_apps.model.rules import Direction
@@ -247,6 +247,9 @@ class FastPath:
         if course is None:
             course = place.courses[proto][frame[:6]] = Course(header_mask(proto, relevant), always(proto))
         counts = [("misses", vport), ("begun", vport), *(("offloads", leg.entry.vport) for leg in legs)]
+        counts += [("inbound-misses", vport)] if event.table == Direction.INBOUND.value else []
+        receiver = brought_to(self._policy, flow.plan)
+        counts += [("brought", receiver)] if receiver else []
         if not flow.plan.allow:
             counts.append(("denied", vport))
         header = _from_bytes(frame[:HEADER_BYTES], "big")

@@ -11,14 +11,17 @@ from functools import partial
 from typing import NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
+from ryu_apps.control.connection_meters import ConnectionMeters
 from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
 from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.control.parts import PLACES, in_parts
 from ryu_apps.control.plan_index import PlanIndex, RuleName, Use
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
+from ryu_apps.engine.own_meters import of_connection
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.match import Condition
+from ryu_apps.model.treatment import Treatment
 from ryu_apps.pipeline.cached import CachedEntry, cached
 from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass, of_vport
 
@@ -29,6 +32,7 @@ class UnifiedFlow(NamedTuple):
     generation is the policy's under which the plan was made, renewed the one under which a walk last confirmed it.
     parent is the flow that this one is a variant of (same connection, other MACs or DSCP), 0 for none.
     half_open: its entries have the short timeout of a TCP connection that was not seen answered when they were made.
+    lacks_meter: a NIC has no meter left for it, so that its packets stay with the host.
     """
 
     id: int
@@ -40,13 +44,31 @@ class UnifiedFlow(NamedTuple):
     created_s: float
     parent: int = 0
     half_open: bool = False
+    lacks_meter: bool = False
+
+    @property
+    def connection(self) -> int:
+        """The id of the flow that this one is a variant of, or its own."""
+        return self.parent or self.id
 
     def legs(self) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have there."""
         return self.plan.legs(self.key)
 
     def entries(self) -> Iterator[CachedEntry]:
-        """Yield the entry of every leg, those of the first packet's way first."""
+        """Return the entry of every leg, those of the first packet's way first."""
+        made = self._entries()
+        return map(self._metered, made) if self.plan.metered else made
+
+    def own_treatment(self, treatment: Treatment | None) -> Treatment | None:
+        """Return the treatment of this flow's packets: with the connection's own meters, where it has some."""
+        owns = self.plan.metered and not self.lacks_meter
+        return of_connection(treatment, self.connection) if owns else treatment
+
+    def _metered(self, made: CachedEntry) -> CachedEntry:
+        return made._replace(treatment=self.own_treatment(made.treatment))
+
+    def _entries(self) -> Iterator[CachedEntry]:
         segment = self.segment
         entry_class = EntryClass.EXTRA if self.parent else EntryClass.FORWARD
         cookie = Cookie(entry_class, self.generation, 0, self.id).pack()
@@ -99,6 +121,7 @@ class FlowTable:
         self._begun: dict[int, int] = {}
         self._next_id = first_id
         self.leases = Leases()
+        self.meters = ConnectionMeters()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -143,10 +166,13 @@ class FlowTable:
         """Return the flows with a leg at a vport."""
         return [flow for plan in self._plans.at_vport(vport) for flow in self.of_plan(plan)]
 
-    def ids_at_vport(self, vport: int) -> list[int]:
-        """Return the ids of the flows with a leg at a vport."""
+    def ids_at_vport(self, vport: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the ids of the flows with a leg at a vport part by part, from a part on and round.
+
+        Each part has its number, and is an array of unsigned ints as bytes that stays while no flow comes or goes.
+        """
         numbers = (self._plans.number(plan) for plan in self._plans.at_vport(vport))
-        return self._rows.ids_of_plans([number for number in numbers if number is not None])
+        return self._rows.ids_of_plans([number for number in numbers if number is not None], first)
 
     def by_rule(self, rule: RuleName) -> list[UnifiedFlow]:
         """Return the flows in which a rule (layer, group, rule) has spoken."""
@@ -188,6 +214,8 @@ class FlowTable:
         self._begun[first] = self._begun.get(first, 0) + 1
         if flow.plan.leases:
             self.leases.take(owner_of(first, flow.segment, flow.key), flow.plan)
+        if flow.plan.metered and not flow.lacks_meter:
+            self.meters.take(flow.id, flow.plan, flow.connection)
 
     def kind(self, flow: UnifiedFlow) -> Kind:
         """Return the kind of IPv4 flows that are like this one in all but their addresses and ports."""
@@ -274,11 +302,15 @@ class FlowTable:
         if not self._begun[first]:
             del self._begun[first]
         self.leases.give_back(flow.plan)
+        if flow.plan.metered:
+            self.meters.release(self.meters.detach(flow.id))
 
     def replace(self, old: UnifiedFlow, new: UnifiedFlow) -> None:
-        """Keep a flow's successor of the same id."""
+        """Keep a flow's successor of the same id; meters that both have stay."""
+        had = self.meters.detach(old.id) if old.plan.metered else ()
         self.remove(old)
         self.add(new)
+        self.meters.release(had)
 
     def _all(self, ids: Iterable[int]) -> tuple[UnifiedFlow, ...]:
         return self._at([slot for flow_id in ids if (slot := self._slots.get(flow_id)) is not None])

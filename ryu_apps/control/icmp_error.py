@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ryu_apps.control.flow_table import UnifiedFlow
@@ -76,7 +77,7 @@ def verdict_on_error(
     passed, verdict = False, None
     for leg, seen in flow.legs():
         if leg.vport == vport and leg.direction is direction:
-            verdict = leg.verdict
+            verdict = replace(leg.verdict, treatment=flow.own_treatment(leg.verdict.treatment))
         elif leg.vport == vport and leg.verdict.allow:
             passed = passed or same_ends(leg.verdict.edit.apply(seen), quoted)
     return verdict if passed else None

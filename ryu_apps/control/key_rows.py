@@ -8,7 +8,7 @@ Rows that do not change between sweeps are outlined, and left out where nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -162,13 +162,16 @@ class KeyRows:
             found += (places + number * CHUNK_ROWS).tolist()
         return found
 
-    def ids_of_plans(self, plans: Iterable[int]) -> list[int]:
-        """Return the ids of the flows that have one of these plans, as their rows tell them."""
-        wanted = np.fromiter(plans, dtype="<u4")
-        found: list[int] = []
-        for chunk in self._chunks if len(wanted) else ():
-            found += chunk.ids[np.isin(chunk.plans, wanted) & (chunk.families != 0)].tolist()
-        return found
+    def ids_of_plans(self, plans: Iterable[int], first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the ids of the flows that have one of these plans, chunk by chunk, from a chunk on and round.
+
+        Each chunk comes with its number; an id is four bytes in this machine's order.
+        """
+        wanted, count = np.fromiter(plans, dtype="<u4"), len(self._chunks)
+        for number in (place % count for place in range(first, first + count)):
+            chunk = self._chunks[number]
+            ids = chunk.ids[np.isin(chunk.plans, wanted) & (chunk.families != 0)]
+            yield number, ids.astype("=u4").tobytes()
 
     def matching(self, family: Family, condition: Condition, *, reply: bool) -> list[tuple[int, int]]:
         """Return (slot, plan) of the flows whose first key, or that of its reply, meets the condition.

@@ -16,6 +16,7 @@ from ryu_apps.control.life import CHOKE_S
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
+from ryu_apps.engine.connection import brought_to
 from ryu_apps.engine.lending import Lend, is_exhausted
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import FlowKey
@@ -84,7 +85,7 @@ class Meeting:
                 if leg.vport == vport.number and leg.direction is direction and same_packets(seen, key, leg.exact_dscp):
                     self._tally.count("host-hits", vport.number)
                     self._expiry.confirm(flow.id, now_s)
-                    return Met(flow, False, [])
+                    return self._with_meters(flow) if flow.lacks_meter else Met(flow, False, [])
         lend = None
         if policy.snapshot.nat_pools:
             lend = self._lender(policy, owner_of(vport.number, segment.number, key), now_s)
@@ -105,17 +106,32 @@ class Meeting:
             if not flow.plan.allow and self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self._ageing.remove(flow)
         generation = policy.snapshot.generation
+        flow_id = self._flows.new_id()
+        lacks = plan.metered and not self._flows.meters.fit(plan, parent or flow_id)
         flow = UnifiedFlow(
-            self._flows.new_id(), segment.number, key, plan, generation, generation, now_s, parent, half_open
+            flow_id, segment.number, key, plan, generation, generation, now_s, parent, half_open, lacks
         )
         self._flows.add(flow, connection)
+        if plan.metered:
+            effects += self._flows.meters.due(flow_id)
         if plan.leases:
             effects += self._placement.lead(flow)
         if not parent:
             self._tally.count("begun", vport.number)
+            receiver = brought_to(policy, plan)
+            if receiver:
+                self._tally.count("brought", receiver)
         if half_open and plan.allow:
             self._life.began(flow.id, vport.number)
         return Met(flow, True, effects)
+
+    def _with_meters(self, flow: UnifiedFlow) -> Met:
+        """Return a flow that the NIC had no meter left for, with its own where there is one now."""
+        if not self._flows.meters.fit(flow.plan, flow.connection):
+            return Met(flow, False, [])
+        metered = flow._replace(lacks_meter=False)
+        self._flows.replace(flow, metered)
+        return Met(metered, False, [*self._flows.meters.due(flow.id)])
 
     def _lender(self, policy: Policy, owner: Owner, now_s: float) -> Lend:
         """Return who lends to a new connection what it needs of NAT pools."""

@@ -7,7 +7,7 @@ Without limits and wishes of rules nothing is kept here, and every entry is in i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ryu_apps.control.course import Course, Reason, course_of, limits_at
@@ -16,6 +16,7 @@ from ryu_apps.control.events import CacheCounted, FlowRemoved, PresentEntry
 from ryu_apps.control.expiry import DELETE, EVICTION
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.holding import Held, Holding
+from ryu_apps.control.recounting import ID_MASK, Cache, capacities, fill, known_entries
 from ryu_apps.control.stays import Stays
 from ryu_apps.control.tally import Tally
 from ryu_apps.engine.connection import Leg, Plan
@@ -28,21 +29,15 @@ from ryu_apps.pipeline.cookie import (
     DETAIL_MASK,
     MARK,
     MARK_MASK,
-    VPORT_MASK,
     EntryClass,
     unpack,
 )
-from ryu_apps.pipeline.tables import NUMBER
 
-# An entry of a cache is known by the part of its cookie that stays the same from generation to generation.
-_ID_MASK: Final = VPORT_MASK | DETAIL_MASK
 # A switch is asked for the counters of so many entries at once; misses wait meanwhile.
 COUNTED_AT_ONCE: Final = 4096
 # A switch tells of a removal within milliseconds; what it has not told by then it never had.
 _TOLD_S: Final = 60.0
 
-_Cache = tuple[int, Direction]
-_DIRECTIONS: Final = {NUMBER[direction.value]: direction for direction in Direction}
 
 
 class Whereabouts(NamedTuple):
@@ -69,7 +64,7 @@ class Offload:
         self._holding = holding
         self._tally = tally
         self._dpid_of = dpid_of
-        self._caches: dict[_Cache, NicCache] = {}
+        self._caches: dict[Cache, NicCache] = {}
         self._stays = Stays()
         # Entries that are on their way out of a switch to make room, by datapath and cookie.
         self._leaving: dict[tuple[int, int], tuple[Direction, float]] = {}
@@ -84,13 +79,18 @@ class Offload:
     def policy(self, policy: Policy) -> None:
         """Put another policy in force; `shrink` and `recount` say what must go under smaller limits."""
         self._policy = policy
-        limited = _capacities(policy)
+        limited = capacities(policy)
         known = self._caches
         self._caches = {place: known[place] if place in known else NicCache(limited[place]) for place in limited}
 
     def room(self, dpid: int) -> dict[str, int]:
         """Return how many entries are in each limited cache of a datapath."""
         return {way.value: len(cache) for (place, way), cache in self._caches.items() if place == dpid}
+
+    @property
+    def caches(self) -> Mapping[Cache, NicCache]:
+        """The caches that have a limit."""
+        return self._caches
 
     # -- one flow ------------------------------------------------------------------------------------------------------
 
@@ -105,7 +105,8 @@ class Offload:
 
     def course(self, flow: UnifiedFlow, policy: Policy | None = None) -> Course:
         """Return whether a flow may be offloaded, under the policy in force or another."""
-        return course_of(policy or self._policy, self._plans(flow))
+        course = course_of(policy or self._policy, self._plans(flow))
+        return course._replace(kept=Reason.NO_METER) if flow.lacks_meter and course.kept is None else course
 
     def holds(self, flow: UnifiedFlow, vport: int, direction: Direction, policy: Policy | None = None) -> bool:
         """Return whether the entry of a flow's leg is in its NIC, or is to be there."""
@@ -207,7 +208,7 @@ class Offload:
             return False
         cache = self._caches.get((event.dpid, found[0]))
         if cache is not None:
-            cache.counted(event.cookie & _ID_MASK, event.packets, now_s)
+            cache.counted(event.cookie & ID_MASK, event.packets, now_s)
         return True
 
     def questions(self) -> list[CountCache]:
@@ -226,32 +227,27 @@ class Offload:
             return
         for cookie, packets in event.counts:
             if cookie >> 52 & 0xF in CACHED:
-                cache.counted(cookie & _ID_MASK, packets, now_s)
+                cache.counted(cookie & ID_MASK, packets, now_s)
 
     def recount(self, dpid: int, present: Iterable[PresentEntry], now_s: float) -> tuple[PresentEntry, ...]:
         """Take in what a switch was found to have; return the entries of known flows that it must not keep.
 
         The busiest come first, so that the idle ones are left out.
         """
-        if not self.room(dpid) and not any(course_of(self._policy, (plan,)).kept for plan in self._flows.plans()):
+        if not self.room(dpid) and not any(
+            plan.metered or course_of(self._policy, (plan,)).kept for plan in self._flows.plans()
+        ):
             return ()
-        known = [(entry, flow) for entry in present if (flow := self._flow_of(entry)) is not None]
-        for entry, flow in sorted(known, key=lambda pair: -pair[0].packets):
-            vport, direction = entry.cookie >> 28 & 0xFFF, _DIRECTIONS[entry.table]
-            cache = self._caches.get((dpid, direction))
-            legs = (*flow.plan.forward, *flow.plan.reply)
-            wanted = any((leg.vport, leg.direction) == (vport, direction) for leg in legs)
-            if cache is None or not wanted or self.course(flow).kept is not None:
-                continue
-            self._count_out(cache.found(entry.cookie & _ID_MASK, vport, 0, now_s))
-            cache.counted(entry.cookie & _ID_MASK, entry.packets, now_s)
+        known = known_entries(self._flows, present)
+        caches = {direction: cache for (place, direction), cache in self._caches.items() if place == dpid}
+        for _, entry_id in fill(caches, known, lambda flow: self.course(flow).kept is not None, now_s):
+            self._count_out((entry_id,))
         gone: list[PresentEntry] = []
-        for entry, flow in known:
-            direction = _DIRECTIONS[entry.table]
-            self.settle(flow, now_s)
-            if not self.holds(flow, entry.cookie >> 28 & 0xFFF, direction):
-                self._leaving[dpid, entry.cookie] = direction, now_s
-                gone.append(entry)
+        for each in known:
+            self.settle(each.flow, now_s)
+            if not self.holds(each.flow, each.vport, each.direction):
+                self._leaving[dpid, each.entry.cookie] = each.direction, now_s
+                gone.append(each.entry)
         return tuple(gone)
 
     # -- time and policy -----------------------------------------------------------------------------------------------
@@ -271,7 +267,7 @@ class Offload:
     def shrink(self, now_s: float) -> list[Release]:
         """Bring the caches to the room that the policy in force gives them; return what must go."""
         effects: list[Release] = []
-        for (dpid, direction), capacity in _capacities(self._policy).items():
+        for (dpid, direction), capacity in capacities(self._policy).items():
             cache = self._caches[dpid, direction]
             if cache.capacity != capacity:
                 effects += self._evict(dpid, direction, cache.resized(capacity, now_s), now_s)
@@ -355,13 +351,8 @@ class Offload:
         for leg in way:
             cache = self._cache_of(leg.vport, leg.direction)
             if leg.vport == cookie.vport and cache is not None:
-                cache.removed(event.cookie & _ID_MASK)
+                cache.removed(event.cookie & ID_MASK)
                 self.settle(flow, now_s)
-
-    def _flow_of(self, entry: PresentEntry) -> UnifiedFlow | None:
-        cookie = unpack(entry.cookie)
-        cached = cookie is not None and cookie.entry_class in CACHED and entry.table in _DIRECTIONS
-        return self._flows.get(cookie.detail) if cookie is not None and cached else None
 
 
 def _entry_id(flow: UnifiedFlow, vport: int) -> int:
@@ -376,13 +367,3 @@ def _places(flow: UnifiedFlow, policy: Policy) -> Iterator[tuple[int, Direction,
 
 def _is_of(made: CachedEntry, flow: UnifiedFlow) -> bool:
     return made.cookie & DETAIL_MASK == flow.id
-
-
-def _capacities(policy: Policy) -> dict[_Cache, int]:
-    """Return the room of every cache that has a limit."""
-    return {
-        (host.dpid, direction): capacity
-        for host in policy.snapshot.hosts.values()
-        for direction in Direction
-        if (capacity := host.limits.entries(direction)) is not None
-    }

@@ -20,13 +20,13 @@ from ryu_apps.pipeline.treated import exit_actions, meter_actions, next_table, t
 BEHIND: Final = {Direction.OUTBOUND: "deliver", Direction.INBOUND: "closing"}
 
 _NOTHING = Treatment()
-_TO_MIRROR = Resubmit("mirror")
 
 
 def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKey) -> Iterator[Emit]:
-    """Yield a packet with this key as it goes on behind the cache that it missed in; of a denied one its copies.
+    """Yield a packet with this key as it goes on behind the cache that it missed in.
 
-    The switch carries out the actions of the packet's entry.
+    The switch carries out the actions of the packet's entry; a denied packet passes its meters, has its copies sent,
+    and goes no further.
     """
     treatment = verdict.treatment
     if treatment is None:
@@ -37,9 +37,12 @@ def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKe
     actions = tuple(treated_actions(treatment, verdict.edit, key))
     if verdict.allow:
         yield _emit(event, next_table(treatment.exit, outbound=direction is Direction.OUTBOUND), event.frame, actions)
-    elif _TO_MIRROR in actions:
-        last = len(actions) - 1 - actions[::-1].index(_TO_MIRROR)
-        yield _emit(event, "mirror", event.frame, actions[:last])
+        return
+    for place in range(len(actions) - 1, -1, -1):
+        aside = actions[place]
+        if isinstance(aside, Resubmit):
+            yield _emit(event, aside.table, event.frame, actions[:place])
+            return
 
 
 def send_edited(
@@ -47,7 +50,8 @@ def send_edited(
 ) -> Iterator[Emit]:
     """Yield the same for a packet that is edited here; edited returns its frame after an edit.
 
-    The packet passes its meters; a copy does not, not even those of layers before the mirror, so as not to count twice.
+    The packet passes its meters, a denied one too; a copy does not, not even those of layers before the mirror, so as
+    not to count twice.
     """
     treatment = verdict.treatment or _NOTHING
     meters: list[EntryAction] = []
@@ -60,6 +64,8 @@ def send_edited(
     if verdict.allow:
         table = next_table(treatment.exit, outbound=direction is Direction.OUTBOUND)
         yield _emit(event, table, edited(verdict.edit), (*meters, *exit_actions(treatment)))
+    elif meters:
+        yield _emit(event, "meter", event.frame, tuple(meters[:-1]))
 
 
 def _emit(event: PacketIn, table: str, frame: bytes, actions: tuple[EntryAction, ...]) -> Emit:

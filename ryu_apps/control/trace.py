@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ryu_apps.control.connection_id import connection_id
@@ -20,6 +21,7 @@ from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
 from ryu_apps.model.flow_key import Family, FlowKey, customer_tag, with_customer_tag
+from ryu_apps.model.hairpin import AnyHairpin, Hairpin
 from ryu_apps.model.network import MissPath, Segment, Vport
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
@@ -157,6 +159,17 @@ def edit_document(edit: Transposition, key: FlowKey) -> dict[str, str]:
     return {name: FIELDS[name].format(value) for name, value in edit.on(key)}
 
 
+def flow_ways(flow: UnifiedFlow) -> list[tuple[Leg, FlowKey]]:
+    """Return every leg of a flow with the key that packets have there, and with the connection's own meters."""
+    return [(_as_metered(flow, leg), key) for leg, key in flow.legs()]
+
+
+def _as_metered(flow: UnifiedFlow, leg: Leg) -> Leg:
+    if not flow.plan.metered:
+        return leg
+    return leg._replace(verdict=replace(leg.verdict, treatment=flow.own_treatment(leg.verdict.treatment)))
+
+
 def way_document(core: ControlCore, way: Sequence[tuple[Leg, FlowKey]]) -> list[dict[str, Any]]:
     """Return the verdicts on one way of a connection as documents, each with the packets' priority behind it.
 
@@ -193,8 +206,8 @@ def treatment_document(core: ControlCore, leg: Leg, key: FlowKey) -> list[dict[s
     treatment = leg.verdict.treatment
     for part in (*treatment.steps, treatment.exit) if treatment is not None else ():
         match part:
-            case Metered(meter=meter):
-                made.append({"meter": meter})
+            case Metered(meter=meter, each=each):
+                made.append({"meter": meter, **({} if each is None else {"per": each.per.value})})
             case Copied(vport=number, edit=edit):
                 made.append({"mirror": _vport_name(core, number), "edit": edit_document(edit, key)})
             case ToVport(vport=number):
@@ -252,12 +265,12 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
     host = core.policy.snapshot.hosts[vport.host]
-    hairpin = host.hairpin is not None
+    functions = None if host.hairpin is None else _toward_functions(host.hairpin, vport)
     mark = treatment.exit.mark if treatment is not None and isinstance(treatment.exit, ByChain) else 0
-    chain = _chain_name(core, vport.number, mark) if hairpin else None
+    chain = None if functions is None else _chain_name(core, vport.number, mark)
     passing = {} if chain is None else {"chain": chain}
-    if receiver is None and hairpin:
-        return {"to": "cable", "vlan": vport.vlan, **passing}
+    if receiver is None and functions is not None:
+        return {**functions, **passing}
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}
@@ -266,6 +279,14 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
     away = None if receiver.host == vport.host else "uplink"
     skips = treatment is not None and treatment.exit == PastFunctions()
     skips = skips or segment in bypassed(core.policy, host)
-    via = "cable" if hairpin and (away or not skips) else away
-    found = {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}
-    return {**found, **passing} if via == "cable" else found
+    found = {"to": "vport", "vport": receiver.id, "host": receiver.host}
+    if functions is not None and (away or not skips):
+        return {**found, "via": functions["to"], **passing}
+    return {**found, "via": away}
+
+
+def _toward_functions(hairpin: AnyHairpin, vport: Vport) -> dict[str, Any]:
+    """Return how a VF's frames leave for network functions, and what tells these whose they are."""
+    if isinstance(hairpin, Hairpin):
+        return {"to": "cable", "vlan": vport.vlan}
+    return {"to": "subinterface", "port": vport.subinterface}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ryu_apps.engine.lending import Lend
+from ryu_apps.engine.own_meters import own_meters
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ruling import Verdict
 from ryu_apps.engine.view import MOST_REMEMBERED, past_functions
@@ -47,6 +48,7 @@ class Plan:
     edits: some leg edits packets, so that their keys differ from leg to leg.
     treats: some leg does more with packets than edit and pass or drop them.
     leases: what such connections have of NAT pools: what the vport that began them shows.
+    metered: some leg passes a meter that each connection has for itself.
     """
 
     forward: tuple[Leg, ...]
@@ -55,6 +57,7 @@ class Plan:
     edits: bool
     treats: bool
     leases: tuple[Lease, ...] = ()
+    metered: bool = False
 
     def legs(self, key: FlowKey) -> Iterator[tuple[Leg, FlowKey]]:
         """Yield every leg with the key that packets have where it stands, for a connection begun with `key`."""
@@ -159,7 +162,8 @@ def plan_of(policy: Policy, forward: tuple[Leg, ...], reply: tuple[Leg, ...]) ->
     edits = any(leg.verdict.edit.edits for leg in legs)
     treats = any(leg.verdict.treatment is not None for leg in legs)
     allow = all(leg.verdict.allow for leg in forward)
-    plan = Plan(forward, reply, allow, edits, treats, forward[0].verdict.leases)
+    metered = treats and any(own_meters(leg.verdict.treatment) for leg in legs)
+    plan = Plan(forward, reply, allow, edits, treats, forward[0].verdict.leases, metered)
     # A translation back is the connection's own: such a plan is met once.
     if any(leg.verdict.translates for leg in forward):
         return plan
@@ -186,6 +190,14 @@ def destination(policy: Policy, segment: str, sent: Leg, key: FlowKey) -> Vport 
             here = policy.vports[sent.vport].host
             return None if receiver is None or receiver.host == here else receiver
     return owner(policy, segment, key)
+
+
+def brought_to(policy: Policy, plan: Plan) -> int:
+    """Return the vport whose inbound cache the first packet is sent on to in the same switch, 0 for none."""
+    if len(plan.forward) < 2:
+        return 0
+    sender, receiver = plan.forward[0].vport, plan.forward[1].vport
+    return receiver if policy.dpids.get(sender) == policy.dpids.get(receiver) else 0
 
 
 def leads_back(policy: Policy, segment: str, sent: Leg, key: FlowKey, opened: Leg) -> bool:

@@ -15,7 +15,8 @@ What is known: each miss, and what the NIC's entries had counted when asked. Hit
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ryu_apps.engine.frequency import Frequency
@@ -151,6 +152,11 @@ class NicCache:
             return ()
         return self._shrink(now_s)
 
+    def leaving(self, capacity: int) -> tuple[int, ...]:
+        """Return the flows that `resized` would have removed under a smaller capacity; nothing is changed."""
+        going = {share: share.leaving() for share in self._shares.values()}
+        return tuple(next(going[share]) for share in self._sizes.falling(len(self._entries) - capacity))
+
     def vport_removed(self, vport: int) -> None:
         """Forget a vport: its entries, which must be removed from the NIC, and its history."""
         share = self._shares.get(vport)
@@ -214,6 +220,16 @@ class _Sizes:
     def largest(self) -> Share:
         """Return a share with the most entries, of several the one that has had so many the longest."""
         return next(iter(self._of_size[self.most]))
+
+    def falling(self, count: int) -> Iterator[Share]:
+        """Yield which share would fall by one, so many times over; nothing is changed."""
+        of_size = {size: deque(shares) for size, shares in self._of_size.items()}
+        size = self.most
+        for _ in range(count):
+            share = of_size[size].popleft()
+            of_size.setdefault(size - 1, deque()).append(share)
+            size -= not of_size[size]
+            yield share
 
     def rose(self, share: Share) -> None:
         """Note that a share got one more."""

@@ -8,6 +8,8 @@ flows that left on trial lengthen it, flows that had proven themselves shorten i
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 from math import log2, pow
@@ -140,6 +142,17 @@ class Share:
             else:
                 return flow_id
         return next(iter(self._queue), None)
+
+    def leaving(self) -> Iterator[int]:
+        """Yield all flows in the order in which `least` and `evict` would have them go; nothing is changed."""
+        proven = [(one.worth, flow_id) for flow_id, one in self.entries.items() if not one.queued]
+        heapify(proven)
+        waiting = deque(self._queue)
+        for left in range(len(self.entries), 0, -1):
+            while len(waiting) > max(1, int(self.queue_part * left)):
+                flow_id = waiting.popleft()
+                heappush(proven, (self.entries[flow_id].worth, flow_id))
+            yield heappop(proven)[1] if proven else waiting.popleft()
 
     def came_back(self, flow_id: int) -> None:
         """Set the queue's part of the share by a flow that was in not long ago."""

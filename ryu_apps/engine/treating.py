@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ryu_apps.engine.meter_id import meter_id
 from ryu_apps.engine.ruling import Ruling
-from ryu_apps.model.action import Encapsulate, Meter, Mirror, Prioritise, Reroute, SkipChain, ThroughChain
+from ryu_apps.model.action import Encapsulate, Meter, Mirror, Per, Prioritise, Reroute, SkipChain, ThroughChain
 from ryu_apps.model.chain import Chain
 from ryu_apps.model.network import Vport
 from ryu_apps.model.transposition import IDENTITY
@@ -26,9 +26,9 @@ class Treat:
     def __call__(self, ruling: Ruling) -> Treatment:
         """Return what a ruling does beside its edit."""
         match ruling.treats:
-            case Meter():
+            case Meter() as meter:
                 number = meter_id(self._vport.id, ruling.layer, ruling.group or "", ruling.rule or "")
-                return Treatment(steps=(Metered(number),))
+                return Treatment(steps=(Metered(number, meter if meter.per is Per.CONNECTION else None),))
             case Mirror(vport=name) if name != self._vport.id:
                 return Treatment(steps=(Copied(self._vports[name].number, IDENTITY),))
             case Reroute(vport=name) if name != self._vport.id:

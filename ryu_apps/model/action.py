@@ -16,6 +16,13 @@ class RateUnit(Enum):
     PPS = "pps"
 
 
+class Per(Enum):
+    """Who shares a meter: all connections that a rule decides at a vport, or one connection alone."""
+
+    RULE = "rule"
+    CONNECTION = "connection"
+
+
 @dataclass(frozen=True, slots=True)
 class Allow:
     """Go on to the next layer."""
@@ -75,6 +82,7 @@ class Meter:
     """Pass no more than a rate, in kbit/s or packets/s, and drop the rest; a rate of 0 drops all.
 
     burst is what may come at once, in kbit or packets; it is counted per vport that the rule decides at.
+    per: connection has it counted for each connection by itself; what belongs to none shares one meter of the rule.
     """
 
     name: ClassVar = "meter"
@@ -82,6 +90,7 @@ class Meter:
     unit: RateUnit
     rate: int
     burst: int
+    per: Per = Per.RULE
 
 
 DEFAULT_BURST_S: Final = 0.1

@@ -16,6 +16,7 @@ from ryu_apps.model.action import (
     Meter,
     Mirror,
     Nat,
+    Per,
     PopVlanTag,
     Prioritise,
     PushVlanTag,
@@ -222,8 +223,8 @@ def _parse_meter(form: Document, path: str) -> Meter:
     if len(given) != 1:
         raise Invalid.at(path, "give either kbps or pps")
     unit, rate = given[0], form[given[0].value]
-    burst = form.get("burst")
-    return Meter(unit=unit, rate=rate, burst=default_burst(unit, rate) if burst is None else burst)
+    burst = default_burst(unit, rate) if form.get("burst") is None else form["burst"]
+    return Meter(unit=unit, rate=rate, burst=burst, per=Per(form.get("per", Per.RULE.value)))
 
 
 def _parse_encapsulate(form: Document, path: str) -> Encapsulate:
@@ -251,8 +252,8 @@ def _action_document(action: Action) -> Document:
             return {"type": "push_vlan", "vlan": vlan}
         case PopVlanTag():
             return {"type": "pop_vlan"}
-        case Meter(unit=unit, rate=rate, burst=burst):
-            return {"type": "meter", unit.value: rate, "burst": burst}
+        case Meter(unit=unit, rate=rate, burst=burst, per=per):
+            return {"type": "meter", unit.value: rate, "burst": burst, "per": per.value}
         case Mirror(vport):
             return {"type": "mirror", "vport": vport}
         case SkipChain():

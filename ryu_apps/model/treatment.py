@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ryu_apps.model.action import Meter
 from ryu_apps.model.transposition import Transposition
 
 
 class Metered(NamedTuple):
-    """The packet passes a meter, which may drop it."""
+    """The packet passes a meter, which may drop it.
+
+    each: what the meter of each connection is where it has one of its own; packets of no connection pass `meter` then.
+    """
 
     meter: int
+    each: Meter | None = None
 
 
 class Copied(NamedTuple):
@@ -82,8 +87,18 @@ class Treatment:
         return copied or self.exit == ToVport(vport)
 
     def refused(self) -> Treatment | None:
-        """Return what is left of it for a packet that a later layer denies, None for nothing."""
-        return Treatment(steps=self.steps) if self.steps else None
+        """Return what is left of it for a packet that a later layer denies, None for nothing.
+
+        A meter that no other packet passes matters only to the copies behind it.
+        """
+        copies = [place for place, step in enumerate(self.steps) if isinstance(step, Copied)]
+        last = copies[-1] if copies else -1
+        steps = tuple(step for place, step in enumerate(self.steps) if place <= last or not _is_own(step))
+        return Treatment(steps=steps) if steps else None
+
+
+def _is_own(step: Step) -> bool:
+    return isinstance(step, Metered) and step.each is not None
 
 
 def _behind(step: Step, edit: Transposition) -> Step:

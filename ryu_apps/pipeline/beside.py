@@ -1,4 +1,4 @@
-"""Standing entries of the tables beside the way: one for each meter of a rule, one for each port that copies go to."""
+"""Entries of the tables beside the way: one for each meter, and one for each port that copies go to."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def meter_entries(numbers: tuple[int, ...]) -> Iterator[FlowEntry]:
     cookie = Cookie(EntryClass.BASE).pack()
     for number in numbers:
         yield entry("meter", 100, {METER: number}, cookie=cookie, meter=number)
+
+
+def connection_meter_entry(number: int, vport: int, connection: int) -> FlowEntry:
+    """Return the entry of a meter that one connection, by flow id, has at a vport."""
+    cookie = Cookie(EntryClass.METER, vport=vport, detail=connection).pack()
+    return entry("meter", 100, {METER: number}, cookie=cookie, meter=number)
 
 
 def mirror_entry(vport: Vport, port_no: int) -> FlowEntry:

@@ -124,6 +124,17 @@ def meters_within(policy: Policy, host: str, most: int) -> frozenset[int]:
     return known
 
 
+def connection_rooms(policy: Policy) -> dict[int, int]:
+    """Return how many meters the NIC of each host has left for single connections, by datapath, where it has not any
+    number: those that follow from policy come first.
+    """
+    return {
+        host.dpid: max(0, host.limits.meters - len(host_meters(policy, host.id)))
+        for host in policy.snapshot.hosts.values()
+        if host.limits.meters is not None
+    }
+
+
 def rule_configs(policy: Policy, host: str) -> Iterator[MeterConfig]:
     """Yield the meters that rules have on a host."""
     return (config for _, config in _of_rules(policy, host))

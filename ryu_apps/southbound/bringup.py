@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ryu.lib import hub
@@ -11,13 +11,15 @@ from ryu.lib import hub
 from ryu_apps.control.adoption import Found, adopt_flows
 from ryu_apps.control.change import SLICE_ENTRIES, base_of, meters_of
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import SwitchChange, merged, meter_change
+from ryu_apps.control.effects import MeterChange, SwitchChange, merged, meter_change
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.leading import leads
 from ryu_apps.model.errors import VfswitchError
+from ryu_apps.pipeline.beside import connection_meter_entry
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.pieces import entries_of
 from ryu_apps.southbound.cached_match import key_of_match
 from ryu_apps.southbound.led import sources_led
@@ -121,11 +123,11 @@ class BringUp:
         """Compare one datapath with what it must have and change what differs; the caller holds the lock."""
         dpid = link.id
         self._core.connected(dpid, link.known_ports())
+        self._core.flows.meters.forget_told(dpid)
         present = link.dump_flows()
         self._core.offload.recount(dpid, present, self._clock())
         result = compare(dpid, present, self.wanted(dpid))
-        had = link.dump_meters()
-        meters = meter_change(had, self._core.sharing.as_set(dpid, had, meters_of(self._core.policy, dpid)))
+        meters = self._meters(dpid, link.dump_meters())
         for change in merged([SwitchChange(dpid=dpid, meters=meters), *result.changes]).sliced(SLICE_ENTRIES):
             link.commit(change)
             self._core.tally.installed(change.added)
@@ -144,7 +146,21 @@ class BringUp:
         flows = (flow for flow in core.flows if not core.ageing.in_host(flow))
         cached = [made for flow in flows for made in core.offload.entries(flow) if core.dpid_of(made.vport) == dpid]
         led = [made for at, made in leads(core.flows, core.policy.vports, core.dpid_of) if at == dpid]
-        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached, *led]
+        owned = [
+            connection_meter_entry(use.need.number, use.need.vport, use.need.connection)
+            for use in core.flows.meters.at(dpid)
+        ]
+        return [*entries_of(base_of(core.policy, dpid, core.datapaths[dpid])), *cached, *led, *owned]
+
+    def _meters(self, dpid: int, had: Mapping[int, MeterConfig | None]) -> MeterChange:
+        """Return what gives a datapath, which was found to have these, the meters that it must have.
+
+        Those of connections that began while it was asked were sent by themselves.
+        """
+        core = self._core
+        sent, unsent = core.flows.meters.claim(dpid)
+        wanted = {**core.sharing.as_set(dpid, had, meters_of(core.policy, dpid)), **unsent}
+        return meter_change({number: found for number, found in had.items() if number not in sent}, wanted)
 
 
 def _unregistered(link: Link) -> Agreement:

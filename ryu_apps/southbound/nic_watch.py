@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ryu.lib import hub
 
+from ryu_apps.control import recounting
 from ryu_apps.control.change import PolicyChange
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountCache, SwitchChange
-from ryu_apps.control.events import CacheCounted
+from ryu_apps.control.events import CacheCounted, PresentEntry
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import MARK, MARK_MASK
+from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
 
 LOG = logging.getLogger("vfswitch")
@@ -54,6 +56,21 @@ def fit(core: ControlCore, links: Links, plan: PolicyChange, clock: Callable[[],
     A cache that had no limit was not counted: its switch is asked what it has.
     """
     switches = [SwitchChange(dpid=dpid, removed=(made,)) for dpid, made in core.offload.shrink(clock())]
+    for dpid, link in _newly_limited(core, links, plan):
+        removed = core.offload.recount(dpid, _present(link), clock())
+        switches.append(SwitchChange(dpid=dpid, removed=removed))
+    return switches
+
+
+def foresee(core: ControlCore, links: Links, plan: PolicyChange, clock: Callable[[], float]) -> list[SwitchChange]:
+    """Return what the switches would lose under the limits of a policy that is not put in force."""
+    present = {dpid: _present(link) for dpid, link in _newly_limited(core, links, plan)}
+    lost = recounting.foresee(core.flows, core.offload.caches, plan.after, present, clock())
+    return [SwitchChange(dpid=dpid, removed=(made,)) for dpid, made in lost]
+
+
+def _newly_limited(core: ControlCore, links: Links, plan: PolicyChange) -> Iterator[tuple[int, Link]]:
+    """Yield the datapaths that are up and of which a cache gets a limit that had none."""
     before = {host.dpid: host.limits for host in plan.before.snapshot.hosts.values()}
     for host in plan.after.snapshot.hosts.values():
         old, new, link = before.get(host.dpid), host.limits, links.get(host.dpid)
@@ -61,6 +78,8 @@ def fit(core: ControlCore, links: Links, plan: PolicyChange, clock: Callable[[],
             continue
         rooms = (old.outbound_entries, new.outbound_entries), (old.inbound_entries, new.inbound_entries)
         if any(was is None and now is not None for was, now in rooms):
-            present = link.dump_flows(cookie=MARK << 56, cookie_mask=MARK_MASK)
-            switches.append(SwitchChange(dpid=host.dpid, removed=core.offload.recount(host.dpid, present, clock())))
-    return switches
+            yield host.dpid, link
+
+
+def _present(link: Link) -> list[PresentEntry]:
+    return link.dump_flows(cookie=MARK << 56, cookie_mask=MARK_MASK)

@@ -154,7 +154,7 @@ class Receiver:
         elif kind == _PACKET_IN:
             missed = packet_in.decode(data, at, length, link.id)
             if missed is None:
-                self._to_ryu(kind, xid, data[at : at + length])
+                self._unasked(kind, xid, data, at, length, now_s)
             else:
                 self._misses += 1
                 self._decide(self._links.handler.packet_in, missed, now_s)
@@ -165,6 +165,14 @@ class Receiver:
                 self._to_ryu(kind, xid, data[at : at + length])
             else:
                 self._decide(self._links.handler.flow_removed, gone, now_s)
+
+    def _unasked(self, kind: int, xid: int, data: bytes, at: int, length: int, now_s: float) -> None:
+        """Tell of a probe that came back; any other packet-in that is no miss goes to Ryu."""
+        probe = packet_in.decode_probe(data, at, length, self._link.id)
+        if probe is None:
+            self._to_ryu(kind, xid, data[at : at + length])
+        else:
+            self._links.probe_caught(probe, now_s)
 
     def _decide(self, decide: Callable[[Any, float], Sequence[Effect]], event: Any, now_s: float) -> None:
         """Ask the core and keep its answers as bytes; a fault in it costs this packet, not the connection."""

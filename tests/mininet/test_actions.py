@@ -103,6 +103,26 @@ def test_metered_rule_keeps_its_rate(lab: Lab, kbps: int) -> None:
     assert _rate_kbps(lab, "vm1", "vm2", 2 * kbps) == pytest.approx(kbps, rel=0.1)
 
 
+def test_each_connection_of_a_rule_has_the_rate(lab: Lab) -> None:
+    """S13: two connections that one rule meters each by itself get its rate each, within ±10 %."""
+    lab.tenant("red", "vm1", "vm2")
+    meter = {"type": "meter", "kbps": 2_000, "per": "connection"}
+    lab.layer("shape", OPEN, g=group("outbound", rule("slow", meter, ip_proto="udp"), applies_to=VM1))
+    assert lab.reaches("vm1", "vm2")
+    with (
+        traffic.udp_receiver(lab.host("vm2"), 5000) as first,
+        traffic.udp_receiver(lab.host("vm2"), 5001) as second,
+        traffic.udp_sender(lab.host("vm1"), address_of("vm2").ipv4, 5000, count=1600, rate_pps=400,
+                           payload_bytes=1200) as sender,
+    ):  # fmt: skip
+        traffic.send_udp(lab.host("vm1"), address_of("vm2").ipv4, 5001, count=2000, rate_pps=500, payload_bytes=1200)
+        sender.wait(10)
+        for arrivals in (first, second):
+            times = [each.at_ns for each in arrivals.seen()]
+            kbps = len(times) * (1200 + FRAME_BYTES) * 8 / ((times[-1] - times[0]) / 1e9) / 1000
+            assert kbps == pytest.approx(2_000, rel=0.1)
+
+
 def test_packet_rate_is_kept(lab: Lab) -> None:
     """S13: of 1,000 packets a second a meter of 300 packets/s lets 300 through each second, within ±10 %."""
     lab.tenant("red", "vm1", "vm2")

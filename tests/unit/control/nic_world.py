@@ -131,29 +131,25 @@ class World:
     def _go(
         self, dpid: int, table: str | None, frame: bytes, actions: Iterable[EntryAction], sender: int, receiver: int
     ) -> None:
-        """Carry out actions on a packet, and let it go on from a table; None drops it.
-
-        A packet that is dropped by policy need not have been through the meters before.
-        """
+        """Carry out actions on a packet, and let it go on from a table; None drops it."""
         registers: dict[str, int] = {}
-        meters: list[tuple[str, bytes]] = []
         for action in actions:
             match action:
                 case Resubmit(table="meter"):
-                    meters.append((f"meter {registers[METER]}", b""))
+                    self.arrived.append((f"meter {registers[METER]}", b""))
                 case Resubmit(table="mirror"):
-                    self.arrived += [*meters, (f"copy for {registers[COPY]}", frame)]
-                    meters.clear()
+                    self.arrived.append((f"copy for {registers[COPY]}", frame))
                 case SetField(field=field, value=value) if _field(field) in FIELDS:
                     frame = rewrite(frame, _parsed(frame), transposition({_field(field): value}))
                 case SetField(field=field, value=value):
                     registers[field] = value
-        self.arrived += meters if table is not None else []
         match table:
             case "outbound" | "inbound":
                 self._meet(sender if table == "outbound" else receiver, Direction(table), frame, sender)
             case "mirror":
                 self.arrived.append((f"copy for {registers[COPY]}", frame))
+            case "meter":
+                self.arrived.append((f"meter {registers[METER]}", b""))
             case "deliver":
                 self._deliver(dpid, frame, sender, registers.get(VIA, 0))
             case "egress" | "closing":

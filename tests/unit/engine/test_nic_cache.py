@@ -252,6 +252,19 @@ def test_trials_begin_again_when_they_pay() -> None:
     assert tried(5000, 8) > 1500
 
 
+@given(_CAPACITIES, _STEPS, _CAPACITIES)
+def test_what_would_leave_under_a_smaller_capacity_is_what_leaves(
+    capacity: int, steps: list[_Step], smaller: int
+) -> None:
+    """M11: asked beforehand, a cache names the flows that a smaller capacity takes, in their order."""
+    cache = NicCache(capacity)
+    _play(cache, steps)
+    capacity = cache.capacity or 0
+    foreseen = cache.leaving(min(smaller, capacity))
+    assert foreseen == cache.leaving(min(smaller, capacity))
+    assert cache.resized(min(smaller, capacity), 1000.0) == foreseen
+
+
 def test_a_smaller_capacity_takes_from_the_largest_and_a_larger_takes_nothing() -> None:
     """M11: a new limit removes what is too much, from whoever has most."""
     cache = NicCache(30)
