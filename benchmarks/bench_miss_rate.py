@@ -16,8 +16,9 @@ from typing import Final
 
 from benchmarks.fake_switch import FakeSwitch
 from benchmarks.frames import ConnectionRing
-from benchmarks.load_generator import CONTROLLER_CORE, GENERATOR_CORE, measure, measure_paced, pin
+from benchmarks.load_generator import CONTROLLER_CORE, GENERATOR_CORE, measure, pin
 from benchmarks.measurement import HEADINGS, Measurement, print_table, row, summary
+from benchmarks.paced_load import measure_paced
 from benchmarks.peers import PEERS, SIMPLE_SWITCH, TESTCONTROLLER, VFSWITCH, Peer, PeerFailed, running
 
 BAR_OUTSTANDING: Final = 64
@@ -37,12 +38,15 @@ def run_peer(peer: Peer, options: argparse.Namespace, core: int | None) -> Resul
         switch = FakeSwitch(peer.version, 1, peer.ports)
         switch.connect("127.0.0.1", controller.place.of_port)
         ring = ConnectionRing(peer.version, peer.prepare(switch, controller.place))
-        load = {"slices": options.slices, "slice_s": options.slice_s, "cpu_s": controller.cpu_s}
+        load = {"slices": options.slices, "slice_s": options.slice_s, "pid": controller.pid}
         measure(switch, ring, outstanding=BAR_OUTSTANDING, slices=1, slice_s=_WARM_UP_S)
-        results = {count: measure(switch, ring, outstanding=count, **load) for count in options.outstanding}
+        results = {
+            count: measure(switch, ring, outstanding=count, cpu_s=controller.cpu_s, **load)
+            for count in options.outstanding
+        }
         if BAR_OUTSTANDING in results:
             rate = results[BAR_OUTSTANDING].rate / 2
-            results[PACED] = measure_paced(switch, ring, rate=rate, duration_s=options.slices * options.slice_s)
+            results[PACED] = measure_paced(switch, ring, rate=rate, **load)
         switch.close()
     return results
 

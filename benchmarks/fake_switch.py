@@ -17,6 +17,10 @@ T = TypeVar("T")
 
 _BUFFER_BYTES: Final = 1 << 20
 _SPIN_S: Final = 0.0002
+# asm-generic/socket.h; the answer is a struct timespec. Python's socket module does not name it.
+_SO_TIMESTAMPNS: Final = 35
+_STAMP: Final = struct.Struct("@qq")
+_STAMP_ROOM: Final = 64
 # ONF's bundle extension for OpenFlow 1.3 (EXT-230): experimenter id, then control and add messages.
 _ONF: Final = 0x4F4E4600
 _ONF_BUNDLE_CONTROL, _ONF_BUNDLE_ADD = 2300, 2301
@@ -30,6 +34,7 @@ class FakeSwitch:
     """One connection to a controller: it answers what a switch answers, and counts what it is told.
 
     packet_outs and flow_mods count messages since the start, idle_s the time in which nothing was there to read.
+    stamp_ns is when the kernel took in what was read last (CLOCK_REALTIME), from `stamp_answers` on.
     recorded holds the raw flow-mods while record is set, those of a bundle from its commit on.
     """
 
@@ -39,6 +44,7 @@ class FakeSwitch:
         self.flow_mods = 0
         self.errors: list[tuple[int, int]] = []
         self.idle_s = 0.0
+        self.stamp_ns = 0
         self.recorded: list[bytes] = []
         self.record = True
         self._dpid = dpid
@@ -50,6 +56,7 @@ class FakeSwitch:
         self._view = memoryview(self._buffer)
         self._filled = 0
         self._unsent = b""
+        self._stamped = False
         self._socket: socket.socket
         self._poll = select.poll()
 
@@ -126,7 +133,7 @@ class FakeSwitch:
         asked_first = 0.0
         while True:
             try:
-                count = self._socket.recv_into(self._view[self._filled :])
+                count = self._receive()
                 break
             except BlockingIOError:
                 now = time.monotonic()
@@ -142,6 +149,28 @@ class FakeSwitch:
             self.idle_s += time.monotonic() - asked_first
         self._scan(self._filled + count)
         return True
+
+    def _receive(self) -> int:
+        if not self._stamped:
+            return self._socket.recv_into(self._view[self._filled :])
+        count, ancillary, _, _ = self._socket.recvmsg_into([self._view[self._filled :]], _STAMP_ROOM)
+        if ancillary:
+            seconds, nanoseconds = _STAMP.unpack(ancillary[0][2])
+            self.stamp_ns = seconds * 1_000_000_000 + nanoseconds
+        return count
+
+    def stamp_answers(self) -> None:
+        """Have the kernel tell when it took in what is read; of several pieces that it joined, the last."""
+        if not self._stamped:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self._stamped = True
+            # The kernel begins to stamp packets a little later.
+            self.settle(quiet_s=0.1)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether something could not be sent yet, because the controller does not read."""
+        return bool(self._unsent)
 
     def _wait(self, wait_s: float) -> bool:
         wait_ms = 1 if self._unsent else max(0, round(wait_s * 1000))

@@ -13,6 +13,7 @@ _IP, _TCP = 14, 34
 _IDENT, _SRC_LOW, _SPORT, _SEQ = _IP + 4, _IP + 14, _TCP, _TCP + 4
 _FIRST_SPORT: Final = 1024
 RING_MESSAGES: Final = 32768
+_BLOCK_MESSAGES: Final = 256
 
 
 def mac(text: str) -> bytes:
@@ -77,8 +78,9 @@ class ConnectionRing:
     """An endless row of packet-ins of new TCP connections, every one with a 5-tuple of its own.
 
     The ring is one buffer of equal messages that differ in source port; templates take turns.
-    After each round the low half of all source addresses is changed by strided writes, 65,536 rounds in all,
-    so that taking n messages costs one slice.
+    In each round the low half of all source addresses is another, 65,536 rounds in all.
+    It is written by strides, a block ahead of what is taken, so that taking n messages costs little more than a slice:
+    to write all of a round at once would be a pause of a millisecond, in which the load stands still.
     """
 
     def __init__(self, version: int, templates: Sequence[PacketInTemplate], *, size: int = RING_MESSAGES) -> None:
@@ -94,35 +96,36 @@ class ConnectionRing:
         self._frame = self.message_bytes - len(templates[0].frame)
         self._ring = bytearray(b"".join(encoded[i % len(encoded)] for i in range(size)))
         self._view = memoryview(self._ring)
-        self._next = 0
+        self._next = self._written = 0
         self._low = int.from_bytes(templates[0].frame[_SRC_LOW : _SRC_LOW + 2], "big")
         sports = range(_FIRST_SPORT, _FIRST_SPORT + size)
-        self._patch(_SPORT, bytes(p >> 8 for p in sports), bytes(p & 0xFF for p in sports))
-        self._patch(_SEQ + 2, bytes(~p >> 8 & 0xFF for p in sports), bytes(~p & 0xFF for p in sports))
-        self._change_addresses()
+        self._patch(_SPORT, 0, bytes(p >> 8 for p in sports), bytes(p & 0xFF for p in sports))
+        self._patch(_SEQ + 2, 0, bytes(~p >> 8 & 0xFF for p in sports), bytes(~p & 0xFF for p in sports))
 
     def take(self, count: int) -> memoryview | bytes:
         """Return the next count messages; a view is only good until the next call."""
         end = self._next + count
         if end <= self._size:
+            if end > self._written:
+                self._write_addresses(end)
             view = self._view[self._next * self.message_bytes : end * self.message_bytes]
             self._next = end
             return view
-        rest = bytes(self._view[self._next * self.message_bytes :])
-        self._next, missing = 0, end - self._size
+        rest = bytes(self.take(self._size - self._next))
+        self._next = self._written = 0
         self._low = (self._low + 1) & 0xFFFF
-        self._change_addresses()
-        return rest + bytes(self.take(missing))
+        return rest + bytes(self.take(end - self._size))
 
-    def _change_addresses(self) -> None:
-        self._patch_all(_SRC_LOW, self._low)
-        self._patch_all(_IDENT, 0xFFFF - self._low)
-        self._patch_all(_SEQ, 0xFFFF - self._low)
+    def _write_addresses(self, end: int) -> None:
+        """Write this round's address into the messages up to one, and some more."""
+        start, self._written = self._written, min(self._size, end + _BLOCK_MESSAGES)
+        for offset, value in ((_SRC_LOW, self._low), (_IDENT, 0xFFFF - self._low), (_SEQ, 0xFFFF - self._low)):
+            count = self._written - start
+            self._patch(offset, start, bytes([value >> 8]) * count, bytes([value & 0xFF]) * count)
 
-    def _patch_all(self, offset: int, value: int) -> None:
-        self._patch(offset, bytes([value >> 8]) * self._size, bytes([value & 0xFF]) * self._size)
-
-    def _patch(self, offset: int, highs: bytes, lows: bytes) -> None:
-        start = self._frame + offset
-        self._ring[start :: self.message_bytes] = highs
-        self._ring[start + 1 :: self.message_bytes] = lows
+    def _patch(self, offset: int, first: int, highs: bytes, lows: bytes) -> None:
+        """Write two bytes of so many messages."""
+        start, end = first * self.message_bytes, (first + len(highs)) * self.message_bytes
+        at = start + self._frame + offset
+        self._ring[at : end : self.message_bytes] = highs
+        self._ring[at + 1 : end : self.message_bytes] = lows

@@ -7,36 +7,23 @@ An answer to a miss is a packet-out; flow-mods are counted beside them.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from benchmarks import learning, openflow
 from benchmarks.fake_switch import FakeSwitch
 from benchmarks.frames import ConnectionRing
 from benchmarks.measurement import HEADINGS, Measurement, print_table, row, summary
+from benchmarks.paced_load import measure_paced
+from benchmarks.undisturbed import undisturbed
 
 GENERATOR_CORE: Final = 1
 CONTROLLER_CORE: Final = 0
 _ANSWER_TIMEOUT_S: Final = 1.0
-
-
-@contextmanager
-def quiet_generator() -> Iterator[None]:
-    """Keep the collector of this process out of what is measured."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
 
 
 def measure(
@@ -46,25 +33,28 @@ def measure(
     outstanding: int,
     slices: int,
     slice_s: float,
+    pid: int | None = None,
     cpu_s: Callable[[], float] = float,
 ) -> Measurement:
     """Return the rate, with the latency of every answer when one is outstanding.
 
-    cpu_s tells how much processor time the controller has used so far.
+    pid is the controller's if it runs here; cpu_s tells how much processor time it has used so far.
     """
     switch.record = False
     cpu_before_s = cpu_s()
-    flow_mods, idle_s, started = switch.flow_mods, switch.idle_s, time.monotonic()
+    flow_mods, idle_s, elapsed_s = switch.flow_mods, switch.idle_s, 0.0
     run = _one_by_one if outstanding == 1 else _windowed
     rates: list[float] = []
     latencies_us: list[float] = []
     sent = lost = 0
-    with quiet_generator():
-        for _ in range(slices):
+    for _ in range(slices):
+        with undisturbed(pid):
+            started = time.monotonic()
             rate, slice_sent, slice_lost = run(switch, ring, outstanding, slice_s, latencies_us)
-            rates.append(rate)
-            sent += slice_sent
-            lost += slice_lost
+            elapsed_s += time.monotonic() - started
+        rates.append(rate)
+        sent += slice_sent
+        lost += slice_lost
     return Measurement(
         outstanding=outstanding,
         rates=tuple(rates),
@@ -72,7 +62,7 @@ def measure(
         sent=sent,
         lost=lost,
         flow_mods=switch.flow_mods - flow_mods,
-        busy=1 - (switch.idle_s - idle_s) / (time.monotonic() - started),
+        busy=1 - (switch.idle_s - idle_s) / elapsed_s,
         cpu_s=cpu_s() - cpu_before_s,
     )
 
@@ -124,42 +114,6 @@ def _windowed(
     return rate, sent, lost
 
 
-def measure_paced(switch: FakeSwitch, ring: ConnectionRing, *, rate: float, duration_s: float) -> Measurement:
-    """Return latencies at an even rate, each counted from when its miss was due, so that a pause counts in full.
-
-    Answers are taken to come in order, so one that is lost makes all after it look late.
-    """
-    clock = time.monotonic
-    switch.record = False
-    base, flow_mods, idle_s = switch.packet_outs, switch.flow_mods, switch.idle_s
-    latencies_us: list[float] = []
-    sent, total = 0, int(rate * duration_s)
-    with quiet_generator():
-        started = clock()
-        while len(latencies_us) < total:
-            due = min(total, int((clock() - started) * rate) + 1)
-            if due > sent:
-                switch.send(ring.take(due - sent))
-                sent = due
-            wait_s = 0.0 if sent < total else _ANSWER_TIMEOUT_S
-            if switch.pump(wait_s):
-                now = clock()
-                for number in range(len(latencies_us), min(sent, switch.packet_outs - base)):
-                    latencies_us.append((now - started - number / rate) * 1e6)
-            elif wait_s:
-                break
-        elapsed_s = clock() - started
-    return Measurement(
-        outstanding=0,
-        rates=(len(latencies_us) / elapsed_s,),
-        latencies_us=tuple(sorted(latencies_us)),
-        sent=sent,
-        lost=sent - len(latencies_us),
-        flow_mods=switch.flow_mods - flow_mods,
-        busy=1 - (switch.idle_s - idle_s) / elapsed_s,
-    )
-
-
 def pin(core: int) -> bool:
     """Keep this process on one core; False when the machine does not have it."""
     if core not in os.sched_getaffinity(0):
@@ -190,7 +144,7 @@ def main() -> int:
     load = {"slices": options.slices, "slice_s": options.slice_s}
     measured = [measure(switch, ring, outstanding=window, **load) for window in options.outstanding]
     if options.paced:
-        measured.append(measure_paced(switch, ring, rate=options.paced, duration_s=options.slices * options.slice_s))
+        measured.append(measure_paced(switch, ring, rate=options.paced, **load))
     switch.close()
     print_table(HEADINGS, [row(options.connect, each) for each in measured])
     print(json.dumps({"benchmark": "load_generator", "results": [summary(each) for each in measured]}))

@@ -15,6 +15,8 @@ class Measurement:
     rates holds answers per second, one number per slice; latencies_us is sorted and empty unless one was outstanding
     or the load was paced; busy is the share of time in which the generator had something to do, cpu_s the processor
     time of the controller, 0 when it was not looked at.
+    Of a paced load, stood_still is the share of time that the generator missed, and waited the share of it in which
+    the controller was ready and had no core; None when it was not looked at.
     """
 
     outstanding: int
@@ -25,6 +27,8 @@ class Measurement:
     flow_mods: int
     busy: float
     cpu_s: float = 0.0
+    stood_still: float | None = None
+    waited: float | None = None
 
     @property
     def rate(self) -> float:
@@ -50,6 +54,10 @@ class Measurement:
     def merged(self, other: Measurement) -> Measurement:
         """Return both measurements, of one kind of load, as one."""
         total = self.sent + other.sent
+
+        def mean(mine: float, theirs: float) -> float:
+            return (mine * self.sent + theirs * other.sent) / max(1, total)
+
         return Measurement(
             outstanding=self.outstanding,
             rates=self.rates + other.rates,
@@ -57,8 +65,10 @@ class Measurement:
             sent=total,
             lost=self.lost + other.lost,
             flow_mods=self.flow_mods + other.flow_mods,
-            busy=(self.busy * self.sent + other.busy * other.sent) / max(1, total),
+            busy=mean(self.busy, other.busy),
             cpu_s=self.cpu_s + other.cpu_s,
+            stood_still=None if self.stood_still is None else mean(self.stood_still, other.stood_still or 0),
+            waited=None if self.waited is None else mean(self.waited, other.waited or 0),
         )
 
 
@@ -76,11 +86,17 @@ def summary(measurement: Measurement) -> dict[str, object]:
         "flow_mods_per_answer": round(measurement.flow_mods_per_answer, 2),
         "cpu_us_per_miss": round(measurement.cpu_us_per_answer, 1) or None,
         "generator_busy": round(measurement.busy, 2),
+        "generator_stood_still": measurement.stood_still and round(measurement.stood_still, 4),
+        "controller_waited": measurement.waited and round(measurement.waited, 4),
     }
 
 
-# CPU µs is the controller's processor time per answer, busy the generator's share of time not spent waiting.
-HEADINGS: Final = ("controller", "outstanding", "misses/s", "p50 µs", "p99 µs", "lost", "flow-mods", "CPU µs", "busy")
+# CPU µs is the controller's processor time per answer, busy the generator's share of time not spent waiting; of a
+# paced load, stood is the generator's share of time missed, waited the controller's without a core.
+HEADINGS: Final = (
+    "controller", "outstanding", "misses/s", "p50 µs", "p99 µs", "lost", "flow-mods", "CPU µs", "busy", "stood",
+    "waited",
+)  # fmt: skip
 
 
 def row(name: str, measurement: Measurement) -> tuple[str, ...]:
@@ -96,6 +112,8 @@ def row(name: str, measurement: Measurement) -> tuple[str, ...]:
         f"{measurement.flow_mods_per_answer:.2f}",
         f"{measurement.cpu_us_per_answer:.1f}" if measurement.cpu_s else "",
         f"{measurement.busy:.0%}",
+        "" if measurement.stood_still is None else f"{measurement.stood_still:.1%}",
+        "" if measurement.waited is None else f"{measurement.waited:.1%}",
     )
 
 

@@ -47,6 +47,7 @@ CLASSES: Final = {
     EntryClass.EXTRA: "cached verdict on a variant: packets of a known connection with other MACs or DSCP",
     EntryClass.METER: "meter that one connection has for itself",
     EntryClass.LEAD: "way of a connection's replies to the vport that has borrowed the address of a NAT pool",
+    EntryClass.PROBE: "standing entry of NIC port 2 that catches the probes of an instance and sends them up",
     EntryClass.LEARNED: "written by NIC port 2 itself: the instances and the way back of a connection in a chain",
 }
 PUNTS: Final = {
@@ -78,12 +79,13 @@ REFUSALS: Final = {
     Refusal.DHCP_SERVER: "an answer of a DHCP server",
     Refusal.REFLECTED: "the network, or a function, brought back a frame that the vport, or one of this host, has sent",
     Refusal.UNKNOWN_VLAN: "the frame came by the uplink, a cable or from a function with a VLAN that nobody has there",
-    Refusal.NOT_LOCAL: "the frame came for a MAC that is not on this host, or by the cable for that of another VF",
+    Refusal.NOT_LOCAL: "the frame came for a MAC that is not on this host, or from functions for that of another VF",
     Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
     Refusal.MISS_LIMIT: "a meter has dropped it before the controller: the vport has used up its `miss_rate_pps`",
     Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
     Refusal.NO_CABLE: "the port of the host's hairpin cable is not there",
     Refusal.NO_FUNCTION: "the sub-interface or outlet that the frame is for is not there, or cannot be reached",
+    Refusal.PROBE: "it looks like a probe of a function, and is none or comes out where none may",
     Refusal.OUTLET_MAC: "a function sends to the network from a MAC that may not leave by the outlet",
     Refusal.UNKNOWN_VNI: "the frame came by the tunnel port with a VNI that no segment has",
 }

@@ -38,5 +38,5 @@ class Response:
 
 def json_response(status: int, value: Any, headers: tuple[tuple[str, str], ...] = (), media: str = JSON) -> Response:
     """Return the answer with a value as JSON on one line."""
-    body = json.dumps(value, separators=(", ", ": ")).encode() + b"\n"
+    body = json.dumps(value).encode() + b"\n"
     return Response(status=status, headers=(("Content-Type", media), *headers), body=body)

@@ -57,14 +57,16 @@ class Router:
     """A table of routes; HEAD is answered wherever GET is, OPTIONS everywhere."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._by_template: dict[tuple[str, ...], dict[str, Route]] = defaultdict(dict)
+        by_template: dict[tuple[str, ...], dict[str, Route]] = defaultdict(dict)
         for route in routes:
-            methods = self._by_template[tuple(route.template.split("/"))]
+            methods = by_template[tuple(route.template.split("/"))]
             methods[route.method] = route
             if route.method == "GET":
                 methods["HEAD"] = route
-        for methods in self._by_template.values():
+        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = defaultdict(list)
+        for steps, methods in by_template.items():
             methods["OPTIONS"] = _options(methods)
+            self._by_length[len(steps)].append((steps, methods))
 
     def find(self, request: Request) -> tuple[Route, dict[str, str]]:
         """Return the route and the values of its path's names.
@@ -72,7 +74,7 @@ class Router:
         NoSuchPath when no template fits; MethodNotAllowed, with the header Allow, when the method does not.
         """
         given = request.path.split("/")
-        for steps, methods in self._by_template.items():
+        for steps, methods in self._by_length.get(len(given), ()):
             params = _values(steps, given)
             if params is None:
                 continue
@@ -98,9 +100,7 @@ def _allowed(methods: Iterable[str]) -> str:
 
 
 def _values(steps: tuple[str, ...], given: list[str]) -> dict[str, str] | None:
-    """Return the values of a template's names in a path, None when the path does not fit."""
-    if len(steps) != len(given):
-        return None
+    """Return the values of a template's names in a path of as many parts, None when the path does not fit."""
     values: dict[str, str] = {}
     for step, part in zip(steps, given, strict=True):
         if step.startswith("{"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from immutables import Map
 
@@ -23,7 +24,13 @@ from ryu_apps.model.turns import Pause, in_turns, no_pause
 # Above so many new conditions, holding each flow against all of them at once is cheaper than a sweep for each.
 _MOST_SWEEPS = 32
 
-Delta = tuple[Group, GroupClassifier, tuple[tuple[Family, Condition], ...]]
+
+class Delta(NamedTuple):
+    """The rules of a group that are new or changed, with their conditions; compiled only if they are many."""
+
+    group: Group
+    conditions: tuple[tuple[Family, Condition], ...]
+    compiled: GroupClassifier | None
 
 
 def affected(
@@ -90,9 +97,12 @@ def _by_group(
     found = {flow.id: flow for name in gone for flow in flows.by_rule((*key, name))}
     found |= _by_dscp(flows, after, key)
     if delta is not None:
-        asking = {plan: where for plan in flows.plans() if (where := _where(plan, after, delta[0]))}
-        for flow in _candidates(flows, asking, delta):
-            if flow.id not in found and _meets(flow, asking[flow.plan], delta):
+        asking = {plan: where for plan in flows.plans() if (where := _where(plan, after, delta.group))}
+        classifier = delta.compiled
+        for flow in _candidates(flows, asking, delta.conditions):
+            if classifier is None:  # Most single rules have no candidate, and need not be compiled for it.
+                classifier = classify(delta.group)
+            if flow.id not in found and _meets(flow, asking[flow.plan], delta.group.layer, classifier):
                 found[flow.id] = flow
     return found
 
@@ -122,18 +132,22 @@ def _of_group(before: Policy, after: Policy, change: Change, pause: Pause) -> tu
     old, new = before.snapshot.groups.get(key), after.snapshot.groups.get(key)
     had: Map[str, Rule] = old.rules if old else Map()
     has: Map[str, Rule] = new.rules if new else Map()
-    if old is None or new is None or replace(old, rules=Map()) != replace(new, rules=Map()):
+    alone = change.kind == "rules"
+    if old is None or new is None or (not alone and replace(old, rules=Map()) != replace(new, rules=Map())):
         gone, come = set(had), dict(has)
     else:
-        names = [str(change.key[-1])] if change.kind == "rules" else {*had, *has}
+        names = [str(change.key[-1])] if alone else {*had, *has}
         differing = [name for name in in_turns(names, pause) if had.get(name) != has.get(name)]
         gone = {name for name in differing if name in had}
         come = {name: has[name] for name in differing if name in has}
     if new is None or not come:
         return gone, None
     conditions = tuple(condition for name in come for condition in come[name].match.conditions)
+    group = replace(new, rules=Map(come))
+    if len(conditions) <= _MOST_SWEEPS:
+        return gone, Delta(group, conditions, None)
     every = len(come) == len(new.rules)
-    return gone, (new, after.classifiers[key] if every else classify(replace(new, rules=Map(come)), pause), conditions)
+    return gone, Delta(group, conditions, after.classifiers[key] if every else classify(group, pause))
 
 
 def _where(plan: Plan, after: Policy, group: Group) -> list[int]:
@@ -151,10 +165,11 @@ def _asks(leg: Leg, after: Policy, group: Group) -> bool:
     return False  # An earlier layer denies, and the change does not reach it.
 
 
-def _candidates(flows: FlowTable, asking: Mapping[Plan, list[int]], delta: Delta) -> Iterator[UnifiedFlow]:
+def _candidates(
+    flows: FlowTable, asking: Mapping[Plan, list[int]], conditions: tuple[tuple[Family, Condition], ...]
+) -> Iterator[UnifiedFlow]:
     """Yield flows that may meet a new condition: found by sweeps where their keys say so, else all of their plan."""
     plain = [plan for plan in asking if not plan.edits]
-    conditions = delta[2]
     if len(conditions) > _MOST_SWEEPS:
         plain = []
     for plan in asking:
@@ -166,12 +181,11 @@ def _candidates(flows: FlowTable, asking: Mapping[Plan, list[int]], delta: Delta
             yield from flows.matching(family, condition, here, reply=reply)
 
 
-def _meets(flow: UnifiedFlow, where: Iterable[int], delta: Delta) -> bool:
+def _meets(flow: UnifiedFlow, where: Iterable[int], layer: str, classifier: GroupClassifier) -> bool:
     """Return whether a new rule matches the flow at one of these legs, as its layer sees the packet there."""
-    group, classifier, _ = delta
     wanted = set(where)
     for position, (leg, key) in enumerate(flow.legs()):
-        if position in wanted and classifier.find(*_as_seen_by(group.layer, leg, key)) is not None:
+        if position in wanted and classifier.find(*_as_seen_by(layer, leg, key)) is not None:
             return True
     return False
 

@@ -26,6 +26,7 @@ from ryu_apps.control.meeting import Meeting
 from ryu_apps.control.offload import Offload, Whereabouts
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.pool_answers import answer
+from ryu_apps.control.probes import Probes
 from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_edited, send_on
 from ryu_apps.control.tally import Tally
@@ -63,6 +64,7 @@ class ControlCore:
         self.holding = Holding()
         self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
         self.sharing = Sharing(policy)
+        self.probes = Probes()
         self.life = Connections(self.flows, half_open_per_vport)
         self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)

@@ -3,16 +3,19 @@
 A policy change must find the flows that a rule can touch.
 An index for each way in which a rule may match would cost more memory than the flows themselves;
 a sweep over packed rows costs nanoseconds a flow.
+Rows that do not change between sweeps are outlined, and left out where nothing in them can be meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from ryu_apps.control.outline import Outline, outline
 from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey
 from ryu_apps.model.match import FULL_RANGE, Condition
 
@@ -28,8 +31,12 @@ _WORDS: Final = _ROW_BYTES // 8
 ENDS_BYTES: Final = 12
 _ENDS_AT: Final = _KEY_BYTES - ENDS_BYTES
 _write_ends: Final = Struct(f"<{_ENDS_AT}s{ENDS_BYTES}s{_KEY.size - _KEY_BYTES}sI4xd").pack_into
-# A new chunk is a pause of some 50 us; one of eight times the size would be seen in the latency of misses.
+# A sweep costs some microseconds for each chunk, and an outline of one is a pause of 200 us.
 CHUNK_ROWS: Final = 4096
+# An outline costs what some sweeps cost: it is made for a chunk that so many sweeps have found as it was.
+_SWEEPS_UNCHANGED: Final = 6
+# So many are made in one sweep at most: one takes 200 us, and misses wait meanwhile.
+_OUTLINES_AT_ONCE: Final = 2
 
 # Where the two ends of a key stand, as (shift, width) of the packed integer.
 _SWAPS: Final[dict[Family, tuple[tuple[int, int, int], ...]]] = {
@@ -63,16 +70,45 @@ def _key_part(key: FlowKey, plan: int) -> bytes:
 
 
 class _Chunk:
-    """The rows of so many slots, and views of what is looked at in them."""
+    """The rows of so many slots, and views of what is looked at in them.
+
+    sweeps: how many there were since a row was last set.
+    """
 
     def __init__(self) -> None:
-        self.buffer = bytearray(_ROW_BYTES * CHUNK_ROWS)
+        self.sweeps = 0
+        self._outlines: dict[int, Outline] | None = None
+        # The system gives this memory page by page as rows are set; to clear all of it here would be a pause of 300 us.
+        self.buffer = mmap(-1, _ROW_BYTES * CHUNK_ROWS, flags=MAP_PRIVATE | MAP_ANONYMOUS)
         self.rows: Any = np.frombuffer(self.buffer, dtype="u1").reshape(-1, _ROW_BYTES)
-        self.words: Any = np.frombuffer(self.buffer, dtype="<u8").reshape(-1, _WORDS)
-        self.ports: Any = np.frombuffer(self.buffer, dtype=">u2").reshape(-1, _ROW_BYTES // 2)[:, 26:28]
+        self.words: Any = self.rows.view("<u8")
+        self.ports: Any = self.rows.view(">u2")[:, 26:28]
         self.families: Any = self.rows[:, 56]
-        self.plans: Any = np.frombuffer(self.buffer, dtype="<u4").reshape(-1, _ROW_BYTES // 4)[:, 15]
-        self.ids: Any = np.frombuffer(self.buffer, dtype="<u4").reshape(-1, _ROW_BYTES // 4)[:, 16]
+        self.plans: Any = self.rows.view("<u4")[:, 15]
+        self.ids: Any = self.rows.view("<u4")[:, 16]
+
+    def swept(self) -> bool:
+        """Count a sweep; return whether so many have found the rows as they were that an outline of them is due."""
+        if not self.sweeps:
+            self._outlines = None
+        self.sweeps += 1
+        return self._outlines is None and self.sweeps > _SWEEPS_UNCHANGED
+
+    def outline(self) -> None:
+        """Note what the rows of each family have; rows that are freed from now on only leave it too wide."""
+        counts = np.bincount(self.families)
+        self._outlines = {
+            number - 1: outline(self.words[self.families == number, : _KEY_BYTES // 8])
+            for number in np.flatnonzero(counts).tolist()
+            if number
+        }
+
+    def may_meet(self, family: Family, condition: Condition) -> bool:
+        """Return whether a row may be of the family and meet the condition, after `swept`."""
+        if self._outlines is None:
+            return True
+        found = self._outlines.get(family)
+        return found is not None and found.may_meet(condition)
 
 
 class KeyRows:
@@ -86,12 +122,16 @@ class KeyRows:
 
     def put(self, slot: int, key: FlowKey, plan: int, flow_id: int = 0, began_s: float = 0.0) -> None:
         """Set a slot's row."""
+        self._chunk(slot).sweeps = 0
         self._set(slot, _key_part(key, plan) + _REST.pack(flow_id, began_s))
 
     def put_ends(self, slot: int, shape: RowShape, ends: bytes, flow_id: int = 0, began_s: float = 0.0) -> None:
         """Set a slot's row from the ENDS_BYTES with the addresses and ports of an IPv4 packet."""
         head, tail = shape
-        _write_ends(self._buffer(slot), slot % CHUNK_ROWS * _ROW_BYTES, head, ends, tail, flow_id, began_s)
+        number, chunks = slot // CHUNK_ROWS, self._chunks
+        chunk = chunks[number] if number < len(chunks) else self._chunk(slot)
+        chunk.sweeps = 0
+        _write_ends(chunk.buffer, slot % CHUNK_ROWS * _ROW_BYTES, head, ends, tail, flow_id, began_s)
 
     def clear(self, slot: int) -> None:
         """Free a slot's row."""
@@ -100,19 +140,19 @@ class KeyRows:
     def get(self, slot: int) -> tuple[FlowKey, int, float]:
         """Return what a slot's row was set to, which must not be free: key, flow id, and when it began."""
         start = slot % CHUNK_ROWS * _ROW_BYTES
-        row = self._buffer(slot)[start : start + _ROW_BYTES]
+        row = self._chunk(slot).buffer[start : start + _ROW_BYTES]
         flow_id, began_s = _REST.unpack_from(row, _KEY.size)
         return FlowKey(Family(row[_KEY_BYTES] - 1), int.from_bytes(row[:_KEY_BYTES], "big")), flow_id, began_s
 
     def _set(self, slot: int, row: bytes) -> None:
         start = slot % CHUNK_ROWS * _ROW_BYTES
-        self._buffer(slot)[start : start + _ROW_BYTES] = row
+        self._chunk(slot).buffer[start : start + _ROW_BYTES] = row
 
-    def _buffer(self, slot: int) -> bytearray:
+    def _chunk(self, slot: int) -> _Chunk:
         """Return what holds a slot's row, made when there was none so far."""
         while slot >= len(self._chunks) * CHUNK_ROWS:
             self._chunks.append(_Chunk())
-        return self._chunks[slot // CHUNK_ROWS].buffer
+        return self._chunks[slot // CHUNK_ROWS]
 
     def of_plan(self, plan: int) -> list[int]:
         """Return the slots of a plan's flows."""
@@ -142,10 +182,13 @@ class KeyRows:
         src, dst = condition.l4_src, condition.l4_dst
         if reply:
             mask, value, src, dst = _as_first(family, mask, value), _as_first(family, value, value), dst, src
+        chunks = self._worth_a_sweep(family, Condition(mask, value & mask, src, dst))
+        if not chunks:
+            return []
         words = np.frombuffer(_KEY.pack(mask.to_bytes(56, "big"), 0, 0), dtype="<u8")
         wanted = np.frombuffer(_KEY.pack((value & mask).to_bytes(56, "big"), 0, 0), dtype="<u8")
         found: list[tuple[int, int]] = []
-        for number, chunk in enumerate(self._chunks):
+        for number, chunk in chunks:
             met = chunk.families == family + 1
             for position in np.nonzero(words)[0]:
                 if not met.any():
@@ -157,6 +200,18 @@ class KeyRows:
             places = np.nonzero(met)[0]
             slots = (places + number * CHUNK_ROWS).tolist()
             found += zip(slots, chunk.plans[places].tolist(), strict=True)
+        return found
+
+    def _worth_a_sweep(self, family: Family, condition: Condition) -> list[tuple[int, _Chunk]]:
+        """Return the chunks, numbered, of which rows of a family may meet a condition."""
+        due = _OUTLINES_AT_ONCE
+        found: list[tuple[int, _Chunk]] = []
+        for number, chunk in enumerate(self._chunks):
+            if chunk.swept() and due:
+                chunk.outline()
+                due -= 1
+            if chunk.may_meet(family, condition):
+                found.append((number, chunk))
         return found
 
 

@@ -22,12 +22,13 @@ from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
 from ryu_apps.model.flow_key import Family, FlowKey, customer_tag, with_customer_tag
+from ryu_apps.model.hairpin import AnyHairpin, Hairpin
 from ryu_apps.model.network import MissPath, Segment, Vport
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.model.treatment import ByChain, Copied, Metered, PastFunctions, ToTunnel, ToVport, Treatment
+from ryu_apps.model.treatment import ByChain, Copied, Metered, PastFunctions, ToTunnel, ToVport
 from ryu_apps.pipeline.cached import compile_cached
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.guard import refusal
@@ -196,13 +197,14 @@ def _leg_document(core: ControlCore, leg: Leg, key: FlowKey) -> dict[str, Any]:
         "allow": leg.verdict.allow,
         "layers": _layers(leg.verdict, key),
         "edit": edit_document(leg.verdict.edit, key),
-        "treatment": treatment_document(core, leg.verdict.treatment, key),
+        "treatment": treatment_document(core, leg, key),
     }
 
 
-def treatment_document(core: ControlCore, treatment: Treatment | None, key: FlowKey) -> list[dict[str, Any]]:
+def treatment_document(core: ControlCore, leg: Leg, key: FlowKey) -> list[dict[str, Any]]:
     """Return what befalls packets with this key beside the edit, in order, the exit last."""
     made: list[dict[str, Any]] = []
+    treatment = leg.verdict.treatment
     for part in (*treatment.steps, treatment.exit) if treatment is not None else ():
         match part:
             case Metered(meter=meter, each=each):
@@ -214,7 +216,7 @@ def treatment_document(core: ControlCore, treatment: Treatment | None, key: Flow
             case PastFunctions():
                 made.append({"skip_chain": True})
             case ByChain(mark=mark):
-                made.append({"chain": mark})
+                made.append({"chain": _chain_name(core, leg.vport, mark)})
             case ToTunnel(version=version, address=address, vni=vni):
                 made.append({"encapsulate": {"remote_ip": format_ip(version, address), "vni": vni}})
     if treatment is not None and treatment.priority is not None:
@@ -229,6 +231,17 @@ def _miss_path(core: ControlCore, leg: Leg) -> str:
         return MissPath.PF.value
     host = core.policy.snapshot.hosts[vport.host]
     return miss_path(vport, host, core.datapaths.get(host.dpid, {}), leg.direction).value
+
+
+def _chain_name(core: ControlCore, vport: int, mark: int) -> str | None:
+    """Return the chain that frames of a vport take by its mark, 0 for the segment's own; None where there is none."""
+    sender, snapshot = core.policy.vports.get(vport), core.policy.snapshot
+    if sender is None or sender.segment is None:
+        return None
+    if not mark:
+        return snapshot.segments[sender.segment].chain
+    found = [chain.id for chain in snapshot.chains.values() if (chain.segment, chain.mark) == (sender.segment, mark)]
+    return found[0] if found else None
 
 
 def _vport_name(core: ControlCore, number: int) -> str:
@@ -253,9 +266,12 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
     host = core.policy.snapshot.hosts[vport.host]
-    hairpin = host.hairpin is not None
-    if receiver is None and hairpin:
-        return {"to": "cable", "vlan": vport.vlan}
+    functions = None if host.hairpin is None else _toward_functions(host.hairpin, vport)
+    mark = treatment.exit.mark if treatment is not None and isinstance(treatment.exit, ByChain) else 0
+    chain = None if functions is None else _chain_name(core, vport.number, mark)
+    passing = {} if chain is None else {"chain": chain}
+    if receiver is None and functions is not None:
+        return {**functions, **passing}
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}
@@ -264,5 +280,14 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
     away = None if receiver.host == vport.host else "uplink"
     skips = treatment is not None and treatment.exit == PastFunctions()
     skips = skips or segment in bypassed(core.policy, host)
-    via = "cable" if hairpin and (away or not skips) else away
-    return {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}
+    found = {"to": "vport", "vport": receiver.id, "host": receiver.host}
+    if functions is not None and (away or not skips):
+        return {**found, "via": functions["to"], **passing}
+    return {**found, "via": away}
+
+
+def _toward_functions(hairpin: AnyHairpin, vport: Vport) -> dict[str, Any]:
+    """Return how a VF's frames leave for network functions, and what tells these whose they are."""
+    if isinstance(hairpin, Hairpin):
+        return {"to": "cable", "vlan": vport.vlan}
+    return {"to": "subinterface", "port": vport.subinterface}

@@ -10,6 +10,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ways import broken_vports, bypassed, failed_instances, with_broken
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.network import Host
 from ryu_apps.model.policy import Snapshot
 
@@ -22,26 +23,32 @@ class Turn(NamedTuple):
 
 
 def follow_ways(core: ControlCore, down: Mapping[int, frozenset[str]]) -> Turn:
-    """Put in force what follows from ports that are down, by datapath; return what the switches must change."""
+    """Put in force what follows from ports that are down, by datapath, and from probes that are lost.
+
+    Return what the switches must change.
+    """
     before = core.policy
     broken = broken_vports(before.snapshot, down)
-    failed = failed_instances(before.snapshot, down)
+    without_link = failed_instances(before.snapshot, down)
+    failed = without_link | core.probes.failed
     if (broken, failed) == (before.broken, before.failed):
         return Turn()
     policy = with_broken(before, broken, failed)
-    turn = Turn(tuple(base_changes(core, policy)), tuple(_news(before, policy)))
+    turn = Turn(tuple(base_changes(core, policy)), tuple(_news(before, policy, without_link)))
     core.policy = policy
     return turn
 
 
-def _news(before: Policy, after: Policy) -> Iterator[str]:
+def _news(before: Policy, after: Policy, without_link: frozenset[tuple[str, str]]) -> Iterator[str]:
     for number in sorted(before.broken ^ after.broken):
         vport = after.vports.get(number)
         if vport is not None:
             state = "is broken" if number in after.broken else "is whole again"
             yield f"host {vport.host}: the way of vport {vport.id} to its functions {state}"
-    for function, instance in sorted(before.failed ^ after.failed):
-        state = "has failed" if (function, instance) in after.failed else "works again"
+    for name in sorted(before.failed ^ after.failed):
+        function, instance = name
+        why = "link" if name in without_link else "probe"
+        state = f"has failed ({why})" if name in after.failed else "works again"
         yield f"instance {instance} of function {function} {state}"
 
 
@@ -49,13 +56,15 @@ def ports_on_ways(snapshot: Snapshot, dpid: int) -> set[str]:
     """Return the ports of a datapath that ways to functions lead through, whether it has them or not."""
     named: set[str] = set()
     for host in snapshot.hosts.values():
-        if host.hairpin is None:
+        hairpin = host.hairpin
+        if hairpin is None:
             continue
-        if host.dpid == dpid:
-            named.add(host.hairpin.cable)
-        elif host.hairpin.function_port.dpid == dpid:
-            named |= {host.hairpin.function_port.cable, *_subinterfaces(snapshot, host)}
+        if host.function_dpid == dpid:
+            named |= set(_subinterfaces(snapshot, host))
             named |= {port for f in snapshot.functions.values() for one in f.on(host.id) for port in one.ports}
+        if isinstance(hairpin, Hairpin):
+            ends = {host.dpid: hairpin.cable, hairpin.function_port.dpid: hairpin.function_port.cable}
+            named |= {ends[dpid]} if dpid in ends else set()
     return named
 
 

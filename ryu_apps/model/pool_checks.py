@@ -71,10 +71,15 @@ def _shared(pool: NatPool, vport: Vport) -> Iterator[Misfit]:
 def pool_rules(groups: Iterable[Group]) -> Iterator[tuple[Group, Rule, str]]:
     """Yield the rules that take sources from a pool, each with its group and the pool's id."""
     for group in groups:
-        for rule in group.rules.values():
-            pool = named_pool(rule.action)
-            if pool is not None:
-                yield group, rule, pool
+        for rule, pool in _naming_pools(group.rules.values()):
+            yield group, rule, pool
+
+
+def _naming_pools(rules: Iterable[Rule]) -> Iterator[tuple[Rule, str]]:
+    for rule in rules:
+        pool = named_pool(rule.action)
+        if pool is not None:
+            yield rule, pool
 
 
 def users_of_pool(after: Snapshot, name: str) -> Iterator[FieldError]:
@@ -94,16 +99,18 @@ def users_of_place(after: Snapshot, change: Change) -> Iterator[FieldError]:
 def pool_faults(after: Snapshot, change: Change) -> Iterator[FieldError]:
     """Yield what is wrong with the pools that a group or rule which was put names."""
     group = after.groups.get(change.group_key) if change.group_key else None
-    for owner, rule, name in pool_rules([group] if group is not None else []):
-        if isinstance(change.value, Rule) and change.value.id != rule.id:
-            continue
-        path = "action" if isinstance(change.value, Rule) else f"rules[{rule.id}].action"
-        if owner.direction is not Direction.OUTBOUND:
+    if group is None:
+        return
+    alone = isinstance(change.value, Rule)
+    rules = [change.value] if isinstance(change.value, Rule) else group.rules.values()
+    for rule, name in _naming_pools(rules):
+        path = "action" if alone else f"rules[{rule.id}].action"
+        if group.direction is not Direction.OUTBOUND:
             yield FieldError(f"{path}.source.pool", "a VM's own packets alone take from a pool: put it outbound")
         pool = after.nat_pools.get(name)
         if pool is None:
             yield FieldError(f"{path}.source.pool", f"there is no NAT pool {name!r}")
-        elif (unfit := _unfit(after, owner, pool)) is not None:
+        elif (unfit := _unfit(after, group, pool)) is not None:
             yield FieldError(f"{path}.source.pool", unfit.reason)
 
 

@@ -17,6 +17,7 @@ from ryu_apps.store.rows import Row, StoredRow, restore
 SCHEMA_VERSION: Final = 1
 # Marks the file as ours (https://www.sqlite.org/pragma.html#pragma_application_id): "vfsw".
 _APPLICATION_ID: Final = 0x76667377
+_written: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Store:
@@ -54,7 +55,7 @@ class Store:
                     self._connection.execute(
                         "INSERT INTO resource VALUES (?, ?, ?)"
                         " ON CONFLICT (kind, key) DO UPDATE SET document = excluded.document",
-                        (kind, key, json.dumps(document, separators=(",", ":"))),
+                        (kind, key, _written(document)),
                     )
 
     def close(self) -> None:

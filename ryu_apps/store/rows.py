@@ -29,13 +29,15 @@ def rows_for(changes: Iterable[Change], before: Snapshot) -> list[Row]:
     """Return the rows to write, in order, when the changes are made to `before`; the new generation is the last."""
     rows: list[Row] = []
     current = before
+    unmade: list[Change] = []
     for change in changes:
         if change.kind == "groups":
+            current, unmade = current.changed(unmade), []
             rows += _group_rows(change, current)
         else:
             document = None if change.value is None else to_document(change.value)
             rows.append((change.kind, _joined(change.key), document))
-        current = current.changed([change])
+        unmade.append(change)
     rows.append((*_GENERATION, {"generation": before.generation + 1}))
     return rows
 

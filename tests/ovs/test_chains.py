@@ -126,6 +126,13 @@ def instance_state(site: Site, function: str, name: str) -> str:
     return str(site.client.get(f"/v1/functions/{function}")["live"]["instances"][name]["state"])
 
 
+def traced_chain(site: Site, dport: int) -> str:
+    """Return the chain that a trace names for a datagram of vm1 to vm2."""
+    packet = {"eth_dst": MACS[2], "ipv4_src": "10.0.0.1", "ipv4_dst": "10.0.0.2", "ip_proto": "udp", "l4_dst": dport}
+    answer = site.ask("POST", "trace", {"vport": "vm1", "direction": "outbound", "packet": packet})
+    return str(answer.body["delivery"]["chain"])
+
+
 def udp(sender: int, receiver: int, sport: int = 1000, dport: int = 2000) -> bytes:
     """Return a datagram from one VM to another."""
     ends = f"10.0.0.{sender}", f"10.0.0.{receiver}"
@@ -299,6 +306,8 @@ def test_a_rule_sends_a_connection_by_another_chain(site: Site) -> None:
     assert site.through("h1-cable", packets.tagged(there, 102), "h1-vf2") == there
     answered = site.through("h1-vf2", back, "h1-cable")
     assert site.through("h1f-cable", answered, "nat-b-out") == back
+    assert traced_chain(site, 2000) == "d"
+    assert traced_chain(site, 2001) == "c"
     other = site.through("h1-vf1", udp(1, 2, 1000, 2001), "h1-cable")
     assert site.through("h1f-cable", other, "fw-a-in") == udp(1, 2, 1000, 2001)
 

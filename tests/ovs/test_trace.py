@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.ovs import packets
-from tests.ovs.corpus import STATIONS, put_policy
+from tests.ovs.corpus import STATIONS, Sample, put_policy
 from tests.ovs.corpus import sample as random_sample
 from tests.ovs.scenario import Lab
 from tests.ovs.stations import EXT, VM1, VM2, VM3, VM4, rewrite, rule, tcp
@@ -17,6 +17,9 @@ from tests.ovs.stations import EXT, VM1, VM2, VM3, VM4, rewrite, rule, tcp
 # Each has found a disagreement at least once.
 SEEDS: Final = (8930690, 6, 23)
 PACKETS: Final = 240
+# Of so many packets as many may come at the very moment at which their connection has been idle for long enough.
+MOST_IDLE: Final = 2
+_TO_CONTROLLER: Final = "max_len="
 
 _FINAL: Final = re.compile(r"^Final flow: (.*)$", re.MULTILINE)
 _ACTIONS: Final = re.compile(r"^Datapath actions: (.*)$", re.MULTILINE)
@@ -63,6 +66,13 @@ def _new_frames(lab: Lab, seen: dict[str, int]) -> list[tuple[str, bytes]]:
     return found
 
 
+def _pass(lab: Lab, sample: Sample, seen: dict[str, int]) -> tuple[list[tuple[str, bytes]], str, dict[str, object]]:
+    """Return what left for a frame, and the port and headers that the switch then says it would have."""
+    lab.send(sample.source, sample.sent)
+    lab.settle()
+    return _new_frames(lab, seen), *_by_switch(lab, sample.source.port, sample.sent)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_trace_agrees_with_the_wire_and_with_the_switch(lab: Lab, seed: int) -> None:
     """M24: over random packets and rules, verdict, edits and port are the same in trace, capture and ofproto/trace."""
@@ -71,15 +81,17 @@ def test_trace_agrees_with_the_wire_and_with_the_switch(lab: Lab, seed: int) -> 
     put_policy(lab, rng)
     seen = dict.fromkeys((VM1.port, VM2.port, VM4.port, VM3.port, "h1-uplink"), 0)
     outcomes: dict[str, int] = {}
+    idle = 0
     for number in range(PACKETS):
         sample = random_sample(rng)
         label = f"packet {number}, seed {seed}: {sample.source.name} {sample.described}"
 
         traced = lab.trace(sample.source, sample.described)
-        lab.send(sample.source, sample.sent)
-        lab.settle()
-        left = _new_frames(lab, seen)
-        port, headers = _by_switch(lab, sample.source.port, sample.sent)
+        left, port, headers = _pass(lab, sample, seen)
+        if _TO_CONTROLLER in port:
+            # The connection's entries had run idle just then, and went between the frame and the question.
+            idle += 1
+            left, port, headers = _pass(lab, sample, seen)
         assert [at for at, _ in left] == ([port] if port else []), label
         if left:
             assert packets.read(left[0][1]).headers() == headers, label
@@ -103,6 +115,7 @@ def test_trace_agrees_with_the_wire_and_with_the_switch(lab: Lab, seed: int) -> 
             if delivery["to"] == "uplink":
                 assert packets.read(left[0][1]).vlan == delivery["vlan"], label
         outcomes[port] = outcomes.get(port, 0) + 1
+    assert idle <= MOST_IDLE
     # A corpus that all goes one way would show little.
     assert min(outcomes.get(port, 0) for port in ("", VM2.port, VM3.port, "h1-uplink")) >= 5, outcomes
 

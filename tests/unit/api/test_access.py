@@ -210,7 +210,8 @@ def test_a_vm_reads_its_own_hints_and_nothing_else(guarded: Guarded, route: Any)
     before = guarded.service.policy
     for vport in ("vm1", "vm2"):
         path = route.template.format(host="h1", tenant="red", segment="red", vport=vport, route="gw", outlet="out",
-                                     function="fw", chain="c", layer="fw", group="web", rule="http", nat_pool="p", generation="1")
+                                     function="fw", chain="c", layer="fw", group="web", rule="http", nat_pool="p",
+                                     generation="1")
         own = path == "/v1/vports/vm1/hints"
         answer = guarded.send(route.method, path, b"{}", authorization="Bearer vm1.secret")
         assert answer.status == (200 if own else 403)
@@ -242,7 +243,8 @@ def test_without_a_valid_token(guarded: Guarded, route: Any, sent: str) -> None:
     value = BAD[sent]
     before = guarded.service.policy
     path = route.template.format(host="h1", tenant="red", segment="red", vport="vm1", route="gw", outlet="out",
-                                 function="fw", chain="c", layer="fw", group="web", rule="http", nat_pool="p", generation="1")
+                                 function="fw", chain="c", layer="fw", group="web", rule="http", nat_pool="p",
+                                 generation="1")
     response = guarded.send(route.method, path, b"{}", **({} if value is None else {"authorization": value}))
     assert response.status == 401
     assert ProblemBody.model_validate(json.loads(response.body)).type == "urn:vfswitch:problem:unauthorized"
