@@ -9,10 +9,9 @@ import pytest
 
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
-from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness.switch import OpenVSwitch
-from tests.ovs.test_chains import NIC, Site, instance, refused, udp
+from tests.ovs.test_chains import Site, instance, udp
 
 PROBE: dict[str, Any] = {"interval_ms": 100, "timeout_ms": 1000, "fall": 2, "rise": 2}
 PROBE_SRC, PROBE_DST = "02:56:46:53:00:01", "02:56:46:53:00:02"
