@@ -1,8 +1,11 @@
-"""What the way through a hairpin costs against direct delivery, and what is lost when it breaks and comes back.
+"""What the ways to a function and back cost against direct delivery, and what is lost when one breaks and comes back.
 
-Both run between the same two VMs in turns: on a host that fails open, the frames of the same connections are delivered
-directly while the cable is unplugged. The function is a Linux bridge, so what is measured is the way, not its work:
-VFs' switch, cable, functions' switch, function, and the same back, four crossings of a switch instead of one.
+There are two: a hairpin by a cable, and MAC steering without one; one NIC has what both need, and takes them in turns.
+Direct delivery is between the same two VMs: on a host that fails open, the frames of the same connections are
+delivered directly while the cable, or the function's side of all sub-interfaces, is unplugged.
+The functions are Linux bridges, so what is measured is the way, not their work.
+By the cable that is VFs' switch, cable, functions' switch, function, and the same back: four crossings of a switch
+instead of one. Without it the VFs' switch is crossed twice.
 Prints tables and one JSON line; needs root.
 """
 
@@ -11,8 +14,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -29,8 +32,9 @@ from mininet_scripts.support.registration import address_of, register_hosts, reg
 from mininet_scripts.support.rest import RestClient
 from mininet_scripts.support.waiting import wait_until
 from topologies.hairpin_nic import HairpinNic
+from topologies.hairpin_parts import FIRST_SUB_INTERFACE, BridgeFunction
 
-ROUNDS = 8
+ROUNDS = 6
 SECONDS = 1
 PINGS = 200
 SMALL_BYTES = 18  # makes the smallest Ethernet frame: 14 + 20 + 8 + 18 bytes
@@ -56,6 +60,38 @@ class Outage(NamedTuple):
     silence_ms: float
 
 
+class BothWays(HairpinNic):
+    """The NIC of three ports with fn1 behind the cable; and fn2 at sub-interfaces h1-sub1, … beside the VFs."""
+
+    def build(self, n: int = 2, **_opts: Any) -> None:
+        """Add the nodes and links for `n` VMs."""
+        super().build(n=n)
+        function = self.addHost("fn2", cls=BridgeFunction, ip=None)
+        for vf in range(1, n + 1):
+            names = {"intfName1": f"fn2-vf{vf}", "intfName2": f"h1-sub{vf}"}
+            self.addLink(function, "h1", port2=FIRST_SUB_INTERFACE + vf, **names)
+
+
+class Way(NamedTuple):
+    """One way to functions: what a hairpin says of it, where VF 1, 2, … have sub-interfaces, and what to unplug.
+
+    Of what to unplug the first of each pair is a host, None for the NIC.
+    """
+
+    hairpin: Mapping[str, object]
+    subinterface: str
+    plugs: tuple[tuple[str | None, str], ...]
+
+
+WAYS: Mapping[str, Way] = {
+    "hairpin": Way(
+        {"cable": "h1-cable", "function_port": {"dpid": "101", "cable": "h1f-cable"}}, "h1f-vf{}", ((None, "h1-cable"),)
+    ),
+    "MAC steering": Way({"steering": "mac"}, "h1-sub{}", (("fn2", "fn2-vf1"), ("fn2", "fn2-vf2"))),
+}
+DIRECT = "direct"
+
+
 def main() -> int:
     """Measure and print; return the exit status."""
     try:
@@ -63,21 +99,25 @@ def main() -> int:
     except network.NotReady as reason:
         print(reason, file=sys.stderr)
         return 2
-    rounds: dict[str, list[Round]] = {"hairpin": [], "direct": []}
+    kinds = (DIRECT, *WAYS)
+    rounds: dict[str, list[Round]] = {kind: [] for kind in kinds}
+    outages: dict[str, list[Outage]] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         Controller(Path(folder)) as controller,
-        network.running(HairpinNic(n=2), controller.openflow_port) as net,
+        network.running(BothWays(n=2), controller.openflow_port) as net,
     ):
         client = controller.client
         _set_up(client, net)
         _measure(net)  # warms up caches and clocks
         for number in range(ROUNDS):
-            # First one, then the other begins, so that a machine that gets slower is no advantage.
-            for kind in ("hairpin", "direct") if number % 2 else ("direct", "hairpin"):
-                with _direct(client) if kind == "direct" else _through():
+            # Each begins as often as the others, so that a machine that gets slower is nobody's advantage.
+            for kind in (*kinds[number % len(kinds) :], *kinds[: number % len(kinds)]):
+                with _direct(client, net, WAYS["hairpin"]) if kind == DIRECT else _by(client, WAYS[kind]):
                     rounds[kind].append(_measure(net))
-        outages = [_outage(client, net) for _ in range(OUTAGES)]
+        for name, way in WAYS.items():
+            with _by(client, way):
+                outages[name] = [_outage(client, net, way) for _ in range(OUTAGES)]
     _print(rounds, outages)
     return 0
 
@@ -85,8 +125,6 @@ def main() -> int:
 def _set_up(client: RestClient, net: Mininet) -> None:
     """Put two VMs behind a stateful layer on a host that fails open."""
     register_hosts(client, net)
-    host = client.get("/v1/hosts/h1")
-    client.put("/v1/hosts/h1", {**host, "hairpin": {**host["hairpin"], "fail": "open"}})
     register_tenant(client, "red", vlan=0)
     register_vports(client, net, "red", "vm1", "vm2")
     client.put("/v1/layers/firewall", layer())
@@ -103,17 +141,33 @@ def _measure(net: Mininet) -> Round:
 
 
 @contextmanager
-def _direct(client: RestClient) -> Iterator[None]:
-    """Have frames delivered without the function while the block runs."""
-    with functions.unplugged("h1-cable"):
-        _wait_bypassed(client, ["red"])
-        yield
+def _by(client: RestClient, way: Way) -> Iterator[None]:
+    """Have frames go by one way to its function while the block runs."""
+    host = client.get("/v1/hosts/h1")
+    network_port = host["hairpin"]["network_port"]
+    client.put("/v1/hosts/h1", {**host, "hairpin": {**way.hairpin, "network_port": network_port, "fail": "open"}})
+    for number in (1, 2):
+        vport = client.get(f"/v1/vports/vm{number}")
+        client.put(f"/v1/vports/vm{number}", {**vport, "subinterface": way.subinterface.format(number)})
     _wait_bypassed(client, [])
+    yield
 
 
 @contextmanager
-def _through() -> Iterator[None]:
-    yield
+def _direct(client: RestClient, net: Mininet, way: Way) -> Iterator[None]:
+    """Have frames delivered without a function while the block runs."""
+    with _by(client, way), _unplugged(client, net, way):
+        yield
+
+
+@contextmanager
+def _unplugged(client: RestClient, net: Mininet, way: Way) -> Iterator[None]:
+    with ExitStack() as stack:
+        for host, interface in way.plugs:
+            stack.enter_context(functions.unplugged(interface, None if host is None else net[host]))
+        _wait_bypassed(client, ["red"])
+        yield
+    _wait_bypassed(client, [])
 
 
 def _wait_bypassed(client: RestClient, segments: list[str]) -> None:
@@ -123,8 +177,8 @@ def _wait_bypassed(client: RestClient, segments: list[str]) -> None:
     wait_until(told, 5, f"{segments} to be bypassed", until=lambda seen: seen == segments)
 
 
-def _outage(client: RestClient, net: Mininet) -> Outage:
-    """Unplug the cable in the middle of steady traffic, and plug it in again."""
+def _outage(client: RestClient, net: Mininet, way: Way) -> Outage:
+    """Unplug the way in the middle of steady traffic, and plug it in again."""
     count = 4 * RATE_PPS
     address = address_of("vm2").ipv4
     with (
@@ -132,8 +186,7 @@ def _outage(client: RestClient, net: Mininet) -> Outage:
         traffic.udp_sender(net["vm1"], address, PORT, count=count, rate_pps=RATE_PPS, source_port=40_000) as sender,
     ):
         arrivals.wait_count(RATE_PPS)
-        with functions.unplugged("h1-cable"):
-            _wait_bypassed(client, ["red"])
+        with _unplugged(client, net, way):
             arrivals.wait_count(2 * RATE_PPS, timeout_s=10)
         sender.wait(30)
         sleep(0.5)  # What is still under way then is late, not measured.
@@ -143,31 +196,40 @@ def _outage(client: RestClient, net: Mininet) -> Outage:
     return Outage(count, count - len({arrival.number for arrival in seen}), silence_ms)
 
 
-def _print(rounds: Mapping[str, list[Round]], outages: list[Outage]) -> None:
-    medians = {
-        kind: Round(*(median(column) for column in zip(*measured, strict=True))) for kind, measured in rounds.items()
-    }
-    through, direct = medians["hairpin"], medians["direct"]
-    added_us = (through.rtt_ms - direct.rtt_ms) * 1000 / 2
-    rows = [
-        (name, f"{each.rtt_ms:.3f}", f"{each.tcp_bps / 1e6:,.0f}", f"{each.udp_pps:,.0f}")
-        for name, each in (("through the hairpin", through), ("direct delivery", direct))
+def _medians(rounds: Sequence[Round]) -> Round:
+    return Round(*(median(column) for column in zip(*rounds, strict=True)))
+
+
+def _print(rounds: Mapping[str, Sequence[Round]], outages: Mapping[str, Sequence[Outage]]) -> None:
+    medians = {kind: _medians(measured) for kind, measured in rounds.items()}
+    direct = medians[DIRECT]
+    rows: list[tuple[str, ...]] = []
+    costs: dict[str, dict[str, float]] = {}
+    for kind, each in medians.items():
+        ratio = Round(*(one / other for one, other in zip(each, direct, strict=True)))
+        added_us = (each.rtt_ms - direct.rtt_ms) * 1000 / 2
+        numbers = (f"{each.rtt_ms:.3f}", f"{each.tcp_bps / 1e6:,.0f}", f"{each.udp_pps:,.0f}")
+        ratios = (f"{ratio.rtt_ms:.2f} / {ratio.tcp_bps:.2f} / {ratio.udp_pps:.2f}", f"{added_us:.0f}")
+        rows.append((kind, *numbers, *(("", "") if kind == DIRECT else ratios)))
+        costs[kind] = {
+            "added_us_per_packet": round(added_us, 1), "rtt_ratio": round(ratio.rtt_ms, 3),
+            "tcp_ratio": round(ratio.tcp_bps, 3), "udp_ratio": round(ratio.udp_pps, 3),
+        }  # fmt: skip
+    print(f"{ROUNDS} rounds each in turns, medians, userspace datapath, the functions are Linux bridges")
+    heads = ("between two VMs", "round trip ms", "TCP Mb/s", "small UDP packets/s", "of direct", "added µs each way")
+    print_table(heads, rows)
+    lost = [
+        (kind, f"{each.sent:,}", f"{each.lost}", f"{each.silence_ms:.0f}")
+        for kind, measured in outages.items()
+        for each in measured
     ]
-    ratio = Round(*(one / other for one, other in zip(through, direct, strict=True)))
-    rows.append(("ratio of medians", f"{ratio.rtt_ms:.2f}", f"{ratio.tcp_bps:.2f}", f"{ratio.udp_pps:.2f}"))
-    print(f"{ROUNDS} rounds each in turns, userspace datapath, the function is a Linux bridge")
-    print_table(("two VMs of one host", "round trip ms", "TCP Mb/s", "small UDP packets/s"), rows)
-    print(f"the hairpin adds {added_us:.0f} µs to a packet each way")
-    lost = [(f"{number}", f"{each.sent:,}", f"{each.lost}", f"{each.silence_ms:.0f}")
-            for number, each in enumerate(outages, start=1)]  # fmt: skip
-    print(f"cable unplugged and plugged in again at {RATE_PPS:,} packets/s, host fails open")
+    print(f"way unplugged and plugged in again at {RATE_PPS:,} packets/s, host fails open")
     print_table(("outage", "sent", "lost", "longest silence ms"), lost)
-    met = max(each.lost for each in outages) <= LOST_BAR
+    met = max(each.lost for measured in outages.values() for each in measured) <= LOST_BAR
     print(f"bar: at most {LOST_BAR:,} packets lost: {'met' if met else 'NOT met'}")
     print(json.dumps({
-        "benchmark": "hairpin", "added_us_per_packet": round(added_us, 1), "rtt_ratio": round(ratio.rtt_ms, 3),
-        "tcp_ratio": round(ratio.tcp_bps, 3), "udp_ratio": round(ratio.udp_pps, 3), "bar": LOST_BAR, "met": met,
-        "outages": [each._asdict() for each in outages],
+        "benchmark": "hairpin", "costs": costs, "bar": LOST_BAR, "met": met,
+        "outages": {kind: [each._asdict() for each in measured] for kind, measured in outages.items()},
         "rounds": {kind: [each._asdict() for each in measured] for kind, measured in rounds.items()},
     }))  # fmt: skip
 

@@ -79,7 +79,7 @@ REFUSALS: Final = {
     Refusal.DHCP_SERVER: "an answer of a DHCP server",
     Refusal.REFLECTED: "the network, or a function, brought back a frame that the vport, or one of this host, has sent",
     Refusal.UNKNOWN_VLAN: "the frame came by the uplink, a cable or from a function with a VLAN that nobody has there",
-    Refusal.NOT_LOCAL: "the frame came for a MAC that is not on this host, or by the cable for that of another VF",
+    Refusal.NOT_LOCAL: "the frame came for a MAC that is not on this host, or from functions for that of another VF",
     Refusal.BANDWIDTH: "the vport's bandwidth in this direction is 0",
     Refusal.MISS_LIMIT: "a meter has dropped it before the controller: the vport has used up its `miss_rate_pps`",
     Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",

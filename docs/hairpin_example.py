@@ -8,7 +8,7 @@ from typing import Final
 
 from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.model.chain import Chain, Function, Instance
-from ryu_apps.model.hairpin import FunctionPort, Hairpin, NetworkPort, Outlet
+from ryu_apps.model.hairpin import AnyHairpin, FunctionPort, Hairpin, MacSteering, NetworkPort, Outlet
 from ryu_apps.model.network import Host, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
 from ryu_apps.pipeline.entry import FlowEntry
@@ -20,13 +20,20 @@ from ryu_apps.pipeline.tables import TABLES
 
 _VFS, _FUNCTIONS, _NETWORK = 1, 0x101, 0x201
 _PORTS: Final = {
-    _VFS: {"h1-vf1": 1, "h1-vf2": 2, "h1-cable": 3},
+    _VFS: {"h1-vf1": 1, "h1-vf2": 2, "h1-cable": 3, "h1-sub1": 4, "h1-sub2": 5},
     _FUNCTIONS: {"h1f-vf1": 1, "h1f-vf2": 2, "h1f-cable": 3},
     _NETWORK: {"h1n-red": 1, "h1n-uplink": 2},
 }
 # Of the VFs' datapath only what differs from that of a host without a hairpin.
 _SECOND: Final = frozenset(table.name for table in HAIRPIN_TABLES)
 _OWN_TABLES: Final = ("classify", "deliver", "returned", "egress")
+# And of one without a cable only what differs from that.
+_OWN_WAYS: Final = ("classify", "egress")
+_NETWORK_PORT: Final = NetworkPort(dpid=_NETWORK, uplink="h1n-uplink")
+_CABLED: Final = Hairpin(
+    cable="h1-cable", function_port=FunctionPort(dpid=_FUNCTIONS, cable="h1f-cable"), network_port=_NETWORK_PORT
+)
+_SUB_INTERFACE: Final = {Hairpin: "h1f-vf{}", MacSteering: "h1-sub{}"}
 
 _TEXT: Final = """\
 ## A hairpin
@@ -50,12 +57,14 @@ What the switch writes into `resume` and `assigned` itself is not shown.
 """
 
 
-def _resources() -> Iterator[Resource]:
-    yield Host(id="h1", dpid=_VFS, uplink=None, hairpin=Hairpin(
-        cable="h1-cable",
-        function_port=FunctionPort(dpid=_FUNCTIONS, cable="h1f-cable"),
-        network_port=NetworkPort(dpid=_NETWORK, uplink="h1n-uplink"),
-    ))  # fmt: skip
+_STEERED_TEXT: Final = """\
+Without a cable (`"steering": "mac"`) the sub-interfaces `h1-sub1` and `h1-sub2` are ports 4 and 5 of the VFs' datapath.
+The datapath of port 2 is not there, that of port 3 is as above, and of the VFs' datapath these tables differ:
+"""
+
+
+def _resources(hairpin: AnyHairpin) -> Iterator[Resource]:
+    yield Host(id="h1", dpid=_VFS, uplink=None, hairpin=hairpin)
     yield Host(id="h2", dpid=2, uplink="h2-uplink")
     yield Tenant(id="red")
     yield Segment(id="red", tenant="red", vlan=200, number=1)
@@ -63,7 +72,7 @@ def _resources() -> Iterator[Resource]:
         yield Vport(
             id=f"vm{number}", host=host, port=f"{host}-vf{number}", kind=VportKind.VF, tenant="red", segment="red",
             mac=0x020000000000 + number, ips=(), vlan=100 + number,
-            subinterface=f"h1f-vf{number}" if host == "h1" else None,
+            subinterface=_SUB_INTERFACE[type(hairpin)].format(number) if host == "h1" else None,
         )  # fmt: skip
     yield Outlet(id="red", host="h1", segment="red", port="h1n-red")
 
@@ -77,8 +86,8 @@ def _chain_resources() -> Iterator[Resource]:
     yield Outlet(id="red", host="h1", segment="red", port="h1n-red", chain_port="h1f-red")
 
 
-def _example(*more: Resource) -> Policy:
-    resources = (*_resources(), *more)
+def _example(hairpin: AnyHairpin, *more: Resource) -> Policy:
+    resources = (*_resources(hairpin), *more)
     changes = (Change(kind=KIND_OF[type(each)], key=each.id, value=each) for each in resources)
     return compile_policy(Snapshot().changed(changes))
 
@@ -102,7 +111,7 @@ def _dump(entries: Iterable[FlowEntry]) -> Iterator[str]:
 
 def hairpin_section() -> Iterator[str]:
     """Yield the lines of the section."""
-    policy = _example()
+    policy = _example(_CABLED)
     made = {dpid: list(entries_of(standing_pieces(policy, dpid, ports))) for dpid, ports in _PORTS.items()}
     yield from _TEXT.splitlines()
     yield ""
@@ -115,7 +124,16 @@ def hairpin_section() -> Iterator[str]:
     yield "And this is port 3:"
     yield ""
     yield from _dump(made[_NETWORK])
+    yield from _steered()
     yield from _chains()
+
+
+def _steered() -> Iterator[str]:
+    """Yield what the VFs' datapath has without a cable."""
+    made = standing_pieces(_example(MacSteering(network_port=_NETWORK_PORT)), _VFS, _PORTS[_VFS])
+    yield from _STEERED_TEXT.splitlines()
+    yield ""
+    yield from _dump(entry for entry in entries_of(made) if entry.table in _OWN_WAYS)
 
 
 def _chains() -> Iterator[str]:
@@ -128,5 +146,5 @@ def _chains() -> Iterator[str]:
         yield f"| {number} | {table.name} | {table.purpose} | {table.miss.value} |"
     yield ""
     ports = {**_PORTS[_FUNCTIONS], "fw-in": 11, "fw-out": 12, "nat-in": 13, "nat-out": 14, "h1f-red": 15}
-    policy = _example(*_chain_resources())
+    policy = _example(_CABLED, *_chain_resources())
     yield from _dump(entries_of(standing_pieces(policy, _FUNCTIONS, ports)))

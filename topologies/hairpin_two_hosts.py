@@ -1,6 +1,8 @@
 """Two hypervisors whose NICs have three ports each, behind a top-of-rack switch, and an external host.
 
     mn --custom topologies/hairpin_two_hosts.py --topo hairpin_two_hosts,2 --controller remote,port=6653
+
+With `--topo hairpin_two_hosts,2,second=mac` the NIC of the second host has two ports and no cable.
 """
 
 import inspect
@@ -12,7 +14,7 @@ from mininet.topo import Topo
 
 # mn executes this text without importing it, so the repository's root is known from the code alone.
 sys.path.insert(0, str(Path(inspect.getfile(lambda: None)).resolve().parent.parent))
-from topologies.hairpin_parts import BridgeFunction, add_hairpin_nic, attach, network_port_of
+from topologies.hairpin_parts import BridgeFunction, add_hairpin_nic, add_steered_nic, attach, network_port_of
 from topologies.parts import TopOfRack, add_external_host
 
 
@@ -22,11 +24,12 @@ class HairpinTwoHosts(Topo):
     NIC ports 2 and 3 are h1f, h1n, h2f, h2n; the uplinks h1n-uplink and h2n-uplink lead to `tor`.
     """
 
-    def build(self, n: int = 2, **_opts: Any) -> None:
-        """Add the nodes and links for `n` VMs on each host."""
+    def build(self, n: int = 2, second: str = "vlan", **_opts: Any) -> None:
+        """Add the nodes and links for `n` VMs on each host; second is how the second host steers to functions."""
         tor = self.addSwitch("tor", cls=TopOfRack, dpid="ffff")
-        for host in (1, 2):
-            bridge = add_hairpin_nic(self, host, vfs=n, first_vm=(host - 1) * n + 1)
+        for host, steering in ((1, "vlan"), (2, second)):
+            add_nic = {"vlan": add_hairpin_nic, "mac": add_steered_nic}[steering]
+            bridge = add_nic(self, host, vfs=n, first_vm=(host - 1) * n + 1)
             function = self.addHost(f"fn{host}", cls=BridgeFunction, ip=None)
             attach(self, function, bridge, *range(1, n + 1), outlet="red")
             network = network_port_of(bridge)

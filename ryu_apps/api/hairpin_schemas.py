@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from ryu_apps.api.scalars import Body, Dpid, Id, Mac, PortName
 
@@ -17,22 +17,41 @@ class FunctionPortBody(Body):
 
 
 class NetworkPortBody(Body):
-    """NIC port 3: the datapath between network functions and the network, and its port toward the network."""
+    """NIC port 3, or 2 without a cable: the datapath between network functions and the network, with its uplink."""
 
     dpid: Dpid
     uplink: PortName
 
 
-class HairpinBody(Body):
+class VlanHairpinBody(Body):
     """All frames of the host's VFs leave by the cable and reach others through network functions only.
 
     While functions cannot be reached, frames are dropped (closed), or delivered on the host without them (open).
     """
 
+    steering: Literal["vlan"] = "vlan"
     cable: PortName
     function_port: FunctionPortBody
     network_port: NetworkPortBody | None = None
     fail: Literal["closed", "open"] = "closed"
+
+
+class MacSteeringBody(Body):
+    """The same without a cable: sub-interfaces are ports of the VFs' datapath, which steers to functions and back."""
+
+    steering: Literal["mac"]
+    network_port: NetworkPortBody | None = None
+    fail: Literal["closed", "open"] = "closed"
+
+
+def _steering(value: Any) -> str:
+    """Return how a hairpin says that it steers; it may leave out that it is by VLAN."""
+    return str(value.get("steering", "vlan")) if isinstance(value, dict) else "vlan"
+
+
+HairpinBody = Annotated[
+    Annotated[VlanHairpinBody, Tag("vlan")] | Annotated[MacSteeringBody, Tag("mac")], Discriminator(_steering)
+]
 
 
 class SkipChainBody(Body):

@@ -35,7 +35,7 @@ class HairpinOutletBody(Body):
 
 
 class ProvisionBody(Body):
-    """A host with its hairpin, its VFs with their sub-interfaces, and its outlets, by their ids."""
+    """A host with its hairpin of either kind, its VFs with their sub-interfaces, and its outlets, by their ids."""
 
     host: Id
     dpid: Dpid

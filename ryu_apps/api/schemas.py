@@ -54,7 +54,7 @@ class LimitsBody(Body):
 
 
 class HostBody(Body):
-    """A hypervisor, whose NIC is one datapath, or three with a hairpin."""
+    """A hypervisor, whose NIC is one datapath, or up to three with a hairpin."""
 
     dpid: Dpid
     uplink: PortName | None = None

@@ -16,7 +16,9 @@ from ryu_apps.model.turns import AT_ONCE, Pause, no_pause
 # The field of a body that may hold many values, each looked at by itself.
 _MANY: Final = "rules"
 # Alternatives that pydantic names in a location although no such name stands in the body.
-_ALTERNATIVES: Final = {"action": set(ACTION_NAMES), "applies_to": {"all", "one"}}
+_ALTERNATIVES: Final = {"action": set(ACTION_NAMES), "applies_to": {"all", "one"}, "hairpin": {"vlan", "mac"}}
+# The field that tells alternatives apart, where it is not `type`.
+_TAGS: Final = {"hairpin": "steering"}
 
 
 def faults_of(schema: type[Body], value: Any, pause: Pause = no_pause) -> list[FieldError]:
@@ -57,7 +59,8 @@ def _fault(detail: ErrorDetails, start: int) -> FieldError:
         case "union_tag_not_found":
             return FieldError(f"{path}.type", "is required")
         case "union_tag_invalid":
-            return FieldError(f"{path}.type", f"must be one of {detail['ctx']['expected_tags']}")
+            tag = _TAGS.get(path, "type")
+            return FieldError(f"{path}.{tag}", f"must be one of {detail['ctx']['expected_tags']}")
         case "value_error":
             return FieldError(path, str(detail["ctx"]["error"]))
         case "model_type" | "model_attributes_type":

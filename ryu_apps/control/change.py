@@ -16,6 +16,7 @@ from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.turns import Pause, no_pause
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
@@ -205,7 +206,7 @@ def meters_of(policy: Policy, dpid: int) -> dict[int, MeterConfig]:
         return {}
     if dpid == host.dpid:
         return host_meters(policy, host.id)
-    at_functions = host.hairpin is not None and dpid == host.hairpin.function_port.dpid
+    at_functions = isinstance(host.hairpin, Hairpin) and dpid == host.hairpin.function_port.dpid
     return probe_meters(policy, host) if at_functions else {}
 
 

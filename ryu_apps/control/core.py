@@ -108,8 +108,11 @@ class ControlCore:
         if dpid in self._datapaths:
             self.datapaths = self._datapaths.delete(dpid)
 
-    def packet_in(self, event: PacketIn, now_s: float) -> list[Effect]:
-        """Return what to do about a packet that missed in a cache or is decided packet by packet."""
+    def packet_in(self, event: PacketIn, now_s: float, *, again: bool = False) -> list[Effect]:
+        """Return what to do about a packet that missed in a cache or is decided packet by packet.
+
+        again: it has not come from a cache just now, and is no miss.
+        """
         if event.punt is Punt.CLOSING:
             self.life.take_end(event.segment, event.frame, now_s)
             return []
@@ -122,7 +125,10 @@ class ControlCore:
         if vport is None or segment is None or policy.dpids[vport.number] != event.dpid:
             self.tally.count("unknown-vport")
             return []
-        self.tally.count("misses", vport.number)
+        if not again:
+            self.tally.count("misses", vport.number)
+            if direction is Direction.INBOUND:
+                self.tally.count("inbound-misses", vport.number)
         parsed = parse(event.frame, tag_of(vport, segment))
         # Neighbour messages in fragments are to be ignored (RFC 6980 section 5).
         # One that missed is none to the switch: it does not look behind as many tags.
@@ -232,7 +238,7 @@ class ControlCore:
         if at is None:
             self.tally.count("not-lent")
             return []
-        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s)
+        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s, again=True)
 
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
@@ -272,7 +278,7 @@ class ControlCore:
         edited = partial(rewrite, event.frame, parsed)
         effects += self._pass_on(vport, verdict, send_edited(event, direction, verdict, edited))
         for waiting in self._fragments.first(vport.number, datagram, verdict, now_s):
-            effects += self.packet_in(waiting, now_s)
+            effects += self.packet_in(waiting, now_s, again=True)
         return effects
 
     def _pass_on(self, vport: Vport, verdict: Verdict, sent: Iterable[Emit]) -> list[Effect]:

@@ -10,11 +10,12 @@ The connection itself gets it again at once, so that it goes on after a policy c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from ryu_apps.control.address_set import AddressSet
 from ryu_apps.engine.connection import Plan
 from ryu_apps.engine.lending import Lent
 from ryu_apps.model.fields import FIELDS
@@ -41,6 +42,37 @@ class PoolUse(NamedTuple):
 
 
 _Address = tuple[str, int, int, int]
+_Kind = tuple[str, int, int, int, int]
+
+
+def _kind(lease: Lease) -> _Kind:
+    """Return what leases have in common that compete for the same addresses."""
+    return lease.pool, lease.version, lease.proto, lease.remote, lease.kind
+
+
+_NO_ADDRESSES: Final = AddressSet()
+
+
+class _UsedUp(NamedTuple):
+    """The addresses that have nothing left of a range of ports."""
+
+    ports: tuple[int, int]
+    addresses: AddressSet
+
+    @property
+    def wanted(self) -> int:
+        """The ports as bits."""
+        return (1 << self.ports[1] + 1) - (1 << self.ports[0])
+
+
+def _round(pool: NatPool, version: int, start: int) -> Iterator[tuple[int, int]]:
+    """Yield the addresses of a pool as ranges, in order from an address on and round to the one before it."""
+    parts = [part for part in pool.addresses if part.version == version]
+    place = next(number for number, part in enumerate(parts) if part.first <= start <= part.last)
+    yield start, parts[place].last
+    for part in (*parts[place + 1 :], *parts[:place]):
+        yield part.first, part.last
+    yield parts[place].first, start - 1
 
 
 class Leases:
@@ -51,6 +83,9 @@ class Leases:
         self._resting: dict[Lease, Owner] = {}
         self._of_owner: dict[tuple[str, Owner], Lease] = {}
         self._ports: dict[_Address, int] = {}
+        # The addresses whose ports are all lent, made when they are asked for; and those lent as a whole.
+        self._used_up: dict[_Kind, _UsedUp] = {}
+        self._stations: dict[_Kind, AddressSet] = {}
         self._by_vport: Counter[tuple[str, int]] = Counter()
         # Given back since the time was last told, and the others with the time until which they rest.
         self._fresh: list[Lease] = []
@@ -135,15 +170,28 @@ class Leases:
         """
         version = VERSIONS[key.family]
         addresses = pool.size(version)
-        start = crc32(FIELDS[f"ipv{version}_src"].get(key).to_bytes(16, "big")) % addresses
+        start = pool.address(version, crc32(FIELDS[f"ipv{version}_src"].get(key).to_bytes(16, "big")) % addresses)
         has_ports = FIELDS["ip_proto"].get(key) in PROTOS_WITH_PORTS
-        for place in range(addresses):
-            address = pool.address(version, (start + place) % addresses)
-            port = self._free_port(pool, key, address) if has_ports else 0
-            lease = None if port is None else lease_for(pool.id, key, address, port)
-            if lease is not None and (has_ports or self.is_free(lease)):
-                return lease
+        taken = self._taken_for(pool, lease_for(pool.id, key, start, 0))
+        for low, high in _round(pool, version, start):
+            address = taken.first_missing(low, high)
+            if address is not None:
+                port = self._free_port(pool, key, address) if has_ports else 0
+                return None if port is None else lease_for(pool.id, key, address, port)
         return None
+
+    def _taken_for(self, pool: NatPool, lease: Lease) -> AddressSet:
+        """Return the addresses of a pool that have nothing more for leases like this one."""
+        kind = _kind(lease)
+        if lease.proto not in PROTOS_WITH_PORTS:
+            return self._stations.get(kind, _NO_ADDRESSES)
+        known = self._used_up.get(kind)
+        if known is None or known.ports != pool.ports:
+            known = self._used_up[kind] = _UsedUp(pool.ports, AddressSet())
+            for other, ports in self._ports.items():
+                if _kind(Lease(*other)) == kind and not ~ports & known.wanted:
+                    known.addresses.add(other[2])
+        return known.addresses
 
     def _free_port(self, pool: NatPool, key: FlowKey, address: int) -> int | None:
         """Return the VM's own port or the next one that is free at an address, None when none is."""
@@ -159,16 +207,30 @@ class Leases:
         return _lowest(free) if free else None
 
     def _mark(self, lease: Lease) -> None:
-        if lease.port:
-            self._ports[lease[:4]] = self._ports.get(lease[:4], 0) | 1 << lease.port
+        kind = _kind(lease)
+        if not lease.port:
+            self._stations.setdefault(kind, AddressSet()).add(lease.address)
+            return
+        ports = self._ports[lease[:4]] = self._ports.get(lease[:4], 0) | 1 << lease.port
+        known = self._used_up.get(kind)
+        if known is not None and not ~ports & known.wanted:
+            known.addresses.add(lease.address)
 
     def _unmark(self, lease: Lease) -> None:
-        if lease.port:
-            left = self._ports[lease[:4]] & ~(1 << lease.port)
-            if left:
-                self._ports[lease[:4]] = left
-            else:
-                del self._ports[lease[:4]]
+        kind = _kind(lease)
+        if not lease.port:
+            self._stations[kind].discard(lease.address)
+            if not self._stations[kind]:
+                del self._stations[kind]
+            return
+        left = self._ports[lease[:4]] & ~(1 << lease.port)
+        if left:
+            self._ports[lease[:4]] = left
+        else:
+            del self._ports[lease[:4]]
+        known = self._used_up.get(kind)
+        if known is not None and left & known.wanted != known.wanted:
+            known.addresses.discard(lease.address)
 
 
 def _lowest(bits: int) -> int:

@@ -16,6 +16,7 @@ from ryu_apps.control.life import CHOKE_S
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
+from ryu_apps.engine.connection import brought_to
 from ryu_apps.engine.lending import Lend, is_exhausted
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import FlowKey
@@ -117,6 +118,9 @@ class Meeting:
             effects += self._placement.lead(flow)
         if not parent:
             self._tally.count("begun", vport.number)
+            receiver = brought_to(policy, plan)
+            if receiver:
+                self._tally.count("brought", receiver)
         if half_open and plan.allow:
             self._life.began(flow.id, vport.number)
         return Met(flow, True, effects)

@@ -7,7 +7,7 @@ from typing import Final
 
 from ryu_apps.model.chain import Chain, Function
 from ryu_apps.model.errors import FieldError
-from ryu_apps.model.hairpin import Hairpin, Outlet
+from ryu_apps.model.hairpin import AnyHairpin, Hairpin, Outlet
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.policy import Change, Resource, Snapshot
@@ -79,9 +79,7 @@ def _named_ports(after: Snapshot, change: Change) -> Iterator[tuple[str, int, st
     match change.value:
         case Vport(host=host, port=port, synthetic=synthetic, subinterface=subinterface):
             named += [("port", after.hosts[host].dpid, port), ("synthetic", after.hosts[host].dpid, synthetic)]
-            hairpin = after.hosts[host].hairpin
-            if hairpin is not None:
-                named.append(("subinterface", hairpin.function_port.dpid, subinterface))
+            named.append(("subinterface", after.hosts[host].function_dpid, subinterface))
         case Host(uplink=uplink, tunnel=tunnel, dpid=dpid, hairpin=hairpin):
             named += [("uplink", dpid, uplink), ("tunnel", dpid, tunnel)]
             named += _hairpin_ports(dpid, hairpin) if hairpin is not None else []
@@ -89,22 +87,20 @@ def _named_ports(after: Snapshot, change: Change) -> Iterator[tuple[str, int, st
             hairpin = after.hosts[host].hairpin
             if hairpin is not None and hairpin.network_port is not None:
                 named.append(("port", hairpin.network_port.dpid, port))
-                named.append(("chain_port", hairpin.function_port.dpid, chain_port))
+                named.append(("chain_port", after.hosts[host].function_dpid, chain_port))
         case Function(instances=instances):
             for one in instances:
-                hairpin = after.hosts[one.host].hairpin
-                if hairpin is not None:
-                    path, dpid = f"instances.{one.id}", hairpin.function_port.dpid
-                    named += [(f"{path}.inside", dpid, one.inside), (f"{path}.outside", dpid, one.outside)]
+                path, dpid = f"instances.{one.id}", after.hosts[one.host].function_dpid
+                named += [(f"{path}.inside", dpid, one.inside), (f"{path}.outside", dpid, one.outside)]
     for path, dpid, name in named:
         if name is not None:
             yield path, dpid, name
 
 
-def _hairpin_ports(dpid: int, hairpin: Hairpin) -> list[tuple[str, int, str | None]]:
-    first, second = hairpin.function_port, hairpin.network_port
-    named: list[tuple[str, int, str | None]] = [
-        ("hairpin.cable", dpid, hairpin.cable),
-        ("hairpin.function_port.cable", first.dpid, first.cable),
-    ]
+def _hairpin_ports(dpid: int, hairpin: AnyHairpin) -> list[tuple[str, int, str | None]]:
+    named: list[tuple[str, int, str | None]] = []
+    if isinstance(hairpin, Hairpin):
+        named.append(("hairpin.cable", dpid, hairpin.cable))
+        named.append(("hairpin.function_port.cable", hairpin.function_port.dpid, hairpin.function_port.cable))
+    second = hairpin.network_port
     return named if second is None else [*named, ("hairpin.network_port.uplink", second.dpid, second.uplink)]

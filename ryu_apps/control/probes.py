@@ -14,6 +14,7 @@ from zlib import crc32
 
 from ryu_apps.control.histogram import Durations, Histogram
 from ryu_apps.engine.policy import Policy
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.probe import Probe
 from ryu_apps.pipeline.probing import Target, probe_frame, targets, token_of
 
@@ -87,7 +88,7 @@ def aims_of(policy: Policy, ready: Mapping[int, Mapping[str, int]]) -> dict[Name
     }
     if found:
         for host in policy.snapshot.hosts.values():
-            dpid = None if host.hairpin is None else host.hairpin.function_port.dpid
+            dpid = host.hairpin.function_port.dpid if isinstance(host.hairpin, Hairpin) else None
             for target in targets(policy, host, ready[dpid]) if dpid is not None and dpid in ready else ():
                 found[target.function, target.instance] = Aim(dpid or 0, target)
     return found

@@ -21,6 +21,7 @@ from ryu_apps.model.address import MULTICAST_BIT, format_ip
 from ryu_apps.model.errors import FieldError, Invalid
 from ryu_apps.model.fields import FIELDS, describe
 from ryu_apps.model.flow_key import Family, FlowKey, customer_tag, with_customer_tag
+from ryu_apps.model.hairpin import AnyHairpin, Hairpin
 from ryu_apps.model.network import MissPath, Segment, Vport
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.rule_documents import action_type
@@ -264,12 +265,12 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
             return {"to": "segment", "segment": segment.id}
     receiver = destination(core.policy, segment.id, first, sent)
     host = core.policy.snapshot.hosts[vport.host]
-    hairpin = host.hairpin is not None
+    functions = None if host.hairpin is None else _toward_functions(host.hairpin, vport)
     mark = treatment.exit.mark if treatment is not None and isinstance(treatment.exit, ByChain) else 0
-    chain = _chain_name(core, vport.number, mark) if hairpin else None
+    chain = None if functions is None else _chain_name(core, vport.number, mark)
     passing = {} if chain is None else {"chain": chain}
-    if receiver is None and hairpin:
-        return {"to": "cable", "vlan": vport.vlan, **passing}
+    if receiver is None and functions is not None:
+        return {**functions, **passing}
     if receiver is None:
         vlan = vport.vlan if segment.vlan is None else segment.vlan
         return {"to": "uplink", "vlan": vlan or None}
@@ -278,6 +279,14 @@ def _delivery(core: ControlCore, segment: Segment, vport: Vport, first: Leg, sen
     away = None if receiver.host == vport.host else "uplink"
     skips = treatment is not None and treatment.exit == PastFunctions()
     skips = skips or segment in bypassed(core.policy, host)
-    via = "cable" if hairpin and (away or not skips) else away
-    found = {"to": "vport", "vport": receiver.id, "host": receiver.host, "via": via}
-    return {**found, **passing} if via == "cable" else found
+    found = {"to": "vport", "vport": receiver.id, "host": receiver.host}
+    if functions is not None and (away or not skips):
+        return {**found, "via": functions["to"], **passing}
+    return {**found, "via": away}
+
+
+def _toward_functions(hairpin: AnyHairpin, vport: Vport) -> dict[str, Any]:
+    """Return how a VF's frames leave for network functions, and what tells these whose they are."""
+    if isinstance(hairpin, Hairpin):
+        return {"to": "cable", "vlan": vport.vlan}
+    return {"to": "subinterface", "port": vport.subinterface}

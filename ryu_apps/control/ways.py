@@ -10,6 +10,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ways import broken_vports, bypassed, failed_instances, with_broken
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.network import Host
 from ryu_apps.model.policy import Snapshot
 
@@ -59,13 +60,15 @@ def ports_on_ways(snapshot: Snapshot, dpid: int) -> set[str]:
     """Return the ports of a datapath that ways to functions lead through, whether it has them or not."""
     named: set[str] = set()
     for host in snapshot.hosts.values():
-        if host.hairpin is None:
+        hairpin = host.hairpin
+        if hairpin is None:
             continue
-        if host.dpid == dpid:
-            named.add(host.hairpin.cable)
-        elif host.hairpin.function_port.dpid == dpid:
-            named |= {host.hairpin.function_port.cable, *_subinterfaces(snapshot, host)}
+        if host.function_dpid == dpid:
+            named |= set(_subinterfaces(snapshot, host))
             named |= {port for f in snapshot.functions.values() for one in f.on(host.id) for port in one.ports}
+        if isinstance(hairpin, Hairpin):
+            ends = {host.dpid: hairpin.cable, hairpin.function_port.dpid: hairpin.function_port.cable}
+            named |= {ends[dpid]} if dpid in ends else set()
     return named
 
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 
 from ryu_apps.engine.policy import Policy
-from ryu_apps.model.hairpin import Fail
+from ryu_apps.model.hairpin import Fail, Hairpin
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Snapshot
 
@@ -15,7 +15,7 @@ Down = Mapping[int, Container[str]]
 
 
 def broken_vports(snapshot: Snapshot, down: Down) -> frozenset[int]:
-    """Return the numbers of the VFs that cannot reach their functions: the cable or their sub-interface is down."""
+    """Return the numbers of the VFs that cannot reach their functions: a cable or their sub-interface is down."""
     return frozenset(
         vport.number
         for vport in snapshot.vports.values()
@@ -32,7 +32,9 @@ def _subinterface(snapshot: Snapshot, vport: Vport) -> str | None:
 def _is_down(host: Host, subinterface: str | None, down: Down) -> bool:
     if host.hairpin is None:
         return False
-    at_functions = down.get(host.hairpin.function_port.dpid, ())
+    at_functions = down.get(host.function_dpid, ())
+    if not isinstance(host.hairpin, Hairpin):
+        return subinterface in at_functions
     cable = host.hairpin.cable in down.get(host.dpid, ()) or host.hairpin.function_port.cable in at_functions
     return cable or subinterface in at_functions
 
@@ -43,13 +45,8 @@ def failed_instances(snapshot: Snapshot, down: Down) -> frozenset[tuple[str, str
         (function.id, one.id)
         for function in snapshot.functions.values()
         for one in function.instances
-        if any(port in _at_functions(snapshot, one.host, down) for port in one.ports)
+        if any(port in down.get(snapshot.hosts[one.host].function_dpid, ()) for port in one.ports)
     )
-
-
-def _at_functions(snapshot: Snapshot, host: str, down: Down) -> Container[str]:
-    hairpin = snapshot.hosts[host].hairpin
-    return () if hairpin is None else down.get(hairpin.function_port.dpid, ())
 
 
 def with_broken(

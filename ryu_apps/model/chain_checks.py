@@ -8,7 +8,7 @@ from ryu_apps.model.action import ThroughChain
 from ryu_apps.model.address import format_mac
 from ryu_apps.model.chain import MOST_CHAINS, Chain, Function, Instance
 from ryu_apps.model.errors import FieldError
-from ryu_apps.model.hairpin import Outlet
+from ryu_apps.model.hairpin import Hairpin, Outlet
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.probe_checks import probe_clashes
@@ -35,12 +35,17 @@ def _function_faults(after: Snapshot, function: Function) -> Iterator[FieldError
         path = f"instances.{one.id}"
         if host is None:
             yield FieldError(f"{path}.host", f"there is no host {one.host!r}")
-        elif host.hairpin is None:
-            yield FieldError(f"{path}.host", f"host {one.host!r} has no hairpin that leads to functions")
+        elif not _leads_to_chains(host):
+            yield FieldError(f"{path}.host", f"host {one.host!r} has no hairpin with a cable that leads to functions")
         if one.inside == one.outside:
             yield FieldError(f"{path}.outside", f"{one.outside!r} is its inside too")
         if one.macs and not function.rewriting:
             yield FieldError(f"{path}.macs", "a function that is not rewriting sends with no MAC of its own")
+
+
+def _leads_to_chains(host: Host) -> bool:
+    """Return whether a host has the NIC port 2 on which chains are; a hairpin without a cable has none."""
+    return isinstance(host.hairpin, Hairpin)
 
 
 def _chain_faults(after: Snapshot, chain: Chain) -> Iterator[FieldError]:
@@ -75,8 +80,8 @@ def _vport_faults(after: Snapshot, vport: Vport) -> Iterator[FieldError]:
     host = after.hosts.get(vport.host)
     for name in vport.segments:
         segment = after.segments.get(name)
-        if segment is not None and segment.chain is not None and host is not None and host.hairpin is None:
-            message = f"segment {name!r} has a chain, and host {vport.host!r} no hairpin that leads to it"
+        if segment is not None and segment.chain is not None and host is not None and not _leads_to_chains(host):
+            message = f"segment {name!r} has a chain, and host {vport.host!r} no hairpin with a cable that leads to it"
             yield FieldError("host", message)
 
 
@@ -84,6 +89,9 @@ def _outlet_faults(after: Snapshot, outlet: Outlet) -> Iterator[FieldError]:
     segment = after.segments.get(outlet.segment)
     if segment is not None and segment.chain is None:
         yield FieldError("chain_port", f"segment {outlet.segment!r} has no chain that could end there")
+    host = after.hosts.get(outlet.host)
+    if host is not None and not _leads_to_chains(host):
+        yield FieldError("chain_port", f"host {outlet.host!r} has no hairpin with a cable, where chains are")
 
 
 def chain_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
@@ -121,7 +129,7 @@ def _ports_of(
 ) -> Iterator[tuple[str, str]]:
     """Yield the ports of NIC port 2 of a host that are taken by others than who asks, with whose they are."""
     host = after.hosts.get(host_id)
-    if host is not None and host.hairpin is not None:
+    if host is not None and isinstance(host.hairpin, Hairpin):
         yield host.hairpin.function_port.cable, "the cable"
     for vport in after.vports.values():
         if vport.host == host_id and vport.subinterface is not None and vport is not asking:
@@ -182,7 +190,7 @@ def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator
             if old is not None and old.segment != value.segment:
                 for rule in _rules_through(after, value.id):
                     yield FieldError("segment", f"rule {rule} sends by it in segment {old.segment!r}")
-        case Host() if value.hairpin is None:
+        case Host() if not _leads_to_chains(value):
             for function in after.functions.values():
                 if function.on(value.id):
                     yield FieldError("hairpin", f"function {function.id!r} has instances on it")
@@ -190,6 +198,9 @@ def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator
                 if vport.host == value.id:
                     for fault in _vport_faults(after, vport):
                         yield FieldError("hairpin", fault.message)
+            for outlet in after.outlets.values():
+                if outlet.host == value.id and outlet.chain_port is not None:
+                    yield FieldError("hairpin", f"chains end at outlet {outlet.id!r}")
         case Segment():
             for chain in after.chains.values():
                 if chain.segment == value.id and chain.tenant != value.tenant:
@@ -249,6 +260,6 @@ def refuses_chain(after: Snapshot, name: str, vport: Vport) -> str | None:
         return f"there is no chain {name!r}"
     if vport.segments != (chain.segment,):
         return f"chain {name!r} is of segment {chain.segment!r}, and vport {vport.id!r} is not in that alone"
-    if after.hosts[vport.host].hairpin is None:
-        return f"host {vport.host!r} of vport {vport.id!r} has no hairpin that leads to functions"
+    if not _leads_to_chains(after.hosts[vport.host]):
+        return f"host {vport.host!r} of vport {vport.id!r} has no hairpin with a cable that leads to functions"
     return None

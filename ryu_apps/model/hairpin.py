@@ -1,7 +1,9 @@
-"""Hairpin values: the other two ports of a NIC whose VFs' frames all leave by a cable, and where segments leave it.
+"""Hairpin values: how a NIC brings all frames of its VFs to network functions, and where segments leave it.
 
-NIC port 1 has the VFs, port 2 the sub-interfaces toward network functions, port 3 the way to the network.
-Each is a datapath of its own (CN patent application PCT/CN2016/105227).
+By VLAN (CN patent application PCT/CN2016/105227): NIC port 1 has the VFs, port 2, at the other end of a cable,
+the sub-interfaces toward network functions, and port 3 the way to the network.
+By MAC (its sister, US 11,005,755): port 1 has VFs and sub-interfaces, port 2 the way to the network.
+Each port is a datapath of its own.
 """
 
 from __future__ import annotations
@@ -44,6 +46,30 @@ class Hairpin:
     function_port: FunctionPort
     network_port: NetworkPort | None = None
     fail: Fail = Fail.CLOSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MacSteering:
+    """A hairpin without a cable: the VFs' datapath has the sub-interfaces itself, and steers between both.
+
+    network_port None: the host has no way to the network.
+    """
+
+    network_port: NetworkPort | None = None
+    fail: Fail = Fail.CLOSED
+
+
+AnyHairpin = Hairpin | MacSteering
+
+
+def nic_ports(hairpin: AnyHairpin) -> dict[str, int]:
+    """Return the datapaths of a hairpin besides that of the VFs, by the field that names them."""
+    ports: dict[str, int] = {}
+    if isinstance(hairpin, Hairpin):
+        ports["function_port"] = hairpin.function_port.dpid
+    if hairpin.network_port is not None:
+        ports["network_port"] = hairpin.network_port.dpid
+    return ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

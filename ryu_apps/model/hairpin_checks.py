@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ryu_apps.model.errors import FieldError
-from ryu_apps.model.hairpin import Outlet
+from ryu_apps.model.hairpin import Hairpin, Outlet, nic_ports
 from ryu_apps.model.network import Host, MissPath, Segment, Vport, VportKind
 from ryu_apps.model.policy import Change, Snapshot
 
@@ -32,10 +32,26 @@ def _host_faults(host: Host) -> Iterator[FieldError]:
             yield FieldError(path, "a host with a hairpin has no way out but the cable")
     if host.miss is MissPath.VM:
         yield FieldError("miss", "on a host with a hairpin misses go to the PF")
-    paths = ("dpid", "hairpin.function_port.dpid", "hairpin.network_port.dpid")
-    for place, (path, dpid) in enumerate(zip(paths, host.dpids, strict=False)):
+    for place, (path, dpid) in enumerate(_datapaths(host)):
         if dpid in host.dpids[:place]:
             yield FieldError(path, "is the dpid of another port of this NIC")
+
+
+def _datapaths(host: Host) -> list[tuple[str, int]]:
+    """Return the datapaths of a host in order, each with the field that names it."""
+    others = {} if host.hairpin is None else nic_ports(host.hairpin)
+    return [("dpid", host.dpid), *((f"hairpin.{name}.dpid", dpid) for name, dpid in others.items())]
+
+
+def _is_one_datapath(host: Host) -> bool:
+    """Return whether VFs and sub-interfaces of a host are ports of one datapath."""
+    return host.hairpin is not None and host.function_dpid == host.dpid
+
+
+def _at_a_vf(vport: Vport, at: Mapping[str, str]) -> Iterator[FieldError]:
+    """Yield that a sub-interface is the port of a VF; at names who is at which port."""
+    if vport.subinterface is not None and vport.subinterface in at:
+        yield FieldError("subinterface", f"vport {at[vport.subinterface]!r} is at this port")
 
 
 def _vport_faults(after: Snapshot, host: Host, vport: Vport) -> Iterator[FieldError]:
@@ -45,15 +61,17 @@ def _vport_faults(after: Snapshot, host: Host, vport: Vport) -> Iterator[FieldEr
             yield FieldError("subinterface", _NO_HAIRPIN.format(host.id))
         return
     if vport.kind is VportKind.TRUNK:
-        yield FieldError("kind", f"host {host.id!r} has a hairpin: on the cable a frame has its VF's tag and no other")
+        yield FieldError("kind", f"host {host.id!r} has a hairpin: functions know frames by their VF and by no tag")
     if vport.subinterface is None and not _has_chain(after, vport):
         where = f"host {host.id!r}, which has a hairpin, in a segment without a chain"
         yield FieldError("subinterface", f"is required on {where}")
-    elif vport.subinterface == hairpin.function_port.cable:
+    elif isinstance(hairpin, Hairpin) and vport.subinterface == hairpin.function_port.cable:
         yield FieldError("subinterface", f"{vport.subinterface!r} is the cable of host {host.id!r}")
+    elif _is_one_datapath(host):
+        yield from _at_a_vf(vport, {vport.port: vport.id})
     if vport.synthetic is not None:
         yield FieldError("synthetic", f"host {host.id!r} has a hairpin, and its misses go to the PF")
-    if vport.port == hairpin.cable:
+    if isinstance(hairpin, Hairpin) and vport.port == hairpin.cable:
         yield FieldError("port", f"{vport.port!r} is the cable of host {host.id!r}")
 
 
@@ -86,9 +104,8 @@ def hairpin_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
                 if other.id != value.id:
                     yield from _same_datapath(value, other)
         case Vport():
-            for vport in after.vports.values() if value.subinterface is not None else ():
-                if vport.id != value.id and (vport.host, vport.subinterface) == (value.host, value.subinterface):
-                    yield FieldError("subinterface", f"it is the sub-interface of vport {vport.id!r}")
+            if value.subinterface is not None:
+                yield from _shared_ports(after, value)
             for outlet in after.outlets.values():
                 if value.mac in outlet.macs and outlet.segment in value.segments:
                     yield FieldError("mac", f"outlet {outlet.id!r} lets functions send with it")
@@ -107,9 +124,22 @@ def hairpin_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
                     yield FieldError("port", f"outlet {outlet.id!r} is on this port")
 
 
+def _shared_ports(after: Snapshot, value: Vport) -> Iterator[FieldError]:
+    """Yield what a VF has as its port or sub-interface that another has as its own, of either kind on one datapath."""
+    one_datapath = _is_one_datapath(after.hosts[value.host])
+    for vport in after.vports.values():
+        if vport.id == value.id or vport.host != value.host:
+            continue
+        if vport.subinterface == value.subinterface:
+            yield FieldError("subinterface", f"it is the sub-interface of vport {vport.id!r}")
+        if one_datapath:
+            yield from _at_a_vf(value, {vport.port: vport.id})
+        if one_datapath and vport.subinterface == value.port:
+            yield FieldError("port", f"it is the sub-interface of vport {vport.id!r}")
+
+
 def _same_datapath(value: Host, other: Host) -> Iterator[FieldError]:
-    paths = ("dpid", "hairpin.function_port.dpid", "hairpin.network_port.dpid")
-    for path, dpid in zip(paths, value.dpids, strict=False):
+    for path, dpid in _datapaths(value):
         if dpid in other.dpids:
             yield FieldError(path, f"host {other.id!r} has this dpid")
 
@@ -118,9 +148,11 @@ def hairpin_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterato
     """Yield what a changed host or segment would leave inconsistent in vports and outlets that stay as they are."""
     match value:
         case Host():
-            for vport in after.vports.values():
-                if vport.host == value.id and before.vports.get(vport.id) == vport:
-                    for fault in _vport_faults(after, value, vport):
+            here = [vport for vport in after.vports.values() if vport.host == value.id]
+            at = {vport.port: vport.id for vport in here} if _is_one_datapath(value) else {}
+            for vport in here:
+                if before.vports.get(vport.id) == vport:
+                    for fault in (*_vport_faults(after, value, vport), *_at_a_vf(vport, at)):
                         yield FieldError("hairpin", f"vport {vport.id!r}: {fault.path}: {fault.message}")
             for outlet in after.outlets.values():
                 if outlet.host == value.id and before.outlets.get(outlet.id) == outlet:

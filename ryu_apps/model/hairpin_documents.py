@@ -5,36 +5,39 @@ from __future__ import annotations
 from ryu_apps.model.address import format_mac, parse_unicast_mac
 from ryu_apps.model.datapath_id import parse_dpid
 from ryu_apps.model.faults import Faults
-from ryu_apps.model.hairpin import Fail, FunctionPort, Hairpin, NetworkPort, Outlet
+from ryu_apps.model.hairpin import AnyHairpin, Fail, FunctionPort, Hairpin, MacSteering, NetworkPort, Outlet
 from ryu_apps.model.rule_documents import Document
 
 
-def hairpin_document(hairpin: Hairpin) -> Document:
+def hairpin_document(hairpin: AnyHairpin) -> Document:
     """Return the document of a host's hairpin."""
-    first, second = hairpin.function_port, hairpin.network_port
-    return {
-        "cable": hairpin.cable,
-        "function_port": {"dpid": f"{first.dpid:016x}", "cable": first.cable},
+    second = hairpin.network_port
+    common = {
         "network_port": None if second is None else {"dpid": f"{second.dpid:016x}", "uplink": second.uplink},
         "fail": hairpin.fail.value,
     }
+    if isinstance(hairpin, MacSteering):
+        return {"steering": "mac", **common}
+    first = hairpin.function_port
+    cable = {"cable": hairpin.cable, "function_port": {"dpid": f"{first.dpid:016x}", "cable": first.cable}}
+    return {"steering": "vlan", **cable, **common}
 
 
-def parse_hairpin(document: Document | None) -> Hairpin | None:
+def parse_hairpin(document: Document | None) -> AnyHairpin | None:
     """Return the hairpin of a document; Invalid names every field whose value cannot be accepted."""
     if document is None:
         return None
     faults = Faults()
-    first, second = document["function_port"], document.get("network_port")
-    dpid = faults.attempt("hairpin.function_port.dpid", parse_dpid, first["dpid"])
+    first, second = document.get("function_port"), document.get("network_port")
+    dpid = None if first is None else faults.attempt("hairpin.function_port.dpid", parse_dpid, first["dpid"])
     away = None if second is None else faults.attempt("hairpin.network_port.dpid", parse_dpid, second["dpid"])
     faults.refuse("the host cannot be accepted")
-    return Hairpin(
-        cable=document["cable"],
-        function_port=FunctionPort(dpid=dpid or 0, cable=first["cable"]),
-        network_port=None if second is None else NetworkPort(dpid=away or 0, uplink=second["uplink"]),
-        fail=Fail(document.get("fail", "closed")),
-    )
+    network_port = None if second is None else NetworkPort(dpid=away or 0, uplink=second["uplink"])
+    fail = Fail(document.get("fail", "closed"))
+    if first is None:
+        return MacSteering(network_port=network_port, fail=fail)
+    function_port = FunctionPort(dpid=dpid or 0, cable=first["cable"])
+    return Hairpin(cable=document["cable"], function_port=function_port, network_port=network_port, fail=fail)
 
 
 def outlet_document(outlet: Outlet) -> Document:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 from ryu_apps.model.flow_key import VLAN_PRESENT
-from ryu_apps.model.hairpin import Hairpin
+from ryu_apps.model.hairpin import AnyHairpin, Hairpin, nic_ports
 from ryu_apps.model.nic_limits import UNLIMITED, NicLimits
 
 
@@ -22,7 +22,7 @@ class MissPath(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A hypervisor whose NIC is one datapath, or three where it has a hairpin; dpid is that of the VFs.
+    """A hypervisor whose NIC is one datapath, or up to three where it has a hairpin; dpid is that of the VFs.
 
     uplink names the port toward the network, tunnel the port that VXLAN goes in and out by; None for none.
     miss holds for the vports that have a synthetic port; what others send goes to the PF.
@@ -35,15 +35,17 @@ class Host:
     tunnel: str | None = None
     limits: NicLimits = UNLIMITED
     miss: MissPath = MissPath.PF
-    hairpin: Hairpin | None = None
+    hairpin: AnyHairpin | None = None
 
     @property
     def dpids(self) -> tuple[int, ...]:
         """All datapaths of the host's NIC, that of the VFs first."""
-        if self.hairpin is None:
-            return (self.dpid,)
-        first, second = self.hairpin.function_port, self.hairpin.network_port
-        return (self.dpid, first.dpid) if second is None else (self.dpid, first.dpid, second.dpid)
+        return (self.dpid,) if self.hairpin is None else (self.dpid, *nic_ports(self.hairpin).values())
+
+    @property
+    def function_dpid(self) -> int:
+        """The datapath that sub-interfaces toward network functions are ports of."""
+        return self.hairpin.function_port.dpid if isinstance(self.hairpin, Hairpin) else self.dpid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ class Vport:
     ips holds (version, address); empty means that any source address is accepted.
     trunk holds the segments, by id, whose VLAN tags the VM may use; the vport then has no segment of its own.
     bandwidth limits what the VM sends and gets.
-    subinterface is the port toward network functions that stands for its VLAN, on a host with a hairpin.
+    subinterface is the port toward network functions that stands for the VF, on a host with a hairpin.
     miss_rate_pps is how many packets a second may ask the controller, of each direction; None for no limit.
     priority, 0 to 7, is that of the packets that the VM sends; the highest goes first where room is short.
     synthetic names a second port of the same VM, None for none: it sends there what the host is to decide.

@@ -25,8 +25,8 @@ EXIT_AS_SEGMENT: Final = 2
 EXIT_BY_TUNNEL: Final = 3
 """By the tunnel port, to the endpoint and with the VNI in the tunnel's metadata."""
 
-EXIT_BY_CABLE: Final = 4
-"""By the cable of a hairpin toward network functions, with the VLAN of the sending VF."""
+EXIT_TO_FUNCTIONS: Final = 4
+"""Toward network functions: by the cable of a hairpin with the VLAN of the sending VF, or by its sub-interface."""
 
 METER: Final = "reg4"
 """Number of the meter to pass, for table `meter`."""

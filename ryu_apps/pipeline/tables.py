@@ -87,7 +87,7 @@ TABLES: Final = (
     ),
     Table(
         name="returned",
-        purpose="what the cable of a hairpin brings for a VF: not its own frames, and only those for its MACs",
+        purpose="what functions send to a VF on a host with a hairpin: not its own frames, and only those for its MACs",
         matches=frozenset({RECEIVER, *_MACS}),
         writes=frozenset(),
         next=frozenset({"arrival"}),

@@ -15,6 +15,7 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.health import chain_health, health_of
 from ryu_apps.model.chain import Chain, Function, Instance
 from ryu_apps.model.errors import VfswitchError
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.pipeline.cookie import CLASS_MASK, MARK_MASK, Cookie, EntryClass
 from ryu_apps.pipeline.registers import WAY
@@ -60,7 +61,7 @@ class Functions:
     def _connections(self, one: Instance, max_age_s: float) -> int | None:
         """Return how many connections have an instance, None where its switch cannot say."""
         host = self._core.policy.snapshot.hosts.get(one.host)
-        if host is None or host.hairpin is None:
+        if host is None or not isinstance(host.hairpin, Hairpin):
             return None
         dpid = host.hairpin.function_port.dpid
         port_no = self._core.datapaths.get(dpid, {}).get(one.inside)

@@ -18,6 +18,7 @@ from ryu_apps.control.trace import flow_ways, way_document
 from ryu_apps.control.ways import ways_of
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
+from ryu_apps.model.hairpin import nic_ports
 from ryu_apps.model.policy import Snapshot
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.bringup import Agreement
@@ -49,10 +50,9 @@ def host_reports(
         states = {dpid: _datapath_report(core, dpid, dpid in connected, agreements, failures) for dpid in host.dpids}
         report = {"id": host.id, **states[host.dpid], "nic_entries": core.offload.room(host.dpid)}
         if host.hairpin is not None:
-            names = ("function_port", "network_port")
-            nic_ports = dict(zip(names, [states[dpid] for dpid in host.dpids[1:]], strict=False))
+            others = {name: states[dpid] for name, dpid in nic_ports(host.hairpin).items()}
             ways = ways_of(core.policy, host)
-            report["hairpin"] = {**nic_ports, **{name: list(ids) for name, ids in ways._asdict().items()}}
+            report["hairpin"] = {**others, **{name: list(ids) for name, ids in ways._asdict().items()}}
         reports.append(report)
     registered = core.policy.snapshot.dpids()
     for dpid, link in sorted(connected.items()):

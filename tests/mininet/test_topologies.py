@@ -189,7 +189,8 @@ def test_leftovers_of_a_killed_run_are_removed(start_network: StartNetwork) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["single_host", "two_hosts", "guest_driver", "hairpin_nic", "hairpin_two_hosts", "hairpin_chain"]
+    "name",
+    ["single_host", "two_hosts", "guest_driver", "hairpin_nic", "hairpin_two_hosts", "hairpin_chain", "mac_steering"],
 )
 def test_mn_takes_the_topology_files(name: str) -> None:
     """`mn --custom` executes a file as text and takes over all of its names: none may hide one of mn's own."""

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.api.conftest import VPORT, Client
 
 HAIRPIN = {
+    "steering": "vlan",
     "cable": "h2-cable",
     "function_port": {"dpid": "0000000000000102", "cable": "h2f-cable"},
     "network_port": {"dpid": "0000000000000202", "uplink": "h2n-uplink"},
@@ -18,6 +19,7 @@ HOST = {"dpid": "0000000000000002", "hairpin": HAIRPIN}
 VF = {**VPORT, "host": "h2", "mac": "02:00:00:00:00:03", "vlan": 103, "subinterface": "h2f-vf1"}
 OUTLET = {"host": "h2", "segment": "lab", "port": "h2n-lab", "macs": ["02:aa:00:00:00:01"]}
 ITEMS = {"hosts/h2": HOST, "vports/vm3": VF, "outlets/h2-lab": OUTLET}
+STEERED = {"steering": "mac", **{name: HAIRPIN[name] for name in ("network_port", "fail")}}
 
 
 @pytest.fixture
@@ -52,6 +54,11 @@ def test_the_parts_go_in_order(hairpin: Client) -> None:
         ("hosts/h2", {"hairpin": {**HAIRPIN, "network_port": {"dpid": "7"}}}, {"hairpin.network_port.uplink"}),
         ("hosts/h2", {"hairpin": {**HAIRPIN, "cables": 2}}, {"hairpin.cables"}),
         ("hosts/h2", {"hairpin": True}, {"hairpin"}),
+        ("hosts/h2", {"hairpin": {**HAIRPIN, "steering": "ip"}}, {"hairpin.steering"}),
+        ("hosts/h2", {"hairpin": {**HAIRPIN, "steering": None}}, {"hairpin.steering"}),
+        ("hosts/h2", {"hairpin": {**HAIRPIN, "steering": "mac"}}, {"hairpin.cable", "hairpin.function_port"}),
+        ("hosts/h2", {"hairpin": {**STEERED, "steering": "vlan"}}, {"hairpin.cable", "hairpin.function_port"}),
+        ("hosts/h2", {"hairpin": {**STEERED, "network_port": {"dpid": "7"}}}, {"hairpin.network_port.uplink"}),
         ("hosts/h2", {"uplink": "up", "tunnel": "vx"}, {"uplink", "tunnel"}),
         ("vports/vm3", {"subinterface": None}, {"subinterface"}),
         ("vports/vm3", {"subinterface": "a name too long for a port"}, {"subinterface"}),
@@ -75,15 +82,16 @@ WHOLE: dict[str, Any] = {
 }
 
 
-def test_one_call_makes_and_one_unmakes_it(network: Client) -> None:
-    """H13: POST makes host, sub-interfaces and outlets as one generation, GET shows them, DELETE leaves nothing."""
+@pytest.mark.parametrize("hairpin", [HAIRPIN, STEERED])
+def test_one_call_makes_and_one_unmakes_it(network: Client, hairpin: dict[str, object]) -> None:
+    """H13 H15: POST makes host, sub-interfaces and outlets as one generation, GET shows them, DELETE leaves nothing."""
     before = network.service.policy
-    made = network.ask("POST", "/v1/hairpins", WHOLE)
+    made = network.ask("POST", "/v1/hairpins", {**WHOLE, "hairpin": hairpin})
     assert (made[0], made[1]["outcome"]["state"]) == (201, "installed")
     assert network.service.policy.generation == before.generation + 1
     shown = network.get("/v1/hairpins/h2")
     assert network.get("/v1/hairpins")["items"] == [shown]
-    for item, body in ITEMS.items():
+    for item, body in {**ITEMS, "hosts/h2": {**HOST, "hairpin": hairpin}}.items():
         one = network.get(f"/v1/{item}")
         assert {name: one[name] for name in body} == body
     assert network.ask("POST", "/v1/hairpins", shown)[0] == 409
@@ -92,6 +100,16 @@ def test_one_call_makes_and_one_unmakes_it(network: Client) -> None:
     assert (after.hosts, after.vports, after.outlets) == (before.hosts, before.vports, before.outlets)
     assert network.ask("POST", "/v1/hairpins", shown)[0] == 201
     assert network.get("/v1/hairpins/h2") == shown
+
+
+def test_steering_can_be_changed_with_its_ports(hairpin: Client) -> None:
+    """H15: a host goes from one kind of hairpin to the other by its document; the ports of its VFs may not clash."""
+    at_vf = {**VF, "subinterface": VF["port"]}
+    assert hairpin.put("/v1/vports/vm3", at_vf, 200)["subinterface"] == VF["port"]
+    assert hairpin.faults("PUT", "/v1/hosts/h2", {**HOST, "hairpin": STEERED}, 409) == {"hairpin"}
+    hairpin.put("/v1/vports/vm3", VF, 200)
+    assert hairpin.put("/v1/hosts/h2", {**HOST, "hairpin": STEERED}, 200)["hairpin"] == STEERED
+    assert hairpin.faults("PUT", "/v1/vports/vm3", at_vf) == {"subinterface"}
 
 
 def test_a_host_that_is_there_gets_a_hairpin(network: Client) -> None:
@@ -110,6 +128,9 @@ def test_a_host_that_is_there_gets_a_hairpin(network: Client) -> None:
     [
         ({"host": "no id"}, 422, {"host"}),
         ({"hairpin": {}}, 422, {"hairpin.cable", "hairpin.function_port"}),
+        ({"hairpin": {**STEERED, "cable": "c"}}, 422, {"hairpin.cable"}),
+        ({"hairpin": STEERED, "vports": {"vm3": {**PART, "subinterface": PART["port"]}}}, 422,
+         {"vports.vm3.subinterface"}),
         ({"dpid": "1"}, 409, {"dpid"}),
         ({"vports": {"vm3": {**PART, "host": "h1"}}}, 422, {"vports.vm3.host"}),
         ({"vports": {"vm3": {**PART, "vlan": 101}}}, 409, {"vports.vm3.vlan"}),

@@ -9,7 +9,7 @@ import pytest
 from ryu_apps.engine.policy import Policy, compile_policy, recompile
 from ryu_apps.engine.ways import broken_vports, bypassed, with_broken
 from ryu_apps.model.checks import check
-from ryu_apps.model.hairpin import Fail, FunctionPort, Hairpin
+from ryu_apps.model.hairpin import AnyHairpin, Fail, FunctionPort, Hairpin, MacSteering
 from ryu_apps.model.network import Host, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
 
@@ -30,9 +30,9 @@ def change(resource: Resource) -> Change:
     return Change(kind=KIND_OF[type(resource)], key=resource.id, value=resource)
 
 
-def compiled(fail: Fail) -> Policy:
+def compiled(fail: Fail, hairpin: AnyHairpin = HAIRPIN) -> Policy:
     """Return a policy with two VFs in one segment and one in another."""
-    host = replace(HOST, hairpin=replace(HAIRPIN, fail=fail))
+    host = replace(HOST, hairpin=replace(hairpin, fail=fail))
     segments = (Segment(id=f"s{number}", tenant="t", vlan=None, number=number) for number in (1, 2))
     resources = (host, Tenant(id="t"), *segments, vport(1), vport(2), vport(3, "s2"))
     return compile_policy(check(Snapshot(), [change(each) for each in resources]))
@@ -52,6 +52,14 @@ def compiled(fail: Fail) -> Policy:
 def test_a_way_is_the_cable_and_a_sub_interface(down: dict[int, set[str]], broken: set[int]) -> None:
     """H12: either end of the cable breaks every way, a sub-interface its own; other ports break none."""
     assert broken_vports(compiled(Fail.CLOSED).snapshot, down) == broken
+
+
+@pytest.mark.parametrize(
+    ("down", "broken"), [({}, set()), ({1: {"f-vf2"}}, {102}), ({11: {"f-vf2"}, 1: {"vf1", "cable"}}, set())]
+)
+def test_without_a_cable_a_way_is_a_sub_interface(down: dict[int, set[str]], broken: set[int]) -> None:
+    """H12 H15: a sub-interface beside the VFs breaks its own way; ports of other datapaths break none."""
+    assert broken_vports(compiled(Fail.CLOSED, MacSteering()).snapshot, down) == broken
 
 
 @pytest.mark.parametrize(

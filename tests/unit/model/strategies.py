@@ -51,14 +51,14 @@ def hosts() -> st.SearchStrategy[Document]:
 
 
 def hairpins() -> st.SearchStrategy[Document]:
-    """Draw the hairpin of a host's document."""
+    """Draw the hairpin of a host's document, with a cable or without."""
     dpid = st.integers(1, 2**64 - 1).map(lambda dpid: f"{dpid:016x}")
     network = st.none() | st.fixed_dictionaries({"dpid": dpid, "uplink": ports})
     functions = st.fixed_dictionaries({"dpid": dpid, "cable": ports})
+    common = {"network_port": network, "fail": st.sampled_from(["closed", "open"])}
     return st.fixed_dictionaries(
-        {"cable": ports, "function_port": functions, "network_port": network,
-         "fail": st.sampled_from(["closed", "open"])}
-    )  # fmt: skip
+        {"steering": st.just("vlan"), "cable": ports, "function_port": functions, **common}
+    ) | st.fixed_dictionaries({"steering": st.just("mac"), **common})
 
 
 def outlets() -> st.SearchStrategy[Document]:

@@ -38,6 +38,8 @@ BASE = (
     vport("vm1", 1, subinterface=None),
     put("layers", "fw", position=1),
 )
+STEERED = host(8, hairpin={"steering": "mac", "network_port": {"dpid": "28", "uplink": "up"}})
+ON_STEERED = vport("vm8", 8, host="h8", segment="lab")
 THROUGH = rule({"type": "chain", "chain": "c"})
 
 
@@ -89,11 +91,28 @@ def faults(*changes: Change, before: tuple[Change, ...] = BASE) -> tuple[type[Vf
     ([rule({"type": "chain", "chain": "x"})], Invalid, "rules[r].action.chain"),
     ([vport("vm2", 2, segment="lab"), THROUGH], Invalid, "rules[r].action.chain"),
     ([THROUGH, delete("chains", "c")], Conflict, "id"),
+    ([host(1, hairpin={"steering": "mac"})], Conflict, "hairpin"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(changes: list[Change], error: type[VfswitchError], path: str) -> None:
     """H11: everything that functions, chains and their users say of each other holds, or the field is named."""
     found, paths = faults(*changes)
     assert (found, path in paths) == (error, True)
+
+
+OF_LAB = chain("x", "ids", vlan=7, segment="lab")
+
+
+@pytest.mark.parametrize("changes, error, path", [
+    ([put("functions", "x", instances={"a": {"host": "h8", "inside": "i", "outside": "o"}})], Invalid,
+     "instances.a.host"),
+    ([vport("vm9", 9, host="h8")], Invalid, "host"),
+    ([put("outlets", "o", host="h8", segment="red", port="n-red", chain_port="p")], Invalid, "chain_port"),
+    ([OF_LAB, put("segments", "lab", tenant="red", vlan=200, number=2, chain="x")], Conflict, "chain"),
+    ([OF_LAB, rule({"type": "chain", "chain": "x"})], Invalid, "rules[r].action.chain"),
+])  # fmt: skip
+def test_chains_are_behind_a_cable(changes: list[Change], error: type[VfswitchError], path: str) -> None:
+    """H11 H15: a host that steers by MAC has no NIC port 2 for chains, so whatever would lead to one is refused."""
+    assert faults(*changes, before=(*BASE, STEERED, ON_STEERED)) == (error, [path])
 
 
 def test_a_chain_that_a_rule_names_keeps_its_segment() -> None:

@@ -71,8 +71,8 @@ def policy() -> Snapshot:
     return check(Snapshot(), BASE)
 
 
-ON_H1 = {"dpid": "1", "uplink": None}
 NO_NETWORK = {"cable": "cable", "function_port": {"dpid": "11", "cable": "f-cable"}}
+STEERED = {"steering": "mac", "network_port": {"dpid": "21", "uplink": "up"}}
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,41 @@ def test_refused(policy: Snapshot, change: Change, error: type[VfswitchError], p
     with pytest.raises(error) as caught:
         check(policy, [change])
     assert {fault.path for fault in caught.value.errors} == paths
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "paths"),
+    [
+        (host(1, hairpin={**STEERED, "network_port": {"dpid": "1", "uplink": "up"}}), Invalid,
+         {"hairpin.network_port.dpid"}),
+        (host(1, hairpin={**STEERED, "network_port": {"dpid": "9", "uplink": "up"}}), Conflict,
+         {"hairpin.network_port.dpid"}),
+        (host(1, hairpin={"steering": "mac"}), Conflict, {"hairpin"}),
+        (host(1, hairpin=STEERED, uplink="up"), Invalid, {"uplink"}),
+        (vport("vm3", 3, subinterface=None), Invalid, {"subinterface"}),
+        (vport("vm3", 3, subinterface="vf3"), Invalid, {"subinterface"}),
+        (vport("vm3", 3, subinterface="vf1"), Conflict, {"subinterface"}),
+        (vport("vm3", 3, subinterface="f-vf1"), Conflict, {"subinterface"}),
+        (vport("vm3", 3, port="f-vf1"), Conflict, {"port"}),
+        (vport("vm3", 3, kind="trunk", trunk=["lab"]), Invalid, {"kind"}),
+        (rule({"type": "route", "vport": "vm2"}), Invalid, {"rules[r].action.vport"}),
+    ],
+)  # fmt: skip
+def test_refused_without_a_cable(policy: Snapshot, change: Change, error: type[VfswitchError], paths: set[str]) -> None:
+    """H15 H01: where VFs and sub-interfaces are ports of one datapath, no port may be both, or two of one kind."""
+    steered = check(policy, [host(1, hairpin=STEERED)])
+    with pytest.raises(error) as caught:
+        check(steered, [change])
+    assert {fault.path for fault in caught.value.errors} == paths
+
+
+def test_a_host_loses_its_cable_when_no_port_would_be_both(policy: Snapshot) -> None:
+    """H15: sub-interfaces named as VFs' ports are, which another datapath has, keep a host from steering by MAC."""
+    alike = check(policy, [vport("vm2", 2, subinterface="vf1")])
+    with pytest.raises(Conflict) as caught:
+        check(alike, [host(1, hairpin=STEERED)])
+    told = [fault.message for fault in caught.value.errors]
+    assert told == ["vport 'vm2': subinterface: vport 'vm1' is at this port"]
 
 
 def test_a_host_goes_when_nothing_is_on_it_any_more(policy: Snapshot) -> None:

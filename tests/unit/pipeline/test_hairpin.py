@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 from ryu_apps.engine.policy import Policy, compile_policy, recompile
 from ryu_apps.engine.ways import with_broken
 from ryu_apps.model.checks import check
-from ryu_apps.model.hairpin import FunctionPort, Hairpin, NetworkPort, Outlet
+from ryu_apps.model.hairpin import FunctionPort, Hairpin, MacSteering, NetworkPort, Outlet
 from ryu_apps.model.network import Bandwidth, Host, Route, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
 from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.entry import FlowEntry, Output, PushVlan, SetField
 from ryu_apps.pipeline.pieces import entries_of
-from ryu_apps.pipeline.registers import EXIT, EXIT_BY_CABLE, RECEIVER, SENDER, VIA
+from ryu_apps.pipeline.registers import EXIT, EXIT_TO_FUNCTIONS, RECEIVER, SENDER, VIA
 from ryu_apps.pipeline.standing import standing_pieces
 
 VFS, FUNCTIONS, NETWORK = 1, 0x101, 0x201
 CABLE = 9
+SUB_INTERFACES = {"f-vf1": 11, "f-vf2": 12, "f-vf3": 13}
 PORTS = {
-    VFS: {"vf1": 1, "vf2": 2, "vf3": 3, "cable": CABLE},
+    VFS: {"vf1": 1, "vf2": 2, "vf3": 3, "cable": CABLE, **SUB_INTERFACES},
     FUNCTIONS: {"f-vf1": 1, "f-vf2": 2, "f-vf3": 3, "f-cable": CABLE},
     NETWORK: {"n-s1": 1, "up": CABLE},
 }
@@ -29,6 +30,7 @@ HAIRPIN = Hairpin(
     function_port=FunctionPort(dpid=FUNCTIONS, cable="f-cable"),
     network_port=NetworkPort(dpid=NETWORK, uplink="up"),
 )
+STEERED = Host(id="h1", dpid=VFS, uplink=None, hairpin=MacSteering(network_port=HAIRPIN.network_port))
 
 
 def vport(number: int, segment: str = "s1", host: str = "h1", **changed: object) -> Vport:
@@ -86,7 +88,7 @@ def test_the_vfs_datapath_knows_one_way_out_of_delivery() -> None:
             match = dict(each.match)
             assert match.get("in_port") == CABLE or VIA in match
         if each.table == "deliver" and not each.match and each.priority:
-            assert writes == {EXIT: EXIT_BY_CABLE}
+            assert writes == {EXIT: EXIT_TO_FUNCTIONS}
     assert {each.table for each in made if outputs(each) == [CABLE]} == {"egress"}
 
 
@@ -142,6 +144,42 @@ def test_a_broken_way_drops_and_counts_what_its_vf_sends() -> None:
     assert all(cut[0].priority > each.priority for each in made if each.table == "deliver" and not each.match)
 
 
+def test_without_a_cable_each_vf_has_its_sub_interface() -> None:
+    """H15 H02: a frame of a VF leaves for functions by its own sub-interface, whoever it is for, and untagged."""
+    made = entries(compiled(STEERED), VFS)
+    ways = {dict(each.match)[SENDER]: each.actions for each in made if EXIT in dict(each.match)}
+    assert ways == {100 + number: (Output(10 + number),) for number in (1, 2, 3)}
+    (delivered,) = [each for each in made if each.table == "deliver" and not each.match and each.priority]
+    assert delivered.actions == (SetField(EXIT, EXIT_TO_FUNCTIONS),)
+    assert entries(compiled(STEERED), FUNCTIONS) == []
+    assert entries(compiled(STEERED), NETWORK) == entries(compiled(), NETWORK)
+
+
+def test_without_a_cable_functions_send_to_the_vf_of_the_sub_interface() -> None:
+    """H15 H08: what comes by a sub-interface has its VF as receiver, and no way leads on to a sub-interface."""
+    made = entries(compiled(STEERED), VFS)
+    receivers = {
+        match["in_port"]: {action.value for action in each.actions if isinstance(action, SetField)}
+        for each in made
+        if (match := dict(each.match)).get("in_port") in SUB_INTERFACES.values() and each.goto
+    }
+    assert receivers == {11: {1, 101}, 12: {1, 102}, 13: {2, 103}}
+    assert {each.goto for each in made if dict(each.match).get("in_port") in SUB_INTERFACES.values()} == {
+        "returned", None
+    }  # fmt: skip
+    for each in made:
+        if set(outputs(each)) & set(SUB_INTERFACES.values()):
+            assert dict(each.match)[RECEIVER] == 0
+
+
+def test_a_sub_interface_that_is_gone_drops_and_counts() -> None:
+    """H15 H12: what a VF without a sub-interface sends goes nowhere, is counted as its own, and others go on."""
+    made = entries(compiled(STEERED), VFS, gone="f-vf2")
+    (dropped,) = [each for each in made if each.cookie & 0xFFFF == Refusal.NO_FUNCTION]
+    assert (dropped.table, dict(dropped.match)[SENDER], dropped.actions) == ("egress", 102, ())
+    assert sorted(port for each in made if EXIT in dict(each.match) for port in outputs(each)) == [11, 13]
+
+
 CHANGES: tuple[Resource, ...] = (
     vport(2, bandwidth=Bandwidth(inbound_kbps=0)),
     vport(2, bandwidth=Bandwidth(inbound_kbps=1000)),
@@ -154,7 +192,7 @@ CHANGES: tuple[Resource, ...] = (
 )
 
 
-@given(st.lists(st.sampled_from(CHANGES), max_size=4), st.sampled_from(sorted(PORTS)))
+@given(st.lists(st.sampled_from((*CHANGES, STEERED, BASE[0])), max_size=4), st.sampled_from(sorted(PORTS)))
 def test_pieces_taken_over_are_those_made_anew(steps: list[Resource], dpid: int) -> None:
     """After any changes, one by one, the entries are those that the last policy gives from nothing."""
     policy = compiled()
