@@ -82,6 +82,9 @@ class ControlCore:
     @policy.setter
     def policy(self, policy: Policy) -> None:
         """Put another policy in force."""
+        if policy.vports is not self._policy.vports:
+            before = self._policy.vports
+            self._fragments.keep({n for n, each in policy.vports.items() if n in before and before[n].id == each.id})
         self._policy = policy
         self.offload.policy = policy
         self.sharing.policy = policy

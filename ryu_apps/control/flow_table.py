@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connection_meters import ConnectionMeters
 from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
 from ryu_apps.control.leases import Leases, owner_of
+from ryu_apps.control.parts import PLACES, in_parts
 from ryu_apps.control.plan_index import PlanIndex, RuleName, Use
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
@@ -101,10 +102,6 @@ class Kind:
     shape: RowShape = NO_SHAPE
 
 
-# Growing a dictionary of a million connections would be a pause of 50 ms; growing one of so many parts is none.
-_PARTS: Final = 251
-
-
 class FlowTable:
     """All unified flows, found by id, by connection, by plan, by vport, by rule and by condition.
 
@@ -120,7 +117,7 @@ class FlowTable:
         self._used = 0
         self._free: list[int] = []
         self._rows = KeyRows()
-        self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = tuple({} for _ in range(_PARTS))
+        self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = in_parts()
         self._plans = PlanIndex()
         self._variants: dict[int, set[int]] = {}
         self._begun: dict[int, int] = {}
@@ -149,14 +146,14 @@ class FlowTable:
 
     def find(self, connection: int) -> tuple[UnifiedFlow, ...]:
         """Return the flows of a connection; more than one only for variants and for refusals both ways."""
-        ids = self._by_connection[connection % _PARTS].get(connection)
+        ids = self._by_connection[connection % PLACES].get(connection)
         if ids is None:
             return ()
         return self._all((ids,) if isinstance(ids, int) else ids)
 
     def knows(self, flow: UnifiedFlow) -> bool:
         """Return whether a connection of the flow is kept already."""
-        return any(connection in self._by_connection[connection % _PARTS] for connection in _connections(flow))
+        return any(connection in self._by_connection[connection % PLACES] for connection in _connections(flow))
 
     def begun_by(self, vport: int) -> int:
         """Return how many flows a vport has begun."""
@@ -215,7 +212,7 @@ class FlowTable:
         self._rows.put(slot, flow.key, self._plans.join(flow.plan).number, flow.id)
         connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
         for found_by in connections:
-            part = self._by_connection[found_by % _PARTS]
+            part = self._by_connection[found_by % PLACES]
             known = part.get(found_by)
             if known is None:
                 part[found_by] = flow.id
@@ -241,7 +238,7 @@ class FlowTable:
         Also 0 when its vport has begun `most`. ends: its ENDS_BYTES with addresses and ports.
         This is `add` for one flow of a kind, with every step in one place because it is a part of each miss.
         """
-        part, first = self._by_connection[connection % _PARTS], kind.first_vport
+        part, first = self._by_connection[connection % PLACES], kind.first_vport
         begun = self._begun.get(first, 0)
         if connection in part or begun >= most:
             return 0
@@ -299,7 +296,7 @@ class FlowTable:
         self._rows.clear(slot)
         self._plans.leave(flow.plan)
         for connection in _connections(flow):
-            part = self._by_connection[connection % _PARTS]
+            part = self._by_connection[connection % PLACES]
             known = part[connection]
             left = () if isinstance(known, int) else tuple(other for other in known if other != flow.id)
             if not left:
