@@ -47,6 +47,7 @@ CLASSES: Final = {
     EntryClass.EXTRA: "cached verdict on a variant: packets of a known connection with other MACs or DSCP",
     EntryClass.METER: "meter that one connection has for itself",
     EntryClass.LEAD: "way of a connection's replies to the vport that has borrowed the address of a NAT pool",
+    EntryClass.PROBE: "standing entry of NIC port 2 that catches the probes of an instance and sends them up",
     EntryClass.LEARNED: "written by NIC port 2 itself: the instances and the way back of a connection in a chain",
 }
 PUNTS: Final = {
@@ -84,6 +85,7 @@ REFUSALS: Final = {
     Refusal.NO_TUNNEL: "a rule sends it in a tunnel, and the host's tunnel port is not there",
     Refusal.NO_CABLE: "the port of the host's hairpin cable is not there",
     Refusal.NO_FUNCTION: "the sub-interface or outlet that the frame is for is not there, or cannot be reached",
+    Refusal.PROBE: "it looks like a probe of a function, and is none or comes out where none may",
     Refusal.OUTLET_MAC: "a function sends to the network from a MAC that may not leave by the outlet",
     Refusal.UNKNOWN_VNI: "the frame came by the tunnel port with a VNI that no segment has",
 }

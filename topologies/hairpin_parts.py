@@ -38,6 +38,33 @@ class BridgeFunction(Host):
         return done
 
 
+class ChainFunction(BridgeFunction):
+    """An instance of a function of chains, which begins as a wire between its inside and its outside."""
+
+    def __init__(self, name: str, function: str = "", at: str = "", **params: Any) -> None:
+        super().__init__(name, **params)
+        self.function = function
+        self.at = at
+
+    @property
+    def inside(self) -> str:
+        """The name of its interface toward the VMs."""
+        return f"{self.name}-in"
+
+    @property
+    def outside(self) -> str:
+        """The name of its interface away from the VMs."""
+        return f"{self.name}-out"
+
+    def config(self, **params: Any) -> dict[str, Any]:
+        """Return what was configured."""
+        done = super().config(**params)
+        # A chain is passed in both directions by frames of the same MACs: who learned them would drop some.
+        for interface in self.intfNames():
+            self.cmd(f"bridge link set dev {interface} learning off")
+        return done
+
+
 def function_port_of(bridge: str) -> str:
     """Return the name of NIC port 2 of the host whose VFs' bridge has this name."""
     return f"{bridge}f"
@@ -84,3 +111,18 @@ def attach(topo: Topo, function: str, bridge: str, *vfs: int, outlet: str | None
     if outlet is not None:
         network = network_port_of(bridge)
         topo.addLink(function, network, intfName1=f"{function}-out", intfName2=f"{network}-{outlet}")
+
+
+def add_instance(topo: Topo, bridge: str, function: str, name: str, port_no: int) -> str:
+    """Return the name of a new instance of a function of chains, at NIC port 2 of a host by this port and the next."""
+    functions = function_port_of(bridge)
+    topo.addHost(name, cls=ChainFunction, ip=None, function=function, at=bridge)
+    for number, side in enumerate(("in", "out"), port_no):
+        topo.addLink(name, functions, intfName1=f"{name}-{side}", intfName2=f"{functions}-{name}-{side}", port2=number)
+    return name
+
+
+def join_outlet(topo: Topo, bridge: str, segment: str, port_no: int) -> None:
+    """Connect the end of a segment's chains, at this port of NIC port 2, to the segment's outlet at NIC port 3."""
+    ends = function_port_of(bridge), network_port_of(bridge)
+    topo.addLink(*ends, intfName1=f"{ends[0]}-{segment}", port1=port_no, intfName2=f"{ends[1]}-{segment}")

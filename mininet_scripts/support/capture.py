@@ -26,6 +26,10 @@ class Capture:
         """Return the frames seen so far, oldest first, VLAN tags included."""
         return pcap.frames(self.path)
 
+    def timed(self) -> list[pcap.Seen]:
+        """Return the frames seen so far with their times, oldest first."""
+        return pcap.timed(self.path)
+
     def wait_frames(self, count: int = 1, timeout_s: float = 5.0) -> list[bytes]:
         """Return the frames when there are at least `count`."""
         what = f"{count} frames in {self.path.name}"

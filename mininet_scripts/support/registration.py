@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mininet.net import Mininet
 
 from mininet_scripts.support.rest import RestClient
-from topologies.hairpin_parts import FunctionPort, NetworkPort, function_port_of, network_port_of, sub_interface_of
+from topologies.hairpin_parts import (
+    ChainFunction,
+    FunctionPort,
+    NetworkPort,
+    function_port_of,
+    network_port_of,
+    sub_interface_of,
+)
 from topologies.parts import EXTERNAL_HOST, GuestSwitch, NicBridge, address_params
 
 FIRST_VLAN = 100  # vmN's VF has VLAN 100 + N
@@ -61,13 +69,50 @@ def _dpid(switch: NicBridge) -> str:
     return f"{int(switch.dpid, 16):016x}"
 
 
-def register_outlets(client: RestClient, net: Mininet, tenant: str) -> None:
-    """Register the outlets that the topology has for a tenant's segment, as `<host>-<tenant>`."""
+def register_outlets(
+    client: RestClient, net: Mininet, tenant: str, macs: Mapping[str, list[str]] | None = None
+) -> None:
+    """Register the outlets that the topology has for a tenant's segment, as `<host>-<tenant>`.
+
+    macs holds by host the MACs, besides its VMs', that leave there.
+    Where the topology joins an outlet to NIC port 2, the segment's chains end there.
+    """
     for switch in net.switches:
         port = f"{switch.name}-{tenant}"
         if isinstance(switch, NetworkPort) and port in switch.intfNames():
             host = switch.name.removesuffix("n")
-            client.put(f"/v1/outlets/{host}-{tenant}", {"host": host, "segment": tenant, "port": port})
+            end = f"{function_port_of(host)}-{tenant}"
+            joined = {"chain_port": end} if end in net[function_port_of(host)].intfNames() else {}
+            own = {"macs": (macs or {}).get(host, [])}
+            body = {"host": host, "segment": tenant, "port": port, **joined, **own}
+            client.put(f"/v1/outlets/{host}-{tenant}", body)
+
+
+def register_function(client: RestClient, net: Mininet, name: str, *instances: str, **changed: Any) -> None:
+    """Register a function of chains with these instances, or with all that the topology has of it.
+
+    One that is rewriting sends away from the VMs with the MACs of its outside interfaces.
+    """
+    nodes = [node for node in net.hosts if isinstance(node, ChainFunction) and node.function == name]
+    chosen = [node for node in nodes if not instances or node.name in instances]
+    rewriting = bool(changed.get("rewriting"))
+    found = {node.name: _instance(node, rewriting=rewriting) for node in chosen}
+    client.put(f"/v1/functions/{name}", {"instances": found, **changed})
+
+
+def _instance(node: ChainFunction, *, rewriting: bool) -> dict[str, Any]:
+    """Return the document of an instance as the topology has it."""
+    inside, outside = node.intf(node.inside), node.intf(node.outside)
+    own = {"macs": [outside.MAC()]} if rewriting else {}
+    return {"host": node.at, "inside": inside.link.intf2.name, "outside": outside.link.intf2.name, **own}
+
+
+def register_chain(client: RestClient, name: str, tenant: str, *hops: str, own: bool = True, **changed: Any) -> None:
+    """Register a chain in a tenant's segment; `own` makes it the segment's, which all its frames pass."""
+    client.put(f"/v1/chains/{name}", {"tenant": tenant, "hops": list(hops), **changed})
+    if own:
+        segment = client.get(f"/v1/segments/{tenant}")
+        client.put(f"/v1/segments/{tenant}", {"tenant": tenant, "vlan": segment["vlan"], "chain": name})
 
 
 def register_tenant(client: RestClient, tenant: str, *, vlan: int | None) -> None:
@@ -92,8 +137,10 @@ def vport_body(net: Mininet, name: str, tenant: str) -> dict[str, Any]:
     address = address_of(name)
     at_function: dict[str, str] = {}
     if network_port_of(representor.node.name) in net:
-        vf = int(representor.name.partition("-vf")[2])
-        at_function["subinterface"] = sub_interface_of(net, representor.node.name, vf)[1]
+        node, subinterface, _ = sub_interface_of(net, representor.node.name, int(representor.name.partition("-vf")[2]))
+        # Where all goes by chains a topology may have none.
+        if subinterface in net[node].intfNames():
+            at_function["subinterface"] = subinterface
     return {
         "host": representor.node.name,
         "port": representor.name,

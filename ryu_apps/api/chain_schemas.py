@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ryu_apps.api.scalars import Body, Id, Mac, PortName, Vlan
+from ryu_apps.api.scalars import Body, Id, Ip, Mac, PortName, Vlan, absent
 from ryu_apps.model.chain import MOST_WEIGHT
+from ryu_apps.model.probe import LEAST_INTERVAL_MS, MOST_MS, MOST_STREAK
 
 
 class InstanceBody(Body):
@@ -24,12 +25,44 @@ class InstanceBody(Body):
     macs: list[Mac] = Field(default_factory=list, max_length=16)
 
 
+_Port = Annotated[int, Field(ge=1, le=65535)]
+_Streak = Annotated[int, Field(ge=1, le=MOST_STREAK)]
+
+
+class ProbePacketBody(Body):
+    """The headers of a probe: UDP over IPv4 in Ethernet; what is left out passes a function that bridges."""
+
+    eth_src: Mac = absent()
+    eth_dst: Mac = absent()
+    ipv4_src: Ip = absent()
+    ipv4_dst: Ip = absent()
+    udp_src: _Port = absent()
+    udp_dst: _Port = absent()
+
+
+class ProbeBody(Body):
+    """Datagrams that are sent into each instance and awaited at its other side.
+
+    After `fall` lost ones in a row an instance has failed, after `rise` ones in a row that are back it works.
+    """
+
+    interval_ms: Annotated[int, Field(ge=LEAST_INTERVAL_MS, le=MOST_MS)] = 200
+    timeout_ms: Annotated[int, Field(ge=1, le=MOST_MS)] = 200
+    fall: _Streak = 3
+    rise: _Streak = 3
+    packet: ProbePacketBody = absent()
+
+
 class FunctionBody(Body):
-    """A network function; rewriting: it changes headers; keeps_apart: several chains may use it, each by its VLAN."""
+    """A network function; rewriting: it changes headers; keeps_apart: several chains may use it, each by its VLAN.
+
+    Without a probe only links tell whether an instance works.
+    """
 
     instances: Annotated[dict[Id, InstanceBody], Field(max_length=64)] = Field(default_factory=dict)
     rewriting: bool = False
     keeps_apart: bool = False
+    probe: ProbeBody | None = None
 
 
 class ChainBody(Body):

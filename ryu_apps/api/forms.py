@@ -71,7 +71,7 @@ def _without_read_only(kind: Kind, key: Key, body: Any, snapshot: Snapshot) -> t
         for name, value in read_only.items()
         if document.pop(name, value) != value
     ]
-    if kind.name in ("hosts", "functions"):
+    if kind.name in ("hosts", "functions", "chains"):
         document.pop("live", None)
     return document, faults
 

@@ -93,6 +93,14 @@ DRY_RUN: Final = Parameter(
     schema={"type": "boolean", "default": False},
 )
 
+FORCE: Final = Parameter(
+    name="force",
+    parse=_flag,
+    default=False,
+    text="With true instances go although connections go through them, which lose their way.",
+    schema={"type": "boolean", "default": False},
+)
+
 
 def read_query(text: str, known: tuple[Parameter, ...]) -> dict[str, Any]:
     """Return every parameter's value by name, its default where it is not given; BadRequest names all faults."""

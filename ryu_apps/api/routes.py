@@ -9,10 +9,10 @@ from typing import Any, Final
 from ryu_apps.api.access import Needs
 from ryu_apps.api.handlers import functions, hairpins, hosts, observe, resources
 from ryu_apps.api.http import TEXT, Response, json_response
-from ryu_apps.api.kinds import FUNCTIONS, HOSTS, KINDS, VPORTS, Kind
+from ryu_apps.api.kinds import CHAINS, FUNCTIONS, HOSTS, KINDS, VPORTS, Kind
 from ryu_apps.api.openapi import openapi_document
 from ryu_apps.api.provision_schemas import ProvisionBody
-from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, LIMIT, SINCE, VPORT
+from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, FORCE, LIMIT, SINCE, VPORT
 from ryu_apps.api.router import Call, Route
 from ryu_apps.api.schemas import TraceBody
 
@@ -26,6 +26,7 @@ _OUTCOME: Final = {202: "Kept; the switches named in outcome.waiting_for have no
 _WITH_LIVE: Final = {
     HOSTS.name: (hosts.list_hosts, hosts.get_host),
     FUNCTIONS.name: (functions.list_functions, functions.get_function),
+    CHAINS.name: (functions.list_chains, functions.get_chain),
 }
 
 
@@ -49,7 +50,7 @@ def _of_kind(kind: Kind) -> Iterator[Route]:
         handler=partial(resources.put, kind),
         needs=writes,
         summary=f"Create or replace one {kind.one}",
-        query=(DRY_RUN,),
+        query=(DRY_RUN, FORCE) if kind is FUNCTIONS else (DRY_RUN,),
         body=kind.schema,
         answers={201: "Created; the switches have it.", 200: "Replaced, or as it was.", **_OUTCOME},
     )

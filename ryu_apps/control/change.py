@@ -13,9 +13,11 @@ from ryu_apps.control.effects import Effect, SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Leases, owner_of
+from ryu_apps.control.lender import Lender
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
+from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.turns import Pause, no_pause
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
@@ -23,6 +25,7 @@ from ryu_apps.pipeline.cookie import unpack
 from ryu_apps.pipeline.entry import EntryKey, FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig, host_meters
 from ryu_apps.pipeline.pieces import NO_PIECES, Pieces, differences
+from ryu_apps.pipeline.probing import probe_meters
 from ryu_apps.pipeline.standing import standing_pieces
 
 # Forwarding stands still while a bundle commits, so a large change goes in slices of this many entries.
@@ -115,7 +118,7 @@ def revise(policy: Policy, flow: UnifiedFlow, leases: Leases) -> UnifiedFlow | N
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if flow.parent or vport is None or segment is None or segment.id not in vport.segments:
         return None
-    lend = leases.lender(policy.snapshot.nat_pools, owner_of(vport.number, flow.segment, flow.key))
+    lend = Lender(leases, policy.snapshot.nat_pools, owner_of(vport.number, flow.segment, flow.key))
     plan = connect(policy, segment.id, vport, first.direction, flow.key, lend)
     if not set(plan.leases) <= set(flow.plan.leases):
         return None
@@ -199,8 +202,13 @@ def base_of(policy: Policy, dpid: int, ports: Mapping[str, int], known: Pieces =
 
 def meters_of(policy: Policy, dpid: int) -> dict[int, MeterConfig]:
     """Return the meters that a datapath must have by number; none when no host has it."""
-    host = next((host for host in policy.snapshot.hosts.values() if host.dpid == dpid), None)
-    return {} if host is None else host_meters(policy, host.id)
+    host = next((host for host in policy.snapshot.hosts.values() if dpid in host.dpids), None)
+    if host is None:
+        return {}
+    if dpid == host.dpid:
+        return host_meters(policy, host.id)
+    at_functions = isinstance(host.hairpin, Hairpin) and dpid == host.hairpin.function_port.dpid
+    return probe_meters(policy, host) if at_functions else {}
 
 
 def _flow_changes(core: ControlCore, plan: PolicyChange, revisions: Iterable[Revision]) -> Iterable[SwitchChange]:

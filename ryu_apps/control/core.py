@@ -26,6 +26,7 @@ from ryu_apps.control.meeting import Meeting
 from ryu_apps.control.offload import Offload, Whereabouts
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.pool_answers import answer
+from ryu_apps.control.probes import Probes
 from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_edited, send_on
 from ryu_apps.control.tally import Tally
@@ -63,6 +64,7 @@ class ControlCore:
         self.holding = Holding()
         self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
         self.sharing = Sharing(policy)
+        self.probes = Probes()
         self.life = Connections(self.flows, half_open_per_vport)
         self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
@@ -80,6 +82,9 @@ class ControlCore:
     @policy.setter
     def policy(self, policy: Policy) -> None:
         """Put another policy in force."""
+        if policy.vports is not self._policy.vports:
+            before = self._policy.vports
+            self._fragments.keep({n for n, each in policy.vports.items() if n in before and before[n].id == each.id})
         self._policy = policy
         self.offload.policy = policy
         self.sharing.policy = policy
@@ -106,8 +111,11 @@ class ControlCore:
         if dpid in self._datapaths:
             self.datapaths = self._datapaths.delete(dpid)
 
-    def packet_in(self, event: PacketIn, now_s: float) -> list[Effect]:
-        """Return what to do about a packet that missed in a cache or is decided packet by packet."""
+    def packet_in(self, event: PacketIn, now_s: float, *, again: bool = False) -> list[Effect]:
+        """Return what to do about a packet that missed in a cache or is decided packet by packet.
+
+        again: it has not come from a cache just now, and is no miss.
+        """
         if event.punt is Punt.CLOSING:
             self.life.take_end(event.segment, event.frame, now_s)
             return []
@@ -120,7 +128,10 @@ class ControlCore:
         if vport is None or segment is None or policy.dpids[vport.number] != event.dpid:
             self.tally.count("unknown-vport")
             return []
-        self.tally.count("misses", vport.number)
+        if not again:
+            self.tally.count("misses", vport.number)
+            if direction is Direction.INBOUND:
+                self.tally.count("inbound-misses", vport.number)
         parsed = parse(event.frame, tag_of(vport, segment))
         # Neighbour messages in fragments are to be ignored (RFC 6980 section 5).
         # One that missed is none to the switch: it does not look behind as many tags.
@@ -230,7 +241,7 @@ class ControlCore:
         if at is None:
             self.tally.count("not-lent")
             return []
-        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s)
+        return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s, again=True)
 
     def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
@@ -270,7 +281,7 @@ class ControlCore:
         edited = partial(rewrite, event.frame, parsed)
         effects += self._pass_on(vport, verdict, send_edited(event, direction, verdict, edited))
         for waiting in self._fragments.first(vport.number, datagram, verdict, now_s):
-            effects += self.packet_in(waiting, now_s)
+            effects += self.packet_in(waiting, now_s, again=True)
         return effects
 
     def _pass_on(self, vport: Vport, verdict: Verdict, sent: Iterable[Emit]) -> list[Effect]:

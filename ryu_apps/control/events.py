@@ -23,6 +23,14 @@ class PacketIn(NamedTuple):
     frame: bytes
 
 
+class ProbeCaught(NamedTuple):
+    """A frame that came out of an instance of a function and looks like a probe of it."""
+
+    dpid: int
+    in_port: int
+    frame: bytes
+
+
 class FlowRemoved(NamedTuple):
     """A cached entry of ours is gone from a switch; reason is OpenFlow's (OpenFlow 1.4.0, section 7.4.2)."""
 

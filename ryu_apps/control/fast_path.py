@@ -21,7 +21,7 @@ from ryu_apps.control.flow_table import FlowTable, Kind, UnifiedFlow
 from ryu_apps.control.holding import Held, Holding
 from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Cell, Tally
-from ryu_apps.engine.connection import Plan, connect_layers
+from ryu_apps.engine.connection import Plan, brought_to, connect_layers
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import PROTO_TCP, PROTOS_WITH_PORTS, Family, FlowKey, Parsed
 from ryu_apps.model.rules import Direction
@@ -67,7 +67,8 @@ class Answer:
     """What becomes of all first packets of one kind.
 
     legs are the entries to install at once; table is where the packet goes on from, None when it is dropped.
-    held is the leg whose entry is held back. counts stands for all that one such packet counts.
+    held is the leg whose entry is held back. half_open: the connection counts as half open.
+    counts stands for all that one such packet counts.
     encoded is what the shell that writes the answers keeps with it.
     """
 
@@ -75,21 +76,16 @@ class Answer:
     legs: tuple[Leg, ...]
     table: str | None
     held: Direction | None
+    half_open: bool
     least_bytes: int
     connection_head: int
     counts: Cell
     encoded: Any = None
 
 
-class Met(NamedTuple):
-    """A packet that began a connection: the answer of its kind, the flow's id, and what makes its entries its own."""
-
-    answer: Answer
-    flow_id: int
-    ipv4_src: int
-    ipv4_dst: int
-    l4_src: int
-    l4_dst: int
+# A packet that began a connection: the answer of its kind, the flow's id, and what makes its entries its own:
+# source and destination address, source and destination port.
+Met = tuple[Answer, int, int, int, int, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -139,9 +135,6 @@ class Place:
         self.kinds = 0
 
 
-_new_met = tuple.__new__
-
-
 class FastPath:
     """The kinds that are known, by place; forgotten whenever policy or the set of datapaths changes."""
 
@@ -187,21 +180,18 @@ class FastPath:
             return None
         source, target = ipv4_src << 16 | l4_src, ipv4_dst << 16 | l4_dst
         ends = target << 48 | source if source > target else source << 48 | target
-        flows, kind = self._flows, answer.kind
-        if flows.begun_by(kind.first_vport) >= self._flows_per_vport:
+        kind = answer.kind
+        if answer.half_open and self._life.full(kind.first_vport):
             return None
-        half_open = kind.half_open and kind.plan.allow
-        if half_open and self._life.full(kind.first_vport):
-            return None
-        flow_id = flows.begin(kind, header[26:38], answer.connection_head | ends, now_s)
+        flow_id = self._flows.begin(kind, header[26:38], answer.connection_head | ends, now_s, self._flows_per_vport)
         if not flow_id:
             return None
-        if half_open:
+        if answer.half_open:
             self._life.began(flow_id, kind.first_vport)
         answer.counts[0] += 1
         if answer.held is not None:
             self._holding.seen(Held(flow_id, place.vport, answer.held), now_s)
-        return _new_met(Met, (answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
+        return answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst
 
     def _walk(self, place: Place, course: Course, header: int) -> Answer | None:
         """Return what becomes of a packet by its plan, None where that plan is not known for packets like it.
@@ -257,6 +247,9 @@ class FastPath:
         if course is None:
             course = place.courses[proto][frame[:6]] = Course(header_mask(proto, relevant), always(proto))
         counts = [("misses", vport), ("begun", vport), *(("offloads", leg.entry.vport) for leg in legs)]
+        counts += [("inbound-misses", vport)] if event.table == Direction.INBOUND.value else []
+        receiver = brought_to(self._policy, flow.plan)
+        counts += [("brought", receiver)] if receiver else []
         if not flow.plan.allow:
             counts.append(("denied", vport))
         header = _from_bytes(frame[:HEADER_BYTES], "big")
@@ -268,6 +261,7 @@ class FastPath:
             legs=legs,
             table=table,
             held=held,
+            half_open=flow.half_open and flow.plan.allow,
             least_bytes=_LEAST_BYTES.get(proto) or 20 + (frame[46] >> 4) * 4,
             connection_head=head_of(flow.segment, proto),
             counts=self._tally.joint(*counts),

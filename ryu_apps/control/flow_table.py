@@ -6,14 +6,16 @@ Part of the core, and one of the few things that change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connection_meters import ConnectionMeters
 from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
 from ryu_apps.control.leases import Leases, owner_of
-from ryu_apps.control.plan_index import PlanIndex, RuleName
+from ryu_apps.control.parts import PLACES, in_parts
+from ryu_apps.control.plan_index import PlanIndex, RuleName, Use
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
 from ryu_apps.engine.own_meters import of_connection
@@ -93,13 +95,9 @@ class Kind:
     first_vport: int
     half_open: bool
     key: FlowKey
-    # Made for the number of the plan; one that no flow has is forgotten, and has another number when it comes again.
-    plan_number: int = 0
+    # What the shape is made for; a plan that no flow has is forgotten, and has another number when it comes again.
+    use: Use = field(default_factory=partial(Use, 0, 0))
     shape: RowShape = NO_SHAPE
-
-
-# Growing a dictionary of a million connections would be a pause of 50 ms; growing one of so many parts is none.
-_PARTS: Final = 251
 
 
 class FlowTable:
@@ -117,7 +115,7 @@ class FlowTable:
         self._used = 0
         self._free: list[int] = []
         self._rows = KeyRows()
-        self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = tuple({} for _ in range(_PARTS))
+        self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = in_parts()
         self._plans = PlanIndex()
         self._variants: dict[int, set[int]] = {}
         self._begun: dict[int, int] = {}
@@ -138,14 +136,14 @@ class FlowTable:
 
     def find(self, connection: int) -> tuple[UnifiedFlow, ...]:
         """Return the flows of a connection; more than one only for variants and for refusals both ways."""
-        ids = self._by_connection[connection % _PARTS].get(connection)
+        ids = self._by_connection[connection % PLACES].get(connection)
         if ids is None:
             return ()
         return self._all((ids,) if isinstance(ids, int) else ids)
 
     def knows(self, flow: UnifiedFlow) -> bool:
         """Return whether a connection of the flow is kept already."""
-        return any(connection in self._by_connection[connection % _PARTS] for connection in _connections(flow))
+        return any(connection in self._by_connection[connection % PLACES] for connection in _connections(flow))
 
     def begun_by(self, vport: int) -> int:
         """Return how many flows a vport has begun."""
@@ -168,10 +166,13 @@ class FlowTable:
         """Return the flows with a leg at a vport."""
         return [flow for plan in self._plans.at_vport(vport) for flow in self.of_plan(plan)]
 
-    def ids_at_vport(self, vport: int) -> list[int]:
-        """Return the ids of the flows with a leg at a vport."""
+    def ids_at_vport(self, vport: int, first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the ids of the flows with a leg at a vport part by part, from a part on and round.
+
+        Each part has its number, and is an array of unsigned ints as bytes that stays while no flow comes or goes.
+        """
         numbers = (self._plans.number(plan) for plan in self._plans.at_vport(vport))
-        return self._rows.ids_of_plans([number for number in numbers if number is not None])
+        return self._rows.ids_of_plans([number for number in numbers if number is not None], first)
 
     def by_rule(self, rule: RuleName) -> list[UnifiedFlow]:
         """Return the flows in which a rule (layer, group, rule) has spoken."""
@@ -198,10 +199,10 @@ class FlowTable:
     def add(self, flow: UnifiedFlow, connection: int | None = None) -> None:
         """Keep a flow; one with the same id must have been removed. Its connection id may be given if known."""
         slot = self._place(flow, flow.id)
-        self._rows.put(slot, flow.key, self._plans.join(flow.plan), flow.id)
+        self._rows.put(slot, flow.key, self._plans.join(flow.plan).number, flow.id)
         connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
         for found_by in connections:
-            part = self._by_connection[found_by % _PARTS]
+            part = self._by_connection[found_by % PLACES]
             known = part.get(found_by)
             if known is None:
                 part[found_by] = flow.id
@@ -221,34 +222,44 @@ class FlowTable:
         first = flow.plan.forward[0].vport
         return Kind(flow.plan, flow.segment, flow.generation, first, flow.half_open, flow.key)
 
-    def begin(self, kind: Kind, ends: bytes, connection: int, now_s: float) -> int:
+    def begin(self, kind: Kind, ends: bytes, connection: int, now_s: float, most: int) -> int:
         """Return the id of a new flow, kept with the first packet's ends; 0 when its connection is known already.
 
-        ends: its ENDS_BYTES with addresses and ports.
+        Also 0 when its vport has begun `most`. ends: its ENDS_BYTES with addresses and ports.
+        This is `add` for one flow of a kind, with every step in one place because it is a part of each miss.
         """
-        part = self._by_connection[connection % _PARTS]
-        if connection in part:
+        part, first = self._by_connection[connection % PLACES], kind.first_vport
+        begun = self._begun.get(first, 0)
+        if connection in part or begun >= most:
             return 0
-        flow_id = self.new_id()
-        slot = self._place(kind, flow_id)
-        number = self._plans.join(kind.plan)
-        if number != kind.plan_number:
-            kind.plan_number, kind.shape = number, row_shape(kind.key, number)
+        slot = self._free.pop() if self._free else self._unused()
+        flow_id = self._next_id
+        while not self._slots.put(flow_id, slot):
+            flow_id = flow_id % (FLOW_IDS - 1) + 1
+        self._next_id = flow_id % (FLOW_IDS - 1) + 1
+        self._records[slot // CHUNK_ROWS][slot % CHUNK_ROWS] = kind
+        use = kind.use
+        if use.flows:
+            use.flows += 1
+        else:
+            use = kind.use = self._plans.join(kind.plan)
+            kind.shape = row_shape(kind.key, use.number)
         self._rows.put_ends(slot, kind.shape, ends, flow_id, now_s)
         part[connection] = flow_id
-        first = kind.first_vport
-        self._begun[first] = self._begun.get(first, 0) + 1
+        self._begun[first] = begun + 1
         return flow_id
+
+    def _unused(self) -> int:
+        """Return a slot that no flow has had."""
+        slot = self._used
+        self._used += 1
+        if slot == len(self._records) * CHUNK_ROWS:
+            self._records.append([None] * CHUNK_ROWS)
+        return slot
 
     def _place(self, record: UnifiedFlow | Kind, flow_id: int) -> int:
         """Return the slot that a record was put in."""
-        if self._free:
-            slot = self._free.pop()
-        else:
-            slot = self._used
-            self._used += 1
-            if slot == len(self._records) * CHUNK_ROWS:
-                self._records.append([None] * CHUNK_ROWS)
+        slot = self._free.pop() if self._free else self._unused()
         self._records[slot // CHUNK_ROWS][slot % CHUNK_ROWS] = record
         self._slots.put(flow_id, slot)
         return slot
@@ -275,7 +286,7 @@ class FlowTable:
         self._rows.clear(slot)
         self._plans.leave(flow.plan)
         for connection in _connections(flow):
-            part = self._by_connection[connection % _PARTS]
+            part = self._by_connection[connection % PLACES]
             known = part[connection]
             left = () if isinstance(known, int) else tuple(other for other in known if other != flow.id)
             if not left:

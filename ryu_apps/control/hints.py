@@ -7,10 +7,13 @@ So a list may lag behind. It is made when it is asked for, from the flow table; 
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import takewhile
+from heapq import merge
+from itertools import islice, takewhile
 from typing import Any, Final, NamedTuple
 
 from ryu_apps.control.core import ControlCore
@@ -24,10 +27,13 @@ from ryu_apps.model.rules import Direction
 # However often a VM asks, its flows are looked at so often, and so many at once: misses wait meanwhile.
 REFRESH_S: Final = 0.1
 LOOKED_AT: Final = 500
+# Of the flow table's parts in which flows have come or gone so many are gone through at once: 4,096 flows take 0.2 ms.
+PARTS_AT_ONCE: Final = 8
 # What is gone is told to those who have seen so many changes since; others get the whole list again.
 GONE_TOLD: Final = 10_000
 # A list that nobody has asked for in so long is forgotten.
 FORGOTTEN_S: Final = 60.0
+_SPARE: Final = 64
 # Flows that are not in the NIC for the moment only.
 _WAITING: Final = frozenset({Reason.HELD_BACK, Reason.FRAGMENTS, Reason.AWAY})
 
@@ -51,6 +57,9 @@ class HintList:
     """The hints of one vport, each numbered when it came, and the numbers of those that have gone since.
 
     born tells this list from one of before; doubtful holds the flows to look at.
+    order has the numbers of the hints that came, ascending, and of some that have gone since.
+    parts are those of the flow table as they were last seen, stale the ones of which all flows are to be looked at,
+    and turn is the one to begin with.
     """
 
     number: int
@@ -64,6 +73,10 @@ class HintList:
     untold: int = 0
     by_flow: dict[int, dict[Condition, int]] = field(default_factory=dict)
     doubtful: dict[int, None] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
+    parts: dict[int, bytes] = field(default_factory=dict)
+    stale: dict[int, None] = field(default_factory=dict)
+    turn: int = 0
 
     def settle(self, flow_id: int, conditions: Iterable[Condition]) -> None:
         """Let a flow have these conditions from now on."""
@@ -71,9 +84,11 @@ class HintList:
         known = self.by_flow.get(flow_id, {})
         for condition in known.keys() - wanted.keys():
             self._remove(known[condition])
-        self.by_flow[flow_id] = {
-            condition: known[condition] if condition in known else self._add(condition) for condition in wanted
-        }
+        made = {condition: known[condition] if condition in known else self._add(condition) for condition in wanted}
+        if made:
+            self.by_flow[flow_id] = made
+        else:
+            self.by_flow.pop(flow_id, None)
 
     def drop(self, flow_id: int) -> None:
         """Forget a flow that has ended."""
@@ -83,11 +98,14 @@ class HintList:
     def _add(self, condition: Condition) -> int:
         self.latest += 1
         self.hints[self.latest] = condition
+        self.order.append(self.latest)
         return self.latest
 
     def _remove(self, number: int) -> None:
         self.latest += 1
         del self.hints[number]
+        if len(self.order) > 2 * len(self.hints) + _SPARE:
+            self.order = list(self.hints)
         self.gone.append((self.latest, number))
         if len(self.gone) > GONE_TOLD:
             self.untold = self.gone.popleft()[0]
@@ -99,8 +117,8 @@ class HintList:
         """
         place = self._place(version)
         seen, floor = place or (0, self.latest)
-        changes = self._since(seen, floor)
-        told, more = changes[:limit], len(changes) > limit
+        told = list(islice(self._since(seen, floor), limit + 1))
+        told, more = told[:limit], len(told) > limit
         seen = told[-1][0] if more else self.latest
         return {
             "version": f"{self.born}.{seen}.{max(seen, floor)}",
@@ -121,12 +139,13 @@ class HintList:
         place = int(seen), int(floor)
         return place if self.untold <= place[1] <= self.latest and place[0] <= place[1] else None
 
-    def _since(self, seen: int, floor: int) -> list[tuple[int, int]]:
-        """Return what came after change `seen` and went after change `floor`, in order: each change and its hint."""
-        come = takewhile(lambda number: number > seen, reversed(self.hints))
-        gone = takewhile(lambda change: change[0] > floor, reversed(self.gone))
+    def _since(self, seen: int, floor: int) -> Iterator[tuple[int, int]]:
+        """Yield what came after change `seen` and went after change `floor`, in order: each change and its hint."""
+        after = islice(self.order, bisect_right(self.order, seen), None)
+        come = ((number, number) for number in after if number in self.hints)
+        gone = list(takewhile(lambda change: change[0] > floor, reversed(self.gone)))
         # What came and went in between was never told of.
-        return sorted([*((number, number) for number in come), *(change for change in gone if change[1] <= seen)])
+        return merge(come, (change for change in reversed(gone) if change[1] <= seen))
 
 
 class Hints:
@@ -158,19 +177,38 @@ class Hints:
     def _refresh(self, found: HintList, vport: Vport) -> None:
         """Bring a list up to date as far as it goes at once: what has ended, what is new, and what may differ."""
         core = self._core
-        present = dict.fromkeys(core.flows.ids_at_vport(found.number))
-        for flow_id in found.by_flow.keys() - present.keys():
-            found.drop(flow_id)
+        self._find_changed(found)
         generation = core.policy.snapshot.generation
         limited = core.policy.snapshot.hosts[vport.host].limits.entries(Direction.OUTBOUND) is not None
-        altered = generation != found.generation or limited
-        found.generation = generation
-        found.doubtful |= present if altered else dict.fromkeys(present.keys() - found.by_flow.keys())
-        for flow_id in list(found.doubtful)[:LOOKED_AT]:
+        if generation != found.generation or limited:
+            found.generation = generation
+            found.stale |= dict.fromkeys(found.parts)
+        while found.stale and len(found.doubtful) < LOOKED_AT:
+            part = next(iter(found.stale))
+            del found.stale[part]
+            found.doubtful |= dict.fromkeys(array("I", found.parts[part]))
+        for flow_id in list(islice(found.doubtful, LOOKED_AT)):
             del found.doubtful[flow_id]
             flow = core.flows.get(flow_id)
-            if flow is not None:
+            if flow is None:
+                found.drop(flow_id)
+            else:
                 self._look(found, flow)
+
+    def _find_changed(self, found: HintList) -> None:
+        """Go through parts of the flow table in which flows have come or gone; those left have their turn later."""
+        flows = self._core.flows
+        parts = flows.ids_at_vport(found.number, found.turn)
+        changed = ((part, ids) for part, ids in parts if found.parts.get(part, b"") != ids)
+        for part, ids in islice(changed, PARTS_AT_ONCE):
+            before, now = set(array("I", found.parts.get(part, b""))), dict.fromkeys(array("I", ids))
+            found.parts[part], found.turn = ids, part + 1
+            for flow_id in before - now.keys():
+                if flows.get(flow_id) is None:
+                    found.drop(flow_id)
+                else:
+                    found.doubtful[flow_id] = None
+            found.doubtful |= {flow_id: None for flow_id in now if flow_id not in before}
 
     def _look(self, found: HintList, flow: UnifiedFlow) -> None:
         conditions: list[Condition] = []

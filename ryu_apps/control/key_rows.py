@@ -8,7 +8,7 @@ Rows that do not change between sweeps are outlined, and left out where nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -128,7 +128,8 @@ class KeyRows:
     def put_ends(self, slot: int, shape: RowShape, ends: bytes, flow_id: int = 0, began_s: float = 0.0) -> None:
         """Set a slot's row from the ENDS_BYTES with the addresses and ports of an IPv4 packet."""
         head, tail = shape
-        chunk = self._chunk(slot)
+        number, chunks = slot // CHUNK_ROWS, self._chunks
+        chunk = chunks[number] if number < len(chunks) else self._chunk(slot)
         chunk.sweeps = 0
         _write_ends(chunk.buffer, slot % CHUNK_ROWS * _ROW_BYTES, head, ends, tail, flow_id, began_s)
 
@@ -161,13 +162,16 @@ class KeyRows:
             found += (places + number * CHUNK_ROWS).tolist()
         return found
 
-    def ids_of_plans(self, plans: Iterable[int]) -> list[int]:
-        """Return the ids of the flows that have one of these plans, as their rows tell them."""
-        wanted = np.fromiter(plans, dtype="<u4")
-        found: list[int] = []
-        for chunk in self._chunks if len(wanted) else ():
-            found += chunk.ids[np.isin(chunk.plans, wanted) & (chunk.families != 0)].tolist()
-        return found
+    def ids_of_plans(self, plans: Iterable[int], first: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the ids of the flows that have one of these plans, chunk by chunk, from a chunk on and round.
+
+        Each chunk comes with its number; an id is four bytes in this machine's order.
+        """
+        wanted, count = np.fromiter(plans, dtype="<u4"), len(self._chunks)
+        for number in (place % count for place in range(first, first + count)):
+            chunk = self._chunks[number]
+            ids = chunk.ids[np.isin(chunk.plans, wanted) & (chunk.families != 0)]
+            yield number, ids.astype("=u4").tobytes()
 
     def matching(self, family: Family, condition: Condition, *, reply: bool) -> list[tuple[int, int]]:
         """Return (slot, plan) of the flows whose first key, or that of its reply, meets the condition.

@@ -10,17 +10,16 @@ The connection itself gets it again at once, so that it goes on after a policy c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from ryu_apps.control.address_set import AddressSet
 from ryu_apps.engine.connection import Plan
-from ryu_apps.engine.lending import Lent
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, Family, FlowKey, customer_tag
 from ryu_apps.model.nat_pool import DEFAULT_REST_S, VERSIONS, Lease, NatPool, lease_for
-from ryu_apps.model.transposition import IDENTITY
 
 Owner = tuple[int, int, int]
 """A connection: the vport that began it, its segment, both by number, and the ends and protocol of its first packet."""
@@ -33,6 +32,16 @@ def owner_of(vport: int, segment: int, key: FlowKey) -> Owner:
     """Return who borrows for a connection that a vport has begun with a packet of this key."""
     return vport, segment, key.bits & _ENDS.get(key.family, 0) | customer_tag(key) << 304
 
+
+def remembered(vport: int, segment: int, key: FlowKey) -> Owner:
+    """Return who borrowed before a restart, as far as it is told: all but the VM's address, and its port only if the
+    connection had the same outside. It is none that `owner_of` returns.
+    """
+    owner = owner_of(vport, segment, key)
+    source = FIELDS[f"ipv{VERSIONS[key.family]}_src"]
+    return vport, segment, ~(owner[2] & ~(source.full << source.shifts[key.family]))
+
+
 class PoolUse(NamedTuple):
     """How many leases of a pool connections have, and how many were given back and rest."""
 
@@ -41,6 +50,37 @@ class PoolUse(NamedTuple):
 
 
 _Address = tuple[str, int, int, int]
+_Kind = tuple[str, int, int, int, int]
+
+
+def _kind(lease: Lease) -> _Kind:
+    """Return what leases have in common that compete for the same addresses."""
+    return lease.pool, lease.version, lease.proto, lease.remote, lease.kind
+
+
+_NO_ADDRESSES: Final = AddressSet()
+
+
+class _UsedUp(NamedTuple):
+    """The addresses that have nothing left of a range of ports."""
+
+    ports: tuple[int, int]
+    addresses: AddressSet
+
+    @property
+    def wanted(self) -> int:
+        """The ports as bits."""
+        return (1 << self.ports[1] + 1) - (1 << self.ports[0])
+
+
+def _round(pool: NatPool, version: int, start: int) -> Iterator[tuple[int, int]]:
+    """Yield the addresses of a pool as ranges, in order from an address on and round to the one before it."""
+    parts = [part for part in pool.addresses if part.version == version]
+    place = next(number for number, part in enumerate(parts) if part.first <= start <= part.last)
+    yield start, parts[place].last
+    for part in (*parts[place + 1 :], *parts[:place]):
+        yield part.first, part.last
+    yield parts[place].first, start - 1
 
 
 class Leases:
@@ -51,11 +91,16 @@ class Leases:
         self._resting: dict[Lease, Owner] = {}
         self._of_owner: dict[tuple[str, Owner], Lease] = {}
         self._ports: dict[_Address, int] = {}
+        # The addresses whose ports are all lent, made when they are asked for; and those lent as a whole.
+        self._used_up: dict[_Kind, _UsedUp] = {}
+        self._stations: dict[_Kind, AddressSet] = {}
         self._by_vport: Counter[tuple[str, int]] = Counter()
         # Given back since the time was last told, and the others with the time until which they rest.
         self._fresh: list[Lease] = []
         self._until: list[tuple[float, Lease]] = []
         self._free_s: dict[Lease, float] = {}
+        # After a start: the datapaths of which it is not known yet what connections there have.
+        self.unread: set[int] = set()
 
     def uses(self, pools: Iterable[str]) -> dict[str, PoolUse]:
         """Return how many leases of each of these pools are in use and at rest."""
@@ -69,7 +114,9 @@ class Leases:
             if holder != owner:
                 raise RuntimeError(f"{lease} belongs to {holder}, and {owner} would take it")
             if not flows:
-                self._resting.pop(lease, None)
+                before = self._resting.pop(lease, owner)
+                if before != owner and self._of_owner.get((lease.pool, before)) == lease:
+                    del self._of_owner[lease.pool, before]
                 self._free_s.pop(lease, None)
                 self._mark(lease)
                 self._of_owner[lease.pool, owner] = lease
@@ -108,12 +155,14 @@ class Leases:
         if self._of_owner.get((lease.pool, owner)) == lease:
             del self._of_owner[lease.pool, owner]
 
-    def lender(self, pools: Mapping[str, NatPool], owner: Owner, wanted: Iterable[tuple[int, int]] = ()) -> Lender:
-        """Return who lends to a connection of these pools; nothing is taken before the flow is kept.
-
-        wanted: addresses with ports (0 for none) that the connection is known to have, from before a restart.
-        """
-        return Lender(self, pools, owner, tuple(wanted))
+    def keep(self, lease: Lease, vport: int, segment: int, key: FlowKey, until_s: float) -> None:
+        """Let a free lease rest until a time, for the connection that had it: key is that of its packets outside."""
+        owner = remembered(vport, segment, key)
+        self._resting[lease] = owner
+        self._of_owner[lease.pool, owner] = lease
+        self._mark(lease)
+        self._free_s[lease] = until_s
+        heappush(self._until, (until_s, lease))
 
     def of(self, pool: str, owner: Owner) -> Lease | None:
         """Return what a connection has of a pool, or had and may have again."""
@@ -135,15 +184,28 @@ class Leases:
         """
         version = VERSIONS[key.family]
         addresses = pool.size(version)
-        start = crc32(FIELDS[f"ipv{version}_src"].get(key).to_bytes(16, "big")) % addresses
+        start = pool.address(version, crc32(FIELDS[f"ipv{version}_src"].get(key).to_bytes(16, "big")) % addresses)
         has_ports = FIELDS["ip_proto"].get(key) in PROTOS_WITH_PORTS
-        for place in range(addresses):
-            address = pool.address(version, (start + place) % addresses)
-            port = self._free_port(pool, key, address) if has_ports else 0
-            lease = None if port is None else lease_for(pool.id, key, address, port)
-            if lease is not None and (has_ports or self.is_free(lease)):
-                return lease
+        taken = self._taken_for(pool, lease_for(pool.id, key, start, 0))
+        for low, high in _round(pool, version, start):
+            address = taken.first_missing(low, high)
+            if address is not None:
+                port = self._free_port(pool, key, address) if has_ports else 0
+                return None if port is None else lease_for(pool.id, key, address, port)
         return None
+
+    def _taken_for(self, pool: NatPool, lease: Lease) -> AddressSet:
+        """Return the addresses of a pool that have nothing more for leases like this one."""
+        kind = _kind(lease)
+        if lease.proto not in PROTOS_WITH_PORTS:
+            return self._stations.get(kind, _NO_ADDRESSES)
+        known = self._used_up.get(kind)
+        if known is None or known.ports != pool.ports:
+            known = self._used_up[kind] = _UsedUp(pool.ports, AddressSet())
+            for other, ports in self._ports.items():
+                if _kind(Lease(*other)) == kind and not ~ports & known.wanted:
+                    known.addresses.add(other[2])
+        return known.addresses
 
     def _free_port(self, pool: NatPool, key: FlowKey, address: int) -> int | None:
         """Return the VM's own port or the next one that is free at an address, None when none is."""
@@ -159,60 +221,31 @@ class Leases:
         return _lowest(free) if free else None
 
     def _mark(self, lease: Lease) -> None:
-        if lease.port:
-            self._ports[lease[:4]] = self._ports.get(lease[:4], 0) | 1 << lease.port
+        kind = _kind(lease)
+        if not lease.port:
+            self._stations.setdefault(kind, AddressSet()).add(lease.address)
+            return
+        ports = self._ports[lease[:4]] = self._ports.get(lease[:4], 0) | 1 << lease.port
+        known = self._used_up.get(kind)
+        if known is not None and not ~ports & known.wanted:
+            known.addresses.add(lease.address)
 
     def _unmark(self, lease: Lease) -> None:
-        if lease.port:
-            left = self._ports[lease[:4]] & ~(1 << lease.port)
-            if left:
-                self._ports[lease[:4]] = left
-            else:
-                del self._ports[lease[:4]]
+        kind = _kind(lease)
+        if not lease.port:
+            self._stations[kind].discard(lease.address)
+            if not self._stations[kind]:
+                del self._stations[kind]
+            return
+        left = self._ports[lease[:4]] & ~(1 << lease.port)
+        if left:
+            self._ports[lease[:4]] = left
+        else:
+            del self._ports[lease[:4]]
+        known = self._used_up.get(kind)
+        if known is not None and left & known.wanted != known.wanted:
+            known.addresses.discard(lease.address)
 
 
 def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
-
-
-class Lender:
-    """What the pools would lend to one connection: the same of each pool, however often it is asked."""
-
-    def __init__(
-        self, leases: Leases, pools: Mapping[str, NatPool], owner: Owner, wanted: tuple[tuple[int, int], ...]
-    ) -> None:
-        self._leases = leases
-        self._pools = pools
-        self._owner = owner
-        self._wanted = wanted
-        self._lent: dict[str, Lent | None] = {}
-
-    def __call__(self, name: str, key: FlowKey) -> Lent | None:
-        """Return what a pool gives to a packet with this key, None when it has nothing free for the vport."""
-        if name not in self._lent:
-            self._lent[name] = self._lend(self._pools[name], key)
-        return self._lent[name]
-
-    def _lend(self, pool: NatPool, key: FlowKey) -> Lent | None:
-        if not pool.size(VERSIONS.get(key.family, 0)):
-            return Lent(None, IDENTITY)
-        lease = self._known(pool, key)
-        if lease is None and self._leases.has_share(pool, self._owner[0]):
-            lease = self._leases.next_free(pool, key)
-        return None if lease is None else Lent(lease, pool.edit(lease))
-
-    def _known(self, pool: NatPool, key: FlowKey) -> Lease | None:
-        """Return what the connection has already, or had before a restart."""
-        lease = self._leases.of(pool.id, self._owner)
-        if lease is not None and _still_fits(pool, lease, key):
-            return lease
-        for address, port in self._wanted:
-            lease = lease_for(pool.id, key, address, port)
-            if pool.covers(lease) and self._leases.is_free(lease):
-                return lease
-        return None
-
-
-def _still_fits(pool: NatPool, lease: Lease, key: FlowKey) -> bool:
-    """Return whether a lease is one that the pool, as it is now, could give to a packet with this key."""
-    return pool.covers(lease) and lease == lease_for(pool.id, key, lease.address, lease.port)

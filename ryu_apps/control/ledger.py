@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from ryu_apps.control.events import PresentEntry
@@ -23,6 +24,8 @@ _MISSES: Final = {
     Direction.INBOUND: [punt | INBOUND_PUNT for punt in _ASKING],
 }
 _REFUSALS: Final = frozenset(Refusal)
+
+_NOBODY: Final[Mapping[int, Asked]] = MappingProxyType({})
 
 _EntryId = tuple[int, int, bytes]
 _Of = tuple[EntryClass, int]
@@ -47,28 +50,65 @@ class SwitchCount(NamedTuple):
     refused: Mapping[str, int]
 
 
-class _Vport:
-    """Packets of one vport on one datapath, by what their entry is for, and the hits told so far."""
+class Asked(NamedTuple):
+    """What the controller itself knows of a vport's look-ups: packets that asked it, by cache, and what it began.
 
-    __slots__ = ("counted", "hits")
+    brought: connections of other vports of the same switch whose first packet it sent on to this vport's cache.
+    """
+
+    outbound: int = 0
+    inbound: int = 0
+    begun: int = 0
+    brought: int = 0
+
+    def at(self, direction: Direction) -> int:
+        """Return how many packets of one cache asked."""
+        return self.outbound if direction is Direction.OUTBOUND else self.inbound
+
+
+class _Vport:
+    """Packets of one vport on one datapath, by what their entry is for, and the hits told so far.
+
+    A switch adds what its datapath has counted to the entries that it finds when it looks, which may be others than
+    those that the packets met: Open vSwitch forwards the first packets of several connections by one flow of its
+    datapath, and takes them for hits when the first of these connections has its entries by then.
+    So the packets that asked the controller are counted there, too; misread are those that the switch has not told.
+    """
+
+    __slots__ = ("_earlier", "counted", "hits", "misread")
 
     def __init__(self) -> None:
         self.counted: Counter[_Of] = Counter()
         self.hits: Counter[Direction] = Counter()
+        self.misread: Counter[Direction] = Counter()
+        # Misses of which the controller does not know: from before its start.
+        self._earlier: dict[Direction, int] = {}
 
-    def settle_hits(self) -> None:
+    def hear(self, asked: Asked) -> None:
+        """Take note of how many packets asked the controller."""
+        for direction in Direction:
+            told, known = self._told(direction), asked.at(direction)
+            earlier = self._earlier.setdefault(direction, max(0, told - known))
+            self.misread[direction] = max(0, earlier + known - told)
+
+    def settle_hits(self, brought_twice: int) -> None:
         """Bring the hits up to date: look-ups less misses and less what passed.
 
         The switch hands its counts over one by one, so that a difference may fall for a moment; hits do not.
+        brought_twice: misread packets that the inbound cache was brought in the switch's books, and by the controller.
         """
         for lookup, direction in _LOOKUP.items():
             base = EntryClass.BASE
             asked = self.counted[base, lookup]
+            asked -= brought_twice if direction is Direction.INBOUND else 0
             found = asked - self.missed(direction) - self.counted[base, _PASS[direction]] - self._returns(direction)
             self.hits[direction] = max(self.hits[direction], found)
 
     def missed(self, direction: Direction) -> int:
         """Return how many packets asked the controller, those that a meter kept from it included."""
+        return self._told(direction) + self.misread[direction]
+
+    def _told(self, direction: Direction) -> int:
         return sum(self.counted[EntryClass.PUNT, why] for why in _MISSES[direction])
 
     def _returns(self, direction: Direction) -> int:
@@ -78,6 +118,7 @@ class _Vport:
         """Add what another has counted."""
         self.counted.update(other.counted)
         self.hits.update(other.hits)
+        self.misread.update(other.misread)
 
     def count(self) -> SwitchCount:
         """Return the figures."""
@@ -116,8 +157,12 @@ class Ledger:
         self._owners: dict[int, tuple[str, int]] = {}
         self._named: set[int] = set()
 
-    def take(self, dpid: int, present: Iterable[PresentEntry]) -> None:
+    def take(
+        self, dpid: int, present: Iterable[PresentEntry], asked: Mapping[int, Asked] = _NOBODY
+    ) -> None:
         """Add what the standing entries of a datapath have counted since they were last seen.
+
+        asked: what the controller knows of vports, by number; of those that are elsewhere it is left out of account.
 
         An entry with fewer packets than before was made anew and counts from nothing. What an entry counted after it
         was last seen and before it went is lost.
@@ -135,8 +180,16 @@ class Ledger:
             if cookie is not None and _counts(cookie):
                 _of(vports, cookie.vport).counted[cookie.entry_class, cookie.detail] += more
         self._seen[dpid] = now
-        for vport in vports.values():
-            vport.settle_hits()
+        for number, vport in vports.items():
+            if number in asked:
+                vport.hear(asked[number])
+        here = {number: asked[number] for number in vports if number in asked}
+        begun = max(1, sum(each.begun for each in here.values()))
+        misread = sum(vports[number].misread[Direction.OUTBOUND] for number in here)
+        for number, vport in vports.items():
+            brought = here[number].brought if number in here else 0
+            # Of whom they were is not known: of all connections begun, so many went to this vport.
+            vport.settle_hits(round(misread * brought / begun))
 
     def take_dropped(self, dpid: int, dropped: Mapping[int, int], owners: Mapping[int, int]) -> None:
         """Add what the meters of misses have dropped since they were last seen, by meter; owners are their vports."""

@@ -11,7 +11,9 @@ RuleName = tuple[str, str | None, str | None]
 
 
 @dataclass(slots=True)
-class _Use:
+class Use:
+    """A plan's number, and how many flows have it; one that none had is forgotten, and is in use no more."""
+
     number: int
     flows: int
 
@@ -20,7 +22,7 @@ class PlanIndex:
     """Plans with the number of flows that each has; a plan that no flow has is forgotten."""
 
     def __init__(self) -> None:
-        self._uses: dict[Plan, _Use] = {}
+        self._uses: dict[Plan, Use] = {}
         self._by_vport: dict[int, set[Plan]] = {}
         self._by_rule: dict[RuleName, set[Plan]] = {}
         self._next = 1
@@ -42,11 +44,11 @@ class PlanIndex:
         """Return the plans in which a rule (layer, group, rule) has spoken."""
         return self._by_rule.get(rule, ())
 
-    def join(self, plan: Plan) -> int:
-        """Count one more flow with a plan; return the plan's number."""
+    def join(self, plan: Plan) -> Use:
+        """Count one more flow with a plan; return its use."""
         use = self._uses.get(plan)
         if use is None:
-            use = self._uses[plan] = _Use(self._next, 0)
+            use = self._uses[plan] = Use(self._next, 0)
             # Numbers stand in 32-bit fields; what lives on keeps its own.
             self._next = self._next % 0xFFFFFFFF + 1
             for vport, rules in _sources(plan):
@@ -54,7 +56,7 @@ class PlanIndex:
                 for rule in rules:
                     self._by_rule.setdefault(rule, set()).add(plan)
         use.flows += 1
-        return use.number
+        return use
 
     def leave(self, plan: Plan) -> None:
         """Count one flow less with a plan."""

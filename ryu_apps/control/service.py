@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ryu_apps.control.promises import Progress
 from ryu_apps.control.statistics import Statistics
+from ryu_apps.model.chain import Chain, Function
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rights import Rights
 
@@ -29,8 +30,22 @@ class Outcome:
     touched_flows: int = 0
 
 
+class FunctionsAtWork(Protocol):
+    """What is known of functions and chains."""
+
+    def health(self, function: Function) -> Mapping[str, Any]:
+        """Return what is known of the instances of a function; their switches are asked at most once a second."""
+
+    def chain_health(self, chain: Chain) -> Mapping[str, Any]:
+        """Return what becomes of frames at the hops of a chain, by host."""
+
+
 class Service(Protocol):
     """The controller as its shells see it; calls may wait, and raise only errors of the tree in model.errors."""
+
+    @property
+    def functions(self) -> FunctionsAtWork:
+        """The functions and chains at work."""
 
     def snapshot(self) -> Snapshot:
         """Return the policy snapshot in force."""
@@ -47,9 +62,6 @@ class Service(Protocol):
 
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""
-
-    def health(self, function: str) -> Mapping[str, Any]:
-        """Return what is known of the instances of a function."""
 
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with an id above `after`, ascending, at most `limit`."""

@@ -29,14 +29,17 @@ class Slots:
         slot = _NONE if page is None else page[flow_id % _PAGE_IDS]
         return None if slot == _NONE else slot
 
-    def put(self, flow_id: int, slot: int) -> None:
-        """Give an id that has none a slot."""
+    def put(self, flow_id: int, slot: int) -> bool:
+        """Give an id a slot; False when it has one already, which stays."""
         page = self._pages.get(flow_id // _PAGE_IDS)
         if page is None:
             page = self._pages[flow_id // _PAGE_IDS] = array("i", _EMPTY)
+        if page[flow_id % _PAGE_IDS] != _NONE:
+            return False
         page[flow_id % _PAGE_IDS] = slot
         page[_USED] += 1
         self._count += 1
+        return True
 
     def pop(self, flow_id: int) -> int:
         """Return the slot of an id and take it from it; KeyError when it has none."""

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.health import FunctionStatistics
 from ryu_apps.control.histogram import Durations
 from ryu_apps.control.leases import PoolUse
-from ryu_apps.control.ledger import CacheCount, Ledger, SwitchCount
+from ryu_apps.control.ledger import Asked, CacheCount, Ledger, SwitchCount
 from ryu_apps.control.sharing import Shares
+from ryu_apps.control.tally import Tally
 from ryu_apps.control.ways import Ways, ways_of
 from ryu_apps.model.network import Host
 from ryu_apps.model.rules import Direction
@@ -119,6 +121,7 @@ class Statistics:
     faults: Mapping[str, int]
     unanswered: tuple[int, ...]
     pools: Mapping[str, PoolUse] = field(default_factory=dict)
+    functions: tuple[FunctionStatistics, ...] = ()
 
     @property
     def total(self) -> Figures:
@@ -130,6 +133,16 @@ def owners(core: ControlCore) -> dict[int, tuple[str, int]]:
     """Return each vport's id and datapath by its number."""
     vports, dpids = core.policy.snapshot.vports.values(), core.policy.dpids
     return {vport.number: (vport.id, dpids[vport.number]) for vport in vports}
+
+
+def asked_of(tally: Tally) -> dict[int, Asked]:
+    """Return what the controller has counted of each vport's look-ups, by number."""
+    found = {}
+    for number, counts in tally.by_vport().items():
+        inbound = counts.get("inbound-misses", 0)
+        outbound = counts.get("misses", 0) - inbound
+        found[number] = Asked(outbound, inbound, counts.get("begun", 0), counts.get("brought", 0))
+    return found
 
 
 def host_statistics(

@@ -23,26 +23,36 @@ class Turn(NamedTuple):
 
 
 def follow_ways(core: ControlCore, down: Mapping[int, frozenset[str]]) -> Turn:
-    """Put in force what follows from ports that are down, by datapath; return what the switches must change."""
+    """Put in force what follows from ports that are down, by datapath, and from probes that are lost.
+
+    Return what the switches must change.
+    """
     before = core.policy
     broken = broken_vports(before.snapshot, down)
-    failed = failed_instances(before.snapshot, down)
+    without_link = failed_instances(before.snapshot, down)
+    failed = without_link | core.probes.failed
     if (broken, failed) == (before.broken, before.failed):
         return Turn()
     policy = with_broken(before, broken, failed)
-    turn = Turn(tuple(base_changes(core, policy)), tuple(_news(before, policy)))
+    turn = Turn(tuple(base_changes(core, policy)), tuple(_news(before, policy, without_link)))
     core.policy = policy
+    failures = core.probes.failures
+    failures.update(function for function, _ in policy.failed - before.failed)
+    for function in failures.keys() - policy.snapshot.functions.keys():
+        del failures[function]
     return turn
 
 
-def _news(before: Policy, after: Policy) -> Iterator[str]:
+def _news(before: Policy, after: Policy, without_link: frozenset[tuple[str, str]]) -> Iterator[str]:
     for number in sorted(before.broken ^ after.broken):
         vport = after.vports.get(number)
         if vport is not None:
             state = "is broken" if number in after.broken else "is whole again"
             yield f"host {vport.host}: the way of vport {vport.id} to its functions {state}"
-    for function, instance in sorted(before.failed ^ after.failed):
-        state = "has failed" if (function, instance) in after.failed else "works again"
+    for name in sorted(before.failed ^ after.failed):
+        function, instance = name
+        why = "link" if name in without_link else "probe"
+        state = f"has failed ({why})" if name in after.failed else "works again"
         yield f"instance {instance} of function {function} {state}"
 
 

@@ -192,6 +192,14 @@ def destination(policy: Policy, segment: str, sent: Leg, key: FlowKey) -> Vport 
     return owner(policy, segment, key)
 
 
+def brought_to(policy: Policy, plan: Plan) -> int:
+    """Return the vport whose inbound cache the first packet is sent on to in the same switch, 0 for none."""
+    if len(plan.forward) < 2:
+        return 0
+    sender, receiver = plan.forward[0].vport, plan.forward[1].vport
+    return receiver if policy.dpids.get(sender) == policy.dpids.get(receiver) else 0
+
+
 def leads_back(policy: Policy, segment: str, sent: Leg, key: FlowKey, opened: Leg) -> bool:
     """Return whether a reply behind its sender's leg goes to the vport of the leg that the connection passed before.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ryu_apps.model.hairpin import Fail
+from ryu_apps.model.probe import Probe
 
 MOST_CHAINS: Final = 7
 """Chains of one segment: the cable tells them apart by the three priority bits of the tag, and 0 says none."""
@@ -40,12 +41,14 @@ class Function:
 
     rewriting: it changes addresses or ports, or sends with MACs of its own.
     keeps_apart: it keeps the tag of each chain, so that several chains may use it.
+    probe: what tells whether an instance works, besides its links; None where they alone do.
     """
 
     id: str
     instances: tuple[Instance, ...]
     rewriting: bool = False
     keeps_apart: bool = False
+    probe: Probe | None = None
 
     def on(self, host: str) -> tuple[Instance, ...]:
         """Return the instances on one host."""

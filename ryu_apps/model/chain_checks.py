@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 
 from ryu_apps.model.action import ThroughChain
 from ryu_apps.model.address import format_mac
+from ryu_apps.model.blame import Misfit
 from ryu_apps.model.chain import MOST_CHAINS, Chain, Function, Instance
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Hairpin, Outlet
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
+from ryu_apps.model.probe_checks import probe_clashes
 
 
 def chain_references(after: Snapshot, value: object) -> Iterator[FieldError]:
@@ -95,6 +97,7 @@ def _outlet_faults(after: Snapshot, outlet: Outlet) -> Iterator[FieldError]:
 
 def chain_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
     """Yield what a put resource takes that another owns: a port of NIC port 2, a function, a VLAN, a MAC."""
+    yield from probe_clashes(after, value)
     match value:
         case Function():
             for one in value.instances:
@@ -168,8 +171,9 @@ def _vlan_clashes(after: Snapshot, chain: Chain) -> Iterator[FieldError]:
             yield FieldError("vlan", f"segment {segment.id!r} has this VLAN")
 
 
-def chain_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterator[FieldError]:
+def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator[FieldError]:
     """Yield what a changed resource would leave inconsistent in functions, chains and what uses them."""
+    value = change.value
     match value:
         case Function():
             for chain in after.chains.values():
@@ -177,7 +181,8 @@ def chain_orphans(before: Snapshot, after: Snapshot, value: object) -> Iterator[
                     faults = (*_chain_faults(after, chain), *_function_sharing(after, chain))
                     for fault in faults:
                         yield FieldError("keeps_apart", f"chain {chain.id!r}: {fault.message}")
-            yield from _removed_instances(before, value)
+            if not change.forced:
+                yield from _removed_instances(before, value)
         case Chain():
             for segment in after.segments.values():
                 if segment.chain == value.id and segment.id != value.segment:
@@ -249,13 +254,20 @@ def _rules_through(after: Snapshot, chain: str) -> Iterator[str]:
                 yield f"{group.layer}/{group.id}/{rule.id}"
 
 
-def refuses_chain(after: Snapshot, name: str, vport: Vport) -> str | None:
+def segment_field(vport: Vport) -> str:
+    """Return the field in which a vport says what segments it is in."""
+    return "trunk" if vport.segment is None else "segment"
+
+
+def refuses_chain(after: Snapshot, name: str, vport: Vport) -> Misfit | None:
     """Return why packets of a vport cannot take a chain, None when they can."""
-    chain = after.chains.get(name)
+    chain, place = after.chains.get(name), ("vports", vport.id)
     if chain is None:
-        return f"there is no chain {name!r}"
+        return Misfit(f"there is no chain {name!r}", {("chains", name): "id"})
     if vport.segments != (chain.segment,):
-        return f"chain {name!r} is of segment {chain.segment!r}, and vport {vport.id!r} is not in that alone"
+        reason = f"chain {name!r} is of segment {chain.segment!r}, and vport {vport.id!r} is not in that alone"
+        return Misfit(reason, {place: segment_field(vport), ("chains", name): "segment"})
     if not _leads_to_chains(after.hosts[vport.host]):
-        return f"host {vport.host!r} of vport {vport.id!r} has no hairpin with a cable that leads to functions"
+        reason = f"host {vport.host!r} of vport {vport.id!r} has no hairpin with a cable that leads to functions"
+        return Misfit(reason, {("hosts", vport.host): "hairpin", place: "host"})
     return None

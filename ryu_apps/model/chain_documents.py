@@ -6,6 +6,7 @@ from ryu_apps.model.address import format_mac, parse_unicast_mac
 from ryu_apps.model.chain import Chain, Function, Instance
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.hairpin import Fail
+from ryu_apps.model.probe_documents import parse_probe, probe_document
 from ryu_apps.model.rule_documents import Document
 
 
@@ -15,6 +16,7 @@ def function_document(function: Function) -> Document:
         "instances": {one.id: _instance_document(one) for one in function.instances},
         "rewriting": function.rewriting,
         "keeps_apart": function.keeps_apart,
+        "probe": None if function.probe is None else probe_document(function.probe),
     }
 
 
@@ -32,12 +34,14 @@ def parse_function(key: str, document: Document) -> Function:
     """Return the function of a document; Invalid names every field whose value cannot be accepted."""
     faults = Faults()
     instances = [_parse_instance(name, one, faults) for name, one in sorted((document.get("instances") or {}).items())]
+    probe = parse_probe(document.get("probe"), faults)
     faults.refuse("the function cannot be accepted")
     return Function(
         id=key,
         instances=tuple(instances),
         rewriting=document.get("rewriting", False),
         keeps_apart=document.get("keeps_apart", False),
+        probe=probe,
     )
 
 

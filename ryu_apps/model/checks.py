@@ -55,7 +55,7 @@ def check(before: Snapshot, changes: Iterable[Change]) -> Snapshot:
             _raise(Conflict, "it takes what another owns", chain_clashes(after, change.value), change.path)
             _raise(Conflict, "it is in use", _orphans(before, after, change), change.path)
             _raise(Conflict, "it is in use", hairpin_orphans(before, after, change.value), change.path)
-            _raise(Conflict, "it is in use", chain_orphans(before, after, change.value), change.path)
+            _raise(Conflict, "it is in use", chain_orphans(before, after, change), change.path)
             _raise(Invalid, "the action cannot be carried out", action_faults(after, change), change.path)
             _raise(Invalid, "the action cannot be carried out", pool_faults(after, change), change.path)
     _raise(Conflict, "rules could not be carried out", network_faults(after, changes))

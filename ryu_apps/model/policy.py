@@ -40,12 +40,14 @@ class Change:
 
     A rule that is put or deleted alone has kind `rules` and the key (layer, group, rule).
     path is what stands before the paths of its faults, where a request makes several changes.
+    forced: it is made although it breaks connections.
     """
 
     kind: str
     key: str | GroupKey | RuleKey
     value: Resource | None
     path: str = ""
+    forced: bool = False
 
     @property
     def group_key(self) -> GroupKey | None:

@@ -25,6 +25,7 @@ from ryu_apps.pipeline.entry import (
     entry,
 )
 from ryu_apps.pipeline.pieces import Part
+from ryu_apps.pipeline.probing import feigned, tag_of
 from ryu_apps.pipeline.registers import CHAIN, POSITION, SEGMENT, SENDER
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
@@ -59,6 +60,9 @@ def chain_parts(policy: Policy, host: Host, cable: int, ports: Mapping[str, int]
             course = courses[chain.id]
             yield Part(course_entries, chain.id, (course,))
             yield Part(memory_entries, chain.id, (course,))
+            hops = [policy.snapshot.functions[name] for name in chain.hops]
+            probes = [(number, one.probe, one.rewriting) for number, one in enumerate(hops) if one.probe is not None]
+            yield Part(feigned, chain.id, (course, tuple(probes)))
             for port_no in {port for hop in course.hops for stand in hop for port in (stand.inside, stand.outside)}:
                 yield Part(stray_tags, port_no, (port_no,))
         begins = tuple([(course.mark, course.begin) for course in courses.values()])
@@ -85,14 +89,13 @@ def _member(policy: Policy, segment: Segment, vport: Vport, ports: Mapping[str, 
 def _course(policy: Policy, host: Host, segment: Segment, chain: Chain, ports: Mapping[str, int]) -> Course:
     functions = [policy.snapshot.functions[name] for name in chain.hops]
     hops = [_stands(policy, function.id, function.on(host.id), ports) for function in functions]
-    shared = any(function.keeps_apart for function in functions)
     return Course(
         segment=segment.number,
         mark=chain.mark,
         hops=tuple(hops),
         fail=chain.fail,
         symmetric_return=chain.symmetric_return,
-        tag=chain.vlan or 0 if shared else 0,
+        tag=tag_of(policy, chain),
         sign=crc32("/".join(chain.hops).encode()) ^ chain.symmetric_return,
     )
 

@@ -37,6 +37,7 @@ class EntryClass(IntEnum):
     REPLY = 5
     EXTRA = 6
     LEAD = 7
+    PROBE = 8
     LEARNED = 12
     METER = 13
 
@@ -85,6 +86,7 @@ class Refusal(IntEnum):
     NO_CABLE = 18
     NO_FUNCTION = 19
     OUTLET_MAC = 20
+    PROBE = 21
 
     @property
     def slug(self) -> str:

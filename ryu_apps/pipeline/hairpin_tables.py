@@ -11,12 +11,13 @@ _PLACE: Final = frozenset({SEGMENT, CHAIN, POSITION})
 _IP: Final = frozenset({"eth_type", "ip_proto", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"})
 _PORTS: Final = frozenset({f"{proto}_{side}" for proto in ("tcp", "udp", "sctp") for side in ("src", "dst")})
 _TUPLE: Final = _IP | _PORTS | {"eth_src", "eth_dst"}
+_PROBE: Final = frozenset({"eth_src", "eth_dst", "eth_type", "ip_proto", "ipv4_src", "ipv4_dst", "udp_src", "udp_dst"})
 
 HAIRPIN_TABLES: Final = (
     Table(
         name="splice",
         purpose="VLAN on the cable or the network ↔ sub-interface without the tag, one to one; or the begin of a chain",
-        matches=frozenset({"in_port", "vlan_vid", "vlan_pcp", "eth_src"}),
+        matches=_PROBE | {"in_port", "vlan_vid", "vlan_pcp"},
         writes=frozenset({"vlan", "output", SEGMENT, SENDER, CHAIN, POSITION}),
         next=frozenset({"passed", "resume", "assigned", "choose"}),
         miss=Miss.DROP,
@@ -56,7 +57,7 @@ HAIRPIN_TABLES: Final = (
     Table(
         name="choose",
         purpose="an instance for connections that have none at this hop, or whose instance does not work",
-        matches=_PLACE | {SENDER, WAY, "eth_dst"},
+        matches=_PLACE | _PROBE | {SENDER, WAY},
         writes=frozenset({WAY, POSITION, CAME_BY, "output"}),
         next=frozenset({"assign", "enter", "leave", "assigned", "choose"}),
         miss=Miss.DROP,

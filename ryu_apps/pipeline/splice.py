@@ -17,6 +17,7 @@ from ryu_apps.pipeline.chain_ends import chain_parts, chains_of
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import MISS_PRIORITY, FlowEntry, MatchValue, Output, PopVlan, PushVlan, entry
 from ryu_apps.pipeline.pieces import Part
+from ryu_apps.pipeline.probing import probe_parts
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 _TAGGED: Final[MatchValue] = (VLAN_PRESENT, VLAN_PRESENT)
@@ -42,6 +43,7 @@ def function_parts(
                 yield Part(_from_sub_interface, vport.number, (cable, vport.vlan, port_no, macs))
     if policy.snapshot.chains:
         yield from chain_parts(policy, host, cable, ports)
+    yield from probe_parts(policy, host, ports)
 
 
 def network_parts(policy: Policy, host: Host, network_port: NetworkPort, ports: Mapping[str, int]) -> Iterator[Part]:

@@ -9,9 +9,10 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.health import function_statistics
 from ryu_apps.control.ledger import Ledger
 from ryu_apps.control.pace import Pace
-from ryu_apps.control.statistics import Statistics, general_figures, host_statistics, owners
+from ryu_apps.control.statistics import Statistics, asked_of, general_figures, host_statistics, owners
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
 from ryu_apps.pipeline.meters import metered_vports
@@ -74,7 +75,7 @@ class Counting:
         except (VfswitchError, eventlet.Timeout):
             return False
         self._wait_for_misses(link)
-        self._ledger.take(link.id, present)
+        self._ledger.take(link.id, present, asked_of(self._core.tally))
         dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
         self._ledger.take_dropped(link.id, dropped, metered)
         return True
@@ -107,4 +108,5 @@ class Counting:
             faults=dict(links.counters),
             unanswered=self._unanswered,
             pools=core.flows.leases.uses(core.policy.snapshot.nat_pools),
+            functions=tuple(function_statistics(core)),
         )

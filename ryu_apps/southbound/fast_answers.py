@@ -5,9 +5,9 @@ The plain twin is decode, `ControlCore.packet_in` and `answers.encode`, whose by
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from ryu_apps.control.effects import Emit
 from ryu_apps.control.events import PacketIn
@@ -29,29 +29,25 @@ _Encoder = Callable[[int, int, int, int, int], bytes]
 class _Encoded:
     """The templates of one kind: entries for the datapath that asked, for others, and the packet-out's head."""
 
-    __slots__ = ("_heads", "_packet_out", "others", "own")
+    __slots__ = ("_packet_out", "emits", "heads", "others", "own")
 
     def __init__(self, answer: Answer, place: Place) -> None:
-        self.own = tuple(_encoder(leg) for leg in answer.legs if leg.dpid == place.dpid)
+        self.own = tuple(_encoders([leg for leg in answer.legs if leg.dpid == place.dpid]))
         self.others = tuple((leg.dpid, _encoder(leg)) for leg in answer.legs if leg.dpid != place.dpid)
         self._packet_out = b""
-        self._heads: dict[int, bytes] = {}
+        # The packet-out up to the frame, by the frame's length.
+        self.heads: dict[int, bytes] = {}
         if answer.table is not None:
             registers = place.segment, place.sender, place.receiver
             self._packet_out = packet_out(Emit(place.dpid, answer.table, place.in_port, *registers, b""))
-
-    @property
-    def emits(self) -> bool:
-        """Whether the packet goes on."""
-        return bool(self._packet_out)
+        # Whether the packet goes on.
+        self.emits = bool(self._packet_out)
 
     def head(self, frame_bytes: int) -> bytes:
-        """Return the packet-out of a frame of this length, up to the frame."""
-        found = self._heads.get(frame_bytes)
-        if found is None:
-            length = (len(self._packet_out) + frame_bytes).to_bytes(2, "big")
-            found = self._heads[frame_bytes] = self._packet_out[:2] + length + self._packet_out[4:]
-        return found
+        """Return the packet-out of a frame of this length, up to the frame; it is kept in `heads`."""
+        length = (len(self._packet_out) + frame_bytes).to_bytes(2, "big")
+        made = self.heads[frame_bytes] = self._packet_out[:2] + length + self._packet_out[4:]
+        return made
 
 
 class FastAnswers:
@@ -76,16 +72,17 @@ class FastAnswers:
         met = self._meet(place, data, frame_at, end, now_s)
         if met is None:
             return False
-        answer, *values = met
+        answer, flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst = met
         encoded = answer.encoded
         if encoded is None:
             encoded = answer.encoded = _Encoded(answer, place)
         for encode in encoded.own:
-            own.append(encode(*values))
+            own.append(encode(flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
         for dpid, encode in encoded.others:
-            others.setdefault(dpid, []).append(encode(*values))
+            others.setdefault(dpid, []).append(encode(flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
         if encoded.emits:
-            own.append(encoded.head(end - frame_at) + data[frame_at:end])
+            own.append(encoded.heads.get(end - frame_at) or encoded.head(end - frame_at))
+            own.append(data[frame_at:end])
         return True
 
     def note(self, data: bytes, at: int, event: PacketIn) -> None:
@@ -98,8 +95,32 @@ class FastAnswers:
             self._places[data[at + 14 : at + 24 + match_bytes]] = place
 
 
-def _encoder(leg: Leg) -> _Encoder:
-    """Return what makes the flow-mod of a kind's entry from a flow's id, addresses and ports."""
+def _encoders(legs: list[Leg]) -> Iterator[_Encoder]:
+    """Yield what makes the flow-mods of legs, in order; those of one of each way follow each other and are made as one.
+
+    Their calls are a good part of what a miss costs.
+    """
+    while legs:
+        if len(legs) > 1 and not legs[0].reply and legs[1].reply:
+            yield _pair(legs[0], legs[1])
+            legs = legs[2:]
+        else:
+            yield _encoder(legs[0])
+            legs = legs[1:]
+
+
+class _Template(NamedTuple):
+    """A kind's flow-mod: its cookie without the flow's id, and its bytes between cookie, addresses and ports.
+
+    Its struct takes these in turn with the values.
+    """
+
+    cookie: int
+    format: str
+    constants: tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+
+
+def _template(leg: Leg) -> _Template:
     made = leg.entry
     message = add(made)
     bits = made.key.bits
@@ -114,9 +135,14 @@ def _encoder(leg: Leg) -> _Encoder:
     first, to_third, between, to_ports, to_last, rest = (
         message[end:start] for end, start in zip([0, *ends], [*starts, len(message)], strict=True)
     )
-    sizes = len(first), len(to_third), len(between), len(to_ports), len(to_last), len(rest)
-    pack = Struct("!{}sQ{}sI{}sI{}sH{}sH{}s".format(*sizes)).pack
-    base = made.cookie & ~DETAIL_MASK
+    constants = first, to_third, between, to_ports, to_last, rest
+    return _Template(made.cookie & ~DETAIL_MASK, "{}sQ{}sI{}sI{}sH{}sH{}s".format(*map(len, constants)), constants)
+
+
+def _encoder(leg: Leg) -> _Encoder:
+    """Return what makes the flow-mod of a kind's entry from a flow's id, addresses and ports."""
+    base, template, (first, to_third, between, to_ports, to_last, rest) = _template(leg)
+    pack = Struct("!" + template).pack
 
     def forward(flow_id: int, ipv4_src: int, ipv4_dst: int, l4_src: int, l4_dst: int) -> bytes:
         return pack(
@@ -124,8 +150,24 @@ def _encoder(leg: Leg) -> _Encoder:
         )
 
     def reply(flow_id: int, ipv4_src: int, ipv4_dst: int, l4_src: int, l4_dst: int) -> bytes:
-        return pack(
-            first, base | flow_id, to_third, ipv4_dst, between, ipv4_src, to_ports, l4_dst, to_last, l4_src, rest
-        )
+        return forward(flow_id, ipv4_dst, ipv4_src, l4_dst, l4_src)
 
     return reply if leg.reply else forward
+
+
+def _pair(leg: Leg, answering: Leg) -> _Encoder:
+    """Return what makes the flow-mods of an entry and of one for replies, one behind the other."""
+    base, template, (first, to_third, between, to_ports, to_last, rest) = _template(leg)
+    base_2, template_2, (first_2, to_third_2, between_2, to_ports_2, to_last_2, rest_2) = _template(answering)
+    joint = rest + first_2
+    at, at_2 = template.rindex("H") + 1, template_2.index("Q")
+    pack = Struct(f"!{template[:at]}{len(joint)}s{template_2[at_2:]}").pack
+
+    def both(flow_id: int, ipv4_src: int, ipv4_dst: int, l4_src: int, l4_dst: int) -> bytes:
+        return pack(
+            first, base | flow_id, to_third, ipv4_src, between, ipv4_dst, to_ports, l4_src, to_last, l4_dst,
+            joint, base_2 | flow_id, to_third_2, ipv4_dst, between_2, ipv4_src, to_ports_2, l4_dst, to_last_2, l4_src,
+            rest_2,
+        )  # fmt: skip
+
+    return both

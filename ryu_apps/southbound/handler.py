@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ryu_apps.control.effects import Effect
-from ryu_apps.control.events import FlowRemoved, PacketIn
+from ryu_apps.control.events import FlowRemoved, PacketIn, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class Handler(Protocol):
 
     def packet_in(self, event: PacketIn, now_s: float) -> Sequence[Effect]:
         """Return what to do about a packet that one of our entries sent up."""
+
+    def probe_caught(self, event: ProbeCaught, now_s: float) -> None:
+        """Take note of a probe that has come out of a function."""
 
     def miss_dropped(self, vport: int) -> None:
         """Take note that a packet-in was dropped because too many of its vport (by number) waited."""

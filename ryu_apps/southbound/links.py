@@ -13,6 +13,7 @@ import ryu.base.app_manager  # noqa: F401  (must come first: Ryu's modules impor
 from ryu.controller import controller
 
 from ryu_apps.control.effects import Effect
+from ryu_apps.control.events import ProbeCaught
 from ryu_apps.control.histogram import Histogram
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.handler import Handler, Refusal
@@ -85,6 +86,10 @@ class Links:
         """Count and pass on that a switch refused what an effect made us send."""
         self.counters[f"refused: {refusal.text}"] += 1
         self._tell("refused", link, refusal)
+
+    def probe_caught(self, event: ProbeCaught, now_s: float) -> None:
+        """Pass on that a probe has come out of a function."""
+        self._tell("probe_caught", event, now_s)
 
     def _tell(self, what: str, *arguments: object) -> None:
         """Call the handler; a fault in it must not end a receive loop."""

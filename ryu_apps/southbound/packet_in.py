@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
-from ryu_apps.control.events import PacketIn
+from ryu_apps.control.events import PacketIn, ProbeCaught
 from ryu_apps.pipeline.cookie import DETAIL_MASK, INBOUND_PUNT, MARK, EntryClass, Punt
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from ryu_apps.pipeline.tables import NUMBER
@@ -19,6 +19,7 @@ _SMALLEST: Final = 34
 
 _MISSED: Final = NUMBER["missed"]
 _OURS: Final = MARK << 4 | EntryClass.PUNT
+_CAUGHT: Final = MARK << 4 | EntryClass.PROBE
 # Why an entry asks, and which cache the packet missed in.
 _CACHES: Final = {0: "outbound", INBOUND_PUNT: "inbound"}
 _ASKED: Final = {punt | bit: (punt, cache) for punt in Punt for bit, cache in _CACHES.items()}
@@ -59,6 +60,22 @@ def decode(data: bytes, at: int, length: int, dpid: int) -> PacketIn | None:
     in_port, segment, sender, receiver = _known.get(match) or _remember(match)
     frame = data[frame_at:end]
     return _new(PacketIn, (dpid, table, punt, in_port, segment, sender, receiver, frame))
+
+
+def decode_probe(data: bytes, at: int, length: int, dpid: int) -> ProbeCaught | None:
+    """Return the probe in a packet-in that `decode` has returned None for; None when it is none.
+
+    Malformed when lengths do not fit or the match has no in_port.
+    """
+    _, cookie, match_type, match_bytes = _HEAD.unpack_from(data, at)
+    if cookie >> 52 != _CAUGHT:
+        return None
+    match_at = at + _MATCH_AT
+    frame_at = match_at + (match_bytes + 7 & ~7) + 2
+    if frame_at > at + length or match_type != MATCH_OXM:
+        raise Malformed("packet-in match")
+    origin = walk(data[match_at + 4 : match_at + match_bytes])
+    return ProbeCaught(dpid, origin.in_port, data[frame_at : at + length])
 
 
 def _remember(match: bytes) -> Origin:

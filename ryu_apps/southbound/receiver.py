@@ -32,6 +32,9 @@ _PAUSE_EVERY: Final = 64
 _AT_ONCE: Final = 64
 """Packet-ins of one read that are answered as they come; those behind them wait for the turn of their vport."""
 
+_BETWEEN_LOOKS: Final = 4
+"""Packet-ins that waited and are answered from one look at the clock to the next."""
+
 
 class Receiver:
     """Takes what one connection received; answers gather until the batch ends and go out in one write per datapath."""
@@ -64,7 +67,7 @@ class Receiver:
         now_s = self._read_s = clock()
         turn_ends_s = now_s + link.limits.turn_s
         at_once = 0 if self._queues.waiting else _AT_ONCE
-        while end - at >= HEADER_BYTES and not link.is_closed:
+        while end - at >= HEADER_BYTES:
             version, kind, length, xid = unpack(data, at)
             if length < HEADER_BYTES:
                 raise Malformed("length")
@@ -82,14 +85,14 @@ class Receiver:
             except Exception:
                 self._links.fault(f"answering a packet-in of datapath {link.name}")
                 answered = True
-            if answered:
-                self._misses += 1
-            elif kind in _INLINE:
-                self._event(kind, xid, data, at, length, now_s)
-            else:
-                self._message(kind, xid, data[at : at + length])
             at += length
             count += 1
+            if answered:
+                self._misses += 1
+            else:
+                self._take_one(kind, xid, data, at - length, length, now_s)
+                if link.is_closed:
+                    break
             if not count % _PAUSE_EVERY:
                 self._flush()
                 if link.outbox.crowded:
@@ -99,26 +102,36 @@ class Receiver:
                     eventlet.sleep(0)
                     now_s = clock()
                     turn_ends_s = now_s + link.limits.turn_s
+                if link.is_closed:
+                    break
         self._flush()
         self._links.handler.answered()
         return data[at:] if at else data
+
+    def _take_one(self, kind: int, xid: int, data: bytes, at: int, length: int, now_s: float) -> None:
+        """Take the message at data[at:at+length], which is no packet-in of a kind that is known."""
+        if kind in _INLINE:
+            self._event(kind, xid, data, at, length, now_s)
+        else:
+            self._message(kind, xid, data[at : at + length])
 
     def answer_waiting(self) -> None:
         """Answer packet-ins that wait, each vport's in turn, for so long as others may wait to be read."""
         link, queues, clock = self._link, self._queues, self._link.clock
         now_s = clock()
         until_s = now_s + link.limits.unread_s
-        read_s = []
+        read: dict[float, int] = {}
         while queues.waiting and now_s < until_s:
-            waited = queues.take()
-            read_s.append(waited.read_s)
-            self._answer(waited.message, now_s)
+            for _ in range(min(queues.waiting, _BETWEEN_LOOKS)):
+                read_s, message = queues.take()
+                read[read_s] = read.get(read_s, 0) + 1
+                self._answer(message, now_s)
             now_s = clock()
         self._misses = 0
         self._flush()
         now_s = clock()
-        for began_s in read_s:
-            self._links.latencies[link.id].observe(now_s - began_s, 1)
+        for read_s, count in read.items():
+            self._links.latencies[link.id].observe(now_s - read_s, count)
         self._links.handler.answered()
 
     def _answer(self, message: bytes, now_s: float) -> None:
@@ -141,7 +154,7 @@ class Receiver:
         elif kind == _PACKET_IN:
             missed = packet_in.decode(data, at, length, link.id)
             if missed is None:
-                self._to_ryu(kind, xid, data[at : at + length])
+                self._unasked(kind, xid, data, at, length, now_s)
             else:
                 self._misses += 1
                 self._decide(self._links.handler.packet_in, missed, now_s)
@@ -152,6 +165,14 @@ class Receiver:
                 self._to_ryu(kind, xid, data[at : at + length])
             else:
                 self._decide(self._links.handler.flow_removed, gone, now_s)
+
+    def _unasked(self, kind: int, xid: int, data: bytes, at: int, length: int, now_s: float) -> None:
+        """Tell of a probe that came back; any other packet-in that is no miss goes to Ryu."""
+        probe = packet_in.decode_probe(data, at, length, self._link.id)
+        if probe is None:
+            self._to_ryu(kind, xid, data[at : at + length])
+        else:
+            self._links.probe_caught(probe, now_s)
 
     def _decide(self, decide: Callable[[Any, float], Sequence[Effect]], event: Any, now_s: float) -> None:
         """Ask the core and keep its answers as bytes; a fault in it costs this packet, not the connection."""

@@ -13,9 +13,8 @@ from ryu.lib import hub
 from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows, settle
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
-from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry
+from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
-from ryu_apps.control.health import health_of
 from ryu_apps.control.hints import Hints
 from ryu_apps.control.holding import PAUSE_S
 from ryu_apps.control.needs import missing_ports, needed_hosts
@@ -34,9 +33,11 @@ from ryu_apps.pipeline.show import show
 from ryu_apps.southbound import nic_watch, share_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.counting import Counting
+from ryu_apps.southbound.functions import Functions
 from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links, install
+from ryu_apps.southbound.probing import Probing
 from ryu_apps.southbound.reports import flow_reports, host_reports, standings
 from ryu_apps.southbound.upkeep import Upkeep
 from ryu_apps.southbound.ways import Ways
@@ -46,6 +47,9 @@ LOG = logging.getLogger("vfswitch")
 # Open vSwitch confirms a change of its tables before its datapath has followed; it gathers changes for about 5 ms.
 # Where live connections are concerned the answer waits for that, so that it is true for the next packet.
 SETTLE_S = 0.02
+
+# What ways to functions follow from, and which ports are on them.
+_ON_WAYS = frozenset({"hosts", "vports", "segments", "functions", "chains"})
 
 
 class Keeper(Protocol):
@@ -66,6 +70,8 @@ class SwitchService:
         self._links: Links = install(self, clock=clock)
         self._bringup = BringUp(core, self._lock, clock, self._links.get)
         self._ways = Ways(core, self._lock, self._links)
+        self._probing = Probing(core, self._links, self._bringup, clock, self._ways.follow)
+        self.functions = Functions(core, self._links, self._ways, clock)
         self._upkeep = Upkeep(core, self._links, clock)
         self._owed: tuple[Sequence[Change], Snapshot] | None = None
         self._releasing = False
@@ -94,6 +100,10 @@ class SwitchService:
             hub.spawn(self._release)
         if self._core.life.restless:
             self._upkeep.wake()
+
+    def probe_caught(self, event: ProbeCaught, now_s: float) -> None:
+        """Take note of a probe that has come out of a function."""
+        self._probing.caught(event, now_s)
 
     def miss_dropped(self, vport: int) -> None:
         """Count a packet-in that found its vport's queue full."""
@@ -194,6 +204,7 @@ class SwitchService:
             faults = missing_ports(after, changes, {link.id: link.known_ports() for link in self._links.all()})
             if faults:
                 raise Invalid("the switch has no such port", faults)
+            self.functions.refuse_live(before, changes)
             plan = plan_change(self._core, after, changes, self.pause)
             if dry_run:
                 return self._preview(plan)
@@ -202,7 +213,8 @@ class SwitchService:
             self._install(plan)
             if any(change.kind == "vports" for change in changes):
                 self._counting.settle()
-            if any(change.kind in ("hosts", "vports") for change in changes):
+            if any(change.kind in _ON_WAYS for change in changes):
+                self._probing.settle()
                 self._ways.settle()
             # A host may be registered before its switch connects; the answer says that it waits.
             absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
@@ -321,10 +333,6 @@ class SwitchService:
     def hosts(self) -> Iterable[Mapping[str, Any]]:
         """Return what is known of each host and of each unregistered datapath."""
         return host_reports(self._core, self._links, self._bringup.agreements, self._bringup.failures)
-
-    def health(self, function: str) -> Mapping[str, Any]:
-        """Return what is known of the instances of a function."""
-        return health_of(self._core, self._core.policy.snapshot.functions[function])
 
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return unified flows with their counters, ascending by id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from ryu.lib import hub
 
@@ -25,6 +26,11 @@ class Ways:
         self._lock = lock
         self._links = links
         self._down: dict[int, frozenset[str]] = {}
+
+    @property
+    def down(self) -> Mapping[int, frozenset[str]]:
+        """By datapath, the ports on ways that are down or not there, as last heard of."""
+        return self._down
 
     def concern(self, link: Link) -> bool:
         """Return whether ways lead through a datapath."""

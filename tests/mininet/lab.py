@@ -107,11 +107,19 @@ class Lab:
             for group in self._ids(f"layers/{layer}/groups"):
                 self.client.delete(f"/v1/layers/{layer}/groups/{group}")
             self.client.delete(f"/v1/layers/{layer}")
-        for kind in ("routes", "nat_pools", "vports", "outlets", "segments", "tenants"):
-            for name in self._ids(kind):
-                self.client.delete(f"/v1/{kind}/{name}")
+        self._delete("routes", "nat_pools", "vports", "outlets")
+        for name in self._ids("segments"):
+            segment = self.client.get(f"/v1/segments/{name}")
+            if segment.get("chain") is not None:
+                self.client.put(f"/v1/segments/{name}", {"tenant": segment["tenant"], "vlan": segment["vlan"]})
+        self._delete("chains", "functions", "segments", "tenants")
         # Else one would still be waiting for an answer that it was refused, or ask its old neighbours now and then.
         self.forget_neighbours(*(host.name for host in self.net.hosts))
+
+    def _delete(self, *kinds: str) -> None:
+        for kind in kinds:
+            for name in self._ids(kind):
+                self.client.delete(f"/v1/{kind}/{name}")
 
     def _ids(self, path: str) -> list[str]:
         return [item["id"] for item in self.client.get(f"/v1/{path}?limit=1000")["items"]]

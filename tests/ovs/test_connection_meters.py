@@ -13,6 +13,7 @@ from ryu_apps.engine.meter_id import is_of_connection
 from tests.ovs import packets
 from tests.ovs.scenario import Lab, counters
 from tests.ovs.stations import VM1, VM2, VM4, rule, udp
+from tests.ovs.test_priority import RATE_KBPS, fill, limit, rates, uplink
 
 _METER = re.compile(r"meter=(\d+) (kbps|pktps) burst[^\n]*\n\s*type=drop rate=(\d+) burst_size=(\d+)")
 H1 = {"dpid": "1", "uplink": "h1-uplink"}
@@ -187,3 +188,23 @@ def test_a_mirror_behind_the_meter_copies_what_a_connection_may_send(lab: Lab) -
     lab.settle()
     assert 8 <= len(lab.sent(VM4)) < 20
     assert lab.silent(VM2)
+
+
+def test_priorities_are_kept_beside_meters_of_connections(lab: Lab) -> None:
+    """S13: the meters that priorities share are read and set also where connections have meters of their own."""
+    lab.tenant(VM1)
+    lab.put("vports/vm2", {**VM2.vport, "priority": 5})
+    shape(lab, pps=10_000)
+    try:
+        limit(lab)
+        begin(lab, 40000)
+        assert len(own_meters(lab)) == 1
+
+        def squeezed() -> int:
+            fill(lab, VM2)
+            return rates(lab)[uplink(0)]
+
+        wait_until(squeezed, 10, "room to be taken", until=lambda rate: rate < RATE_KBPS // 2)
+        wait_until(lambda: rates(lab)[uplink(0)], 10, "all of the rate", until=lambda rate: rate == RATE_KBPS)
+    finally:
+        limit(lab, kbps=None)

@@ -18,7 +18,7 @@ from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
 from tests.ovs.scenario import Lab
-from tests.ovs.stations import EXT, VM1, VM2, moved, rule, tcp, udp
+from tests.ovs.stations import EXT, VM1, VM2, Station, moved, rule, tcp, udp
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -74,6 +74,34 @@ def test_one_miss_and_the_rest_are_hits(lab: Lab) -> None:
     # One pair: to the other and back, an entry each at the cache of either vport.
     assert (sender["offloads"], receiver["offloads"]) == (2, 2)
     assert (sender["hit_ratio"], sender["nic_share"], receiver["nic_share"]) == (0.99, 0.99, 1.0)
+
+
+def test_many_connections_at_once_count_exactly(lab: Lab) -> None:
+    """M28: of 5 packets of a connection one misses, and of 10 look-ups 9 hit, whatever flows the datapath shares."""
+    lab.tenant(VM1, VM2)
+    counted(lab)
+    for first in range(20000, 20300, 50):
+        ports = range(first, first + 50)
+        lab.send(VM1, *[udp(VM1, VM2, port) for port in ports])
+        lab.settle()
+        for sender, receiver in ((VM2, VM1), (VM1, VM2), (VM2, VM1), (VM1, VM2)):
+            lab.send(sender, *[udp(sender, receiver, *_ports(sender, port)) for port in ports])
+        lab.settle()
+
+    sender, receiver = counted(lab), counted(lab, "vm2")
+
+    none = {"passes": 0, "returns": 0}
+    assert lab.packet_ins() == sender["misses"] == 300
+    assert sender["caches"] == {
+        "outbound": {"hits": 600, "misses": 300, **none}, "inbound": {"hits": 600, "misses": 0, **none}
+    }  # fmt: skip
+    assert receiver["caches"] == {
+        "outbound": {"hits": 600, "misses": 0, **none}, "inbound": {"hits": 900, "misses": 0, **none}
+    }  # fmt: skip
+
+
+def _ports(sender: Station, port: int) -> tuple[int, int]:
+    return (port, 53) if sender is VM1 else (53, port)
 
 
 def test_neighbour_messages_and_broadcasts_are_no_hits(lab: Lab) -> None:

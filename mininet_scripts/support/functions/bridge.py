@@ -11,7 +11,11 @@ NAME = "function"
 
 
 class Bridge(NetworkFunction):
-    """A bridge that learns who is where, has no address and changes nothing in what it forwards."""
+    """A bridge that has no address and changes nothing in what it forwards.
+
+    Between two interfaces it is a wire: what comes at one leaves at the other.
+    Between more it learns who is where.
+    """
 
     def set_up(self) -> None:
         """Make the bridge and put the interfaces into it."""
@@ -21,6 +25,9 @@ class Bridge(NetworkFunction):
         )  # fmt: skip
         for interface in self.interfaces:
             self.do("ip", "link", "set", interface, "master", NAME, "up")
+            # At a hop of a chain frames of both directions have the same MACs: who learned them would drop some.
+            if len(self.interfaces) == 2:
+                self.do("bridge", "link", "set", "dev", interface, "learning", "off")
         self.do("ip", "link", "set", NAME, "up")
 
     def ready(self) -> bool:

@@ -111,8 +111,10 @@ class NetworkFunction(ABC):
 
     def _release(self, interface: str) -> None:
         """Take an interface out of the bridge that it is in, to be put back at the end."""
-        link = json.loads(hosts.run(self.node, "ip", "-json", "link", "show", "dev", interface))[0]
+        link = json.loads(hosts.run(self.node, "ip", "-json", "-details", "link", "show", "dev", interface))[0]
         if "master" in link:
+            if link["linkinfo"]["info_slave_data"]["learning"] is False:
+                self.at_end(hosts.run, self.node, "bridge", "link", "set", "dev", interface, "learning", "off")
             back = ("ip", "link", "set", interface, "master", str(link["master"]))
             self.do("ip", "link", "set", interface, "nomaster", undo=back)
 

@@ -1,4 +1,4 @@
-"""Functions as they are asked for, together with what is known of their instances."""
+"""Functions and chains as they are asked for, together with what is known of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from ryu_apps.api.forms import shown
 from ryu_apps.api.http import Response, json_response
-from ryu_apps.api.kinds import FUNCTIONS
+from ryu_apps.api.kinds import CHAINS, FUNCTIONS
 from ryu_apps.api.paging import page_body, page_of
 from ryu_apps.api.router import Call
 from ryu_apps.model.policy import Snapshot
@@ -28,4 +28,25 @@ def get_function(call: Call) -> Response:
 
 
 def _with_live(call: Call, snapshot: Snapshot, name: str) -> dict[str, Any]:
-    return {**shown(FUNCTIONS, name, snapshot.functions[name], snapshot), "live": call.service.health(name)}
+    function = snapshot.functions[name]
+    return {**shown(FUNCTIONS, name, function, snapshot), "live": call.service.functions.health(function)}
+
+
+def list_chains(call: Call) -> Response:
+    """Answer with one page of chains."""
+    snapshot = call.service.snapshot()
+    ids, more = page_of(snapshot.chains, call.query["after"], call.query["limit"])
+    items = [_chain_with_live(call, snapshot, name) for name in ids]
+    return json_response(200, page_body(call.path, items, more, call.query))
+
+
+def get_chain(call: Call) -> Response:
+    """Answer with one chain."""
+    snapshot = call.service.snapshot()
+    CHAINS.require(snapshot, call.params)
+    return json_response(200, _chain_with_live(call, snapshot, call.params["chain"]))
+
+
+def _chain_with_live(call: Call, snapshot: Snapshot, name: str) -> dict[str, Any]:
+    chain = snapshot.chains[name]
+    return {**shown(CHAINS, name, chain, snapshot), "live": call.service.functions.chain_health(chain)}

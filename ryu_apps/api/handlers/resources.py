@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Final
 
 from ryu_apps.api.forms import shown, shown_in_list, understood
@@ -47,7 +48,8 @@ def _put(kind: Kind, call: Call) -> Response:
     snapshot = call.service.snapshot()
     kind.require_parent(snapshot, call.params)
     resource = understood(kind, key, call.body, snapshot, call.service.pause)
-    changes = [kind.change(key, resource), *_own_segment(kind, key, snapshot)]
+    forced = call.query.get("force", False)
+    changes = [replace(kind.change(key, resource), forced=forced), *_own_segment(kind, key, snapshot)]
     outcome = carry_out(call, changes)
     created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
     body = {**shown(kind, key, resource, snapshot, call.service.pause), "outcome": outcome_body(outcome)}

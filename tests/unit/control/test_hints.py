@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ryu_apps.control import hints
 from ryu_apps.control.hints import Condition, HintList, Hints
+from ryu_apps.control.key_rows import CHUNK_ROWS
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.network import Vport
 from tests.unit.control.test_core import make_core, met, tcp_frame
@@ -99,3 +100,55 @@ def test_a_list_that_nobody_asks_for_is_forgotten() -> None:
     first = asked.ask(vport, "", 100, 5.0)
     assert not asked.ask(vport, first["version"], 100, 6.0)["whole"]
     assert asked.ask(vport, first["version"], 100, 6.0 + hints.FORGOTTEN_S)["whole"]
+
+
+def test_a_follower_knows_what_comes_and_goes_in_a_large_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M14: with more flows than one part of the table holds, each asking goes through few parts, and none is missed."""
+    monkeypatch.setattr(hints, "LOOKED_AT", 10_000)
+    monkeypatch.setattr(hints, "PARTS_AT_ONCE", 1)
+    core = make_core()
+    for number in range(2 * CHUNK_ROWS + 10):
+        core.packet_in(met(tcp_frame(sport=number + 1, flags=0x10)), 0.0)
+    core.release(10.0)
+    vport: Vport = core.policy.snapshot.vports["vm1"]
+    asked, follower, now_s = Hints(core), Follower(1000), 10.0
+
+    def follow() -> None:
+        nonlocal now_s
+        more, rounds = True, 0
+        while more or rounds < 4:
+            now_s += 2 * hints.REFRESH_S
+            answer = asked.ask(vport, follower.version, follower.limit, now_s)
+            follower.read(answer)
+            more, rounds = answer["more"], rounds + 1
+
+    follow()
+    assert len(follower.known) == 2 * CHUNK_ROWS + 10
+    flows = list(core.flows)
+    for flow in (flows[0], flows[-1]):
+        core.ageing.remove(flow)
+    core.packet_in(met(tcp_frame(sport=50_000)), 20.0)
+    core.release(30.0)
+    follow()
+    assert len(follower.known) == 2 * CHUNK_ROWS + 9
+    assert "50000" in follower.ports()
+
+
+def test_a_page_of_a_long_list_costs_what_the_page_costs() -> None:
+    """M14: of 50,000 hints the first page and the last look at no more of them than the page holds."""
+    looked: list[int] = []
+
+    class Counting(dict[int, Condition]):
+        def __contains__(self, number: object) -> bool:
+            looked.append(1)
+            return super().__contains__(number)
+
+    followed = HintList(101, 7, 0.0)
+    for number in range(50_000):
+        followed.settle(number, [Condition(CONDITIONS[0].key, False)])
+    followed.hints = Counting(followed.hints)
+    first = followed.document("", 10)
+    assert len(first["add"]) == 10 and first["more"]
+    last = followed.document(f"7.{followed.latest - 5}.{followed.latest}", 10)
+    assert len(last["add"]) == 5 and not last["more"]
+    assert len(looked) <= 20

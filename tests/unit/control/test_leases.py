@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -16,18 +18,21 @@ from ryu_apps.control.effects import Add, Remove
 from ryu_apps.control.events import PacketIn, PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
+from ryu_apps.control.leases import Leases
+from ryu_apps.control.quarantine import keep_leases
 from ryu_apps.control.trace import trace
+from ryu_apps.engine.connection import Plan
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Deny, Nat
 from ryu_apps.model.fields import FIELDS, describe
 from ryu_apps.model.flow_key import FlowKey, reverse
-from ryu_apps.model.nat_pool import AddressRange, Lease, NatPool
+from ryu_apps.model.nat_pool import AddressRange, Lease, NatPool, lease_for
 from ryu_apps.model.packet import build_key
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.transposition import IDENTITY, transposition
 from ryu_apps.pipeline.cookie import Punt
 from ryu_apps.southbound.codec import encode_match
-from ryu_apps.southbound.led import sources_led
+from ryu_apps.southbound.led import replies_led, sources_led
 from tests.unit.frames import frame_of
 from tests.unit.policies import IN, IP, OUT, group, layer, rule, snapshot, tcp
 
@@ -35,6 +40,7 @@ PORTS = {1: {"h1-vf1": 1, "h1-vf2": 2, "h1-uplink": 9}, 2: {"h2-vf3": 1, "h2-upl
 FIRST = 0x0A0000C8
 SMALL = NatPool(id="p", segment="red", host="h1", mac=0x02FA00000001, addresses=(AddressRange(4, FIRST, FIRST + 1),),
                 ports=(1000, 1003))  # fmt: skip
+SMALL_LEASE = Lease("p", 4, FIRST, 17, port=1000)
 POOLED = rule("out", Nat(edit=IDENTITY, pool="p"), eth_type="ipv4")
 
 
@@ -331,3 +337,150 @@ def test_an_answer_between_vms_finds_its_way_back() -> None:
     last = list(flow.legs())[-1]
     assert last[0].verdict.edit.apply(last[1]) == reverse(tcp("vm1", "vm2", 1001))
     assert IP["vm1"] == FIELDS["ipv4_dst"].get(last[0].verdict.edit.apply(last[1]))
+
+
+class PlainLeases(Leases):
+    """The plain twin: looks at one address after the other."""
+
+    def next_free(self, pool: NatPool, key: FlowKey) -> Lease | None:
+        """Return what is to be lent next, None when all is taken."""
+        size = pool.size(4)
+        start = crc32(FIELDS["ipv4_src"].get(key).to_bytes(16, "big")) % size
+        proto, low, high = FIELDS["ip_proto"].get(key), *pool.ports
+        own = FIELDS["l4_src"].get(key)
+        first = own if low <= own <= high else low
+        ports = [*range(first, high + 1), *range(low, first)] if proto in (6, 17) else [0]
+        places = [pool.address(4, (start + place) % size) for place in range(size)]
+        leases = (lease_for("p", key, address, port) for address in places for port in ports)
+        return next((lease for lease in leases if self.is_free(lease)), None)
+
+
+_SPREAD = replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST + 1), AddressRange(4, FIRST + 9, FIRST + 10)))
+_WANTS = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "take", "take", "give", "wait", "ports"]),
+        st.sampled_from(["tcp", "udp", "icmp"]), st.integers(1, 3), st.integers(998, 1005),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(_WANTS)
+def test_what_is_lent_next_is_what_looking_at_all_would_find(wants: list[tuple[str, str, int, int]]) -> None:
+    """M23: over any history of leases, and of ranges of ports, the quick structure lends what the plain one does."""
+    quick, plain, pool, now_s = Leases(), PlainLeases(), _SPREAD, 0.0
+    held: list[tuple[Lease, tuple[int, int, int]]] = []
+    for number, (what, proto, source, port) in enumerate(wants):
+        now_s += 1.0
+        ports = {"l4_src": str(port), "l4_dst": "80"} if proto != "icmp" else {"icmpv4_type": "8", "icmpv4_code": "0"}
+        key = build_key({
+            "eth_src": "02:00:00:00:00:01", "eth_dst": "02:00:00:00:00:04", "ip_proto": proto,
+            "ipv4_src": f"10.0.0.{source}", "ipv4_dst": f"10.9.0.{port % 2}", **ports,
+        }, "packet")  # fmt: skip
+        lent = quick.next_free(pool, key)
+        assert lent == plain.next_free(pool, key)
+        if what == "take" and lent is not None:
+            held.append((lent, (101, 1, number)))
+        elif what == "ports":
+            pool = replace(pool, ports=(1000, 1000 + port % 4))
+        elif what == "wait":
+            now_s += 20.0
+        for leases in (quick, plain):
+            leases.pass_time(now_s, {"p": pool})
+            if what == "take" and lent is not None:
+                leases.take(held[-1][1], _plan_with(lent))
+            elif what == "give" and held:
+                leases.give_back(_plan_with(held[-1][0]))
+        if what == "give" and held:
+            held.pop()
+
+
+def _plan_with(lease: Lease) -> Plan:
+    return Plan((), (), True, True, False, (lease,))
+
+
+def test_a_pool_that_is_lent_out_answers_at_once() -> None:
+    """M23: with 20,000 addresses of one port lent, what is free next is told without looking at each."""
+    pool = replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST + 19_999),), ports=(1000, 1000))
+    leases, key = Leases(), udp("vm1", 1000)
+    for number in range(19_999):
+        leases.take((101, 1, number), _plan_with(leases.next_free(pool, key) or SMALL_LEASE))
+    started_s = time.perf_counter()
+    for _ in range(100):
+        assert leases.next_free(pool, key) is not None
+    quick_s = time.perf_counter() - started_s
+    leases.take((101, 1, 0), _plan_with(leases.next_free(pool, key) or SMALL_LEASE))
+    assert leases.next_free(pool, key) is None
+    # Looking at one address costs 0.5 us at least, so that looking at all would take a second.
+    assert quick_s < 0.5
+
+
+def _restarted(before: ControlCore, now_s: float = 10.0) -> ControlCore:
+    """Return a core that starts anew where no entry of a cache is left, but those that lead replies."""
+    core = make_core(before.policy.snapshot, first_flow_id=1000)
+    present = [
+        PresentEntry(0, made.priority, made.cookie, encode_match(made.match), b"", 0, 0, 0, 0)
+        for _, made in leads(before.flows, before.policy.vports, before.dpid_of)
+    ]
+    assert keep_leases(core, replies_led(present), now_s) == len(present)
+    return core
+
+
+@pytest.mark.parametrize(("proto", "idle_s"), [("tcp", 300), ("udp", 60), ("icmp", 30)])
+def test_what_was_lent_before_a_restart_is_nobody_elses(proto: str, idle_s: int) -> None:
+    """M23 M26: the source of a connection that was not taken over waits for it as long as it may be idle."""
+    def key(name: str) -> FlowKey:
+        more = {"icmpv4_type": "8", "icmpv4_code": "0"} if proto == "icmp" else {"l4_src": "1000", "l4_dst": "53"}
+        return build_key({**describe_ends(name), "ip_proto": proto, **more}, "packet")
+
+    one = replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST),), ports=(1000, 1000))
+    before = pooled(one)
+    meet(before, key("vm1"))
+    (lost,) = before.flows
+    core = _restarted(before)
+    meet(core, key("vm2"), 11.0, vport=102)
+    assert [flow.plan.allow for flow in core.flows] == [False]
+    meet(core, key("vm1"), 12.0)
+    assert [flow.plan.leases for flow in core.flows if flow.plan.allow] == [lost.plan.leases]
+
+    core = _restarted(before)
+    assert core.flows.leases.uses(["p"])["p"] == (0, 1)
+    core.ageing.tick(10.0 + idle_s - 1)
+    assert core.flows.leases.uses(["p"])["p"] == (0, 1)
+    core.ageing.tick(10.0 + idle_s)
+    assert core.flows.leases.uses(["p"])["p"] == (0, 0)
+    meet(core, key("vm2"), 11.0 + idle_s, vport=102)
+    assert [flow.plan.leases for flow in core.flows] == [lost.plan.leases]
+
+
+def describe_ends(name: str) -> dict[str, str]:
+    """Return the fields of packets from a VM to the outside."""
+    shown = describe(udp(name, 1))
+    return {field: shown[field] for field in ("eth_src", "eth_dst", "ipv4_src", "ipv4_dst")}
+
+
+def test_another_connection_of_the_same_vm_does_not_take_it() -> None:
+    """M23: what waits for a connection is for that one: not for another port of the VM, nor for another station."""
+    before = pooled(replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST),)))
+    meet(before, udp("vm1", 1001))
+    (lost,) = before.flows
+    core = _restarted(before)
+    meet(core, udp("vm1", 1001, dport=54), 11.0)
+    meet(core, udp("vm1", 1002), 11.0)
+    given = [given_to(flow) for flow in core.flows]
+    assert len(set(given)) == 2 and given_to(lost) not in given
+    meet(core, udp("vm1", 1001), 12.0)
+    assert given_to(lost) in [given_to(flow) for flow in core.flows]
+    check_apart(core)
+
+
+def test_nothing_is_lent_before_the_switch_is_read() -> None:
+    """M23 M26: after a start, who wants of a pool waits until it is known what connections have there."""
+    core = pooled()
+    core.flows.leases.unread = {1}
+    assert meet(core, udp("vm1", 1000)) == [] and len(core.flows) == 0
+    assert core.tally.of_vport(101)["pool-unread"] == 1
+    core.flows.leases.unread.clear()
+    assert meet(core, udp("vm1", 1000)) != []
+    (flow,) = core.flows
+    assert flow.plan.leases

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.control.ledger import CacheCount, Ledger
+from ryu_apps.control.ledger import Asked, CacheCount, Ledger
 from ryu_apps.control.tally import Tally
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, Counted, EntryClass, Punt, Refusal
@@ -184,3 +184,26 @@ def test_the_figures_of_a_host_never_fall(
             found.update(told.caches[Direction.OUTBOUND]._asdict())
         assert all(found[name] >= count for name, count in before.items())
         before = found
+
+
+def test_what_the_controller_was_asked_goes_before_what_a_switch_takes_for_hits() -> None:
+    """M28: misses that a switch has told as hits are put right at the sender, and not counted twice at receivers."""
+    ledger, asked = ledger_of(), {VM1: Asked(outbound=20, begun=20), VM2: Asked(brought=20)}
+    first = [counting(Counted.OUTBOUND_LOOKUP, 100), asking(15), counting(Counted.INBOUND_LOOKUP, 105, VM2)]
+    ledger.take(DPID, first, asked)
+    assert outbound(ledger) == CacheCount(hits=80, misses=20)
+    assert ledger.of_vport(DPID, VM2).caches[Direction.INBOUND] == CacheCount(hits=100)
+    # The switch tells later what it has not told: nothing is counted twice, and nothing falls.
+    ledger.take(DPID, [counting(Counted.OUTBOUND_LOOKUP, 100), asking(20)], asked)
+    assert outbound(ledger) == CacheCount(hits=80, misses=20)
+
+
+def test_misses_from_before_the_controller_started_stay_misses() -> None:
+    """M28: what a switch has counted before this controller came is taken as it is, and what it knows is added."""
+    ledger = ledger_of()
+    ledger.take(DPID, [counting(Counted.OUTBOUND_LOOKUP, 100), asking(30)], {VM1: Asked(outbound=5)})
+    assert outbound(ledger) == CacheCount(hits=70, misses=30)
+    ledger.take(DPID, [counting(Counted.OUTBOUND_LOOKUP, 120), asking(32)], {VM1: Asked(outbound=10)})
+    assert outbound(ledger) == CacheCount(hits=85, misses=35)
+    ledger.settle({VM2: ("vm2", DPID)})
+    assert ledger.of_gone(DPID).caches[Direction.OUTBOUND] == CacheCount(hits=85, misses=35)

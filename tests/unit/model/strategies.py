@@ -74,7 +74,22 @@ def functions() -> st.SearchStrategy[Document]:
         {"host": ids, "inside": ports, "outside": ports, "weight": st.integers(0, 16), "macs": speakers}
     )
     instances = st.dictionaries(ids, instance, max_size=3).map(lambda drawn: dict(sorted(drawn.items())))
-    return st.fixed_dictionaries({"instances": instances, "rewriting": st.booleans(), "keeps_apart": st.booleans()})
+    flags = {"rewriting": st.booleans(), "keeps_apart": st.booleans()}
+    return st.fixed_dictionaries({"instances": instances, **flags, "probe": st.none() | probes()})
+
+
+def probes() -> st.SearchStrategy[Document]:
+    """Draw a probe's document."""
+    l4_port = st.integers(1, 65535)
+    packet = st.fixed_dictionaries(
+        {"eth_src": macs, "eth_dst": macs, "ipv4_src": ipv4s, "ipv4_dst": ipv4s, "udp_src": l4_port,
+         "udp_dst": l4_port}
+    ).filter(lambda drawn: drawn["eth_src"] != drawn["eth_dst"])  # fmt: skip
+    streak = st.integers(1, 100)
+    return st.fixed_dictionaries(
+        {"interval_ms": st.integers(20, 60_000), "timeout_ms": st.integers(1, 200), "fall": streak, "rise": streak,
+         "packet": packet}
+    )  # fmt: skip
 
 
 def chains() -> st.SearchStrategy[Document]:

@@ -12,7 +12,7 @@ from ryu.base.app_manager import SERVICE_BRICKS, AppManager
 from ryu.controller.ofp_handler import OFPHandler
 
 from ryu_apps.control.effects import Effect
-from ryu_apps.control.events import FlowRemoved, PacketIn
+from ryu_apps.control.events import FlowRemoved, PacketIn, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Holding
@@ -56,6 +56,10 @@ class Recorder:
         """Keep the event and give the test's answer."""
         self.told.append(("packet_in", event))
         return self.answer(event)
+
+    def probe_caught(self, event: ProbeCaught, now_s: float) -> None:
+        """Keep the event."""
+        self.told.append(("probe_caught", event))
 
     def miss_dropped(self, vport: int) -> None:
         """Keep the vport."""
