@@ -23,7 +23,8 @@ def listen(port: int) -> None:
 
 def connect(address: str, port: int, count: int, at_once: int) -> None:
     """Set connections up, so many under way at a time; print "connected" and the seconds it took, and hold them."""
-    waiting, kept, begun = selectors.DefaultSelector(), [], 0
+    waiting, begun = selectors.DefaultSelector(), 0
+    kept: list[socket.socket] = []
     began_s = time.monotonic()
     while len(kept) < count:
         while begun < count and len(waiting.get_map()) < at_once:
@@ -31,14 +32,15 @@ def connect(address: str, port: int, count: int, at_once: int) -> None:
             one.setblocking(False)
             if one.connect_ex((address, port)) not in (0, errno.EINPROGRESS):
                 sys.exit("a connection could not be begun")
-            waiting.register(one, selectors.EVENT_WRITE)
+            waiting.register(one, selectors.EVENT_WRITE, one)
             begun += 1
         for key, _ in waiting.select(10):
-            waiting.unregister(key.fileobj)
-            error = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            done: socket.socket = key.data
+            waiting.unregister(done)
+            error = done.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 sys.exit(f"a connection failed: {errno.errorcode[error]}")
-            kept.append(key.fileobj)
+            kept.append(done)
     print(f"connected {time.monotonic() - began_s:.6f}", flush=True)
     signal.pause()
 
