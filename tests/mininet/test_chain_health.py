@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mininet_scripts.support import behind_nat, functions, traffic
-from mininet_scripts.support.behind_nat import CLOSED_PORT, ECHO_PORT, FAR, NEAR
+from mininet_scripts.support import behind_nat, functions, registration, traffic
+from mininet_scripts.support.behind_nat import CLOSED_PORT, ECHO_PORT
 from mininet_scripts.support.functions import NetworkFunction
 from mininet_scripts.support.registration import address_of, register_function
 from mininet_scripts.support.waiting import wait_until
@@ -86,15 +86,21 @@ def test_a_connection_goes_on_when_its_filter_stands_still(lab: Lab, filters: di
 
 
 def test_a_function_that_routes_is_probed(lab: Lab) -> None:
-    """H11 H12: probes that a source NAT routes and rewrites come back; killed, it fails while its links are up."""
-    behind_nat.register(lab.client, lab.net, ("fwa1", "fwa2"))
-    near = lab.host(NEAR.nat).intf(f"{NEAR.nat}-in").MAC()
-    packet = {"eth_dst": near, "ipv4_src": NEAR.address, "ipv4_dst": FAR.outside}
-    with behind_nat.subnets(lab.net), behind_nat.at_work(lab.net, rate_kbps=50_000) as made:
-        function = lab.client.get("/v1/functions/nat")
-        lab.client.put("/v1/functions/nat", {**function, "probe": {**PROBE, "packet": packet}})
-        until(lab, "nat", NEAR.nat, "up")
-        made[NEAR.nat].kill()
-        assert until(lab, "nat", NEAR.nat, "down")["reason"] == "probe"
-        made[NEAR.nat].start()
-        until(lab, "nat", NEAR.nat, "up")
+    """H11 H12: probes that a source NAT routes and rewrites come back; killed it fails with its links up, and works
+    again when it is started, because answers to its own ARP requests reach it all the while."""
+    nat, inside, outside = lab.host("nat1"), "nat1-in", "nat1-out"
+    function = functions.SourceNat(nat, {inside: "10.1.0.254/24", outside: "10.0.0.250/24"}, outside=outside)
+    packet = {"eth_dst": nat.intf(inside).MAC(), "ipv4_src": "10.1.0.1", "ipv4_dst": address_of("ext").ipv4}
+    registration.register_tenant(lab.client, "red", vlan=0)
+    registration.register_function(lab.client, lab.net, "nat", "nat1", rewriting=True)
+    registration.register_chain(lab.client, "red", "red", "nat")
+    registration.register_vports(lab.client, lab.net, "red", "vm1")
+    registration.register_outlets(lab.client, lab.net, "red", {"h1": [nat.intf(outside).MAC()]})
+    registered = lab.client.get("/v1/functions/nat")
+    with function:
+        lab.client.put("/v1/functions/nat", {**registered, "probe": {**PROBE, "packet": packet}})
+        until(lab, "nat", "nat1", "up")
+        function.kill()
+        assert until(lab, "nat", "nat1", "down")["reason"] == "probe"
+        function.start()
+        until(lab, "nat", "nat1", "up")
