@@ -12,7 +12,7 @@ from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Hairpin, Outlet
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
-from ryu_apps.model.probe_checks import probe_clashes
+from ryu_apps.model.probe_checks import probe_clashes, probe_faults
 
 
 def chain_references(after: Snapshot, value: object) -> Iterator[FieldError]:
@@ -42,6 +42,7 @@ def _function_faults(after: Snapshot, function: Function) -> Iterator[FieldError
             yield FieldError(f"{path}.outside", f"{one.outside!r} is its inside too")
         if one.macs and not function.rewriting:
             yield FieldError(f"{path}.macs", "a function that is not rewriting sends with no MAC of its own")
+    yield from probe_faults(function)
 
 
 def _leads_to_chains(host: Host) -> bool:

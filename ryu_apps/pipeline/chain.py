@@ -15,7 +15,17 @@ from typing import Final
 from ryu_apps.model.flow_key import VLAN_PRESENT
 from ryu_apps.model.hairpin import Fail
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
-from ryu_apps.pipeline.entry import EntryAction, FlowEntry, MatchValue, PopVlan, PushVlan, Resubmit, SetField, entry
+from ryu_apps.pipeline.entry import (
+    EntryAction,
+    FlowEntry,
+    MatchValue,
+    Output,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    entry,
+)
 from ryu_apps.pipeline.learning import NONE_UP, FirstUp, Spread
 from ryu_apps.pipeline.registers import CAME_BY, CHAIN, POSITION, SEGMENT, WAY
 
@@ -128,6 +138,8 @@ def _way(stand: Stand, position: int) -> int:
 def _choose(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
     here: dict[str, MatchValue] = {**course.place, POSITION: position}
     working = [stand for stand in course.hops[hop] if stand.works]
+    if position == reverse(hop):
+        yield from _to_failed(course, hop, here)
     if not working:
         yield _none_works(course, hop, position, 120, here)
         return
@@ -143,6 +155,14 @@ def _choose(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
         for mac in stand.macs:
             named: dict[str, MatchValue] = {**here, WAY: 0, "eth_dst": mac}
             yield entry("choose", 110, named, SetField(WAY, _way(stand, position)), goto="assign", cookie=_BASE)
+
+
+def _to_failed(course: Course, hop: int, here: dict[str, MatchValue]) -> Iterator[FlowEntry]:
+    """Yield what is sent to the MACs of instances that have failed: without answers to ARP none could work again."""
+    tag: tuple[EntryAction, ...] = (PushVlan(course.tag),) if course.tag else ()
+    for stand in course.hops[hop]:
+        for mac in () if stand.works else stand.macs:
+            yield entry("choose", 125, {**here, "eth_dst": mac}, *tag, Output(stand.outside), cookie=_BASE)
 
 
 def _none_works(
