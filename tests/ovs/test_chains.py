@@ -327,6 +327,17 @@ def test_two_chains_share_a_function_that_keeps_them_apart(site: Site) -> None:
     wait_until(lambda: refused(site, "unknown-vlan"), 5, "it is counted", until=lambda count: count == before + 1)
 
 
+def test_only_functions_that_keep_chains_apart_see_tags(site: Site) -> None:
+    """H11: the VLAN of a chain is put on before a function that keeps chains apart, and taken off before the next."""
+    site.client.put("/v1/functions/shared", {"keeps_apart": True, "instances": {"b": instance("nat-b")}})
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "shared", "nat"], "vlan": 301})
+    frame = udp(1, 2)
+    assert site.through("h1f-cable", packets.tagged(frame, 101), "fw-a-in") == frame
+    assert site.through("fw-a-out", frame, "nat-b-in") == packets.tagged(frame, 301)
+    assert site.through("nat-b-out", packets.tagged(frame, 301), "nat-a-in") == frame
+    assert site.through("nat-a-out", frame, "h1f-cable") == packets.tagged(frame, 102)
+
+
 def test_replies_that_pass_no_function(site: Site) -> None:
     """H11: where a chain is not passed by replies they come to the VM over the cable alone."""
     site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"], "symmetric_return": False})
