@@ -346,6 +346,16 @@ def test_replies_that_pass_no_function(site: Site) -> None:
     assert site.through("h1f-cable", packets.tagged(back, 102), "h1f-cable") == packets.tagged(back, 101)
 
 
+def test_a_reply_reaches_the_sender_alone(site: Site) -> None:
+    """H10 H11: with the addresses of a reply that passes no function a VM does not reach another than its peer."""
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"], "symmetric_return": False})
+    pass_chain(site, udp(1, 2))
+    back = udp(2, 1, 2000, 1000)
+    to_another = packets.ether(MACS[2], MACS[3], packets.IPV4, back[14:])
+    assert site.through("h1f-cable", packets.tagged(to_another, 102), "fw-a-in") == to_another
+    assert site.through("h1f-cable", packets.tagged(back, 102), "h1f-cable") == packets.tagged(back, 101)
+
+
 def test_a_chain_that_changes_forgets_its_connections(site: Site) -> None:
     """H11: what the switch has written down for a chain goes with it, and an unaltered one keeps it."""
     pass_chain(site, udp(1, 2))
