@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from ryu_apps.api.function_metrics import function_families
 from ryu_apps.control.statistics import Figures, HostStatistics, Statistics, together
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE
 
@@ -99,6 +100,7 @@ def families(told: Statistics, pause: Callable[[], None]) -> Iterator[Metric]:
     yield _removals(rows)
     yield _latency(told.hosts)
     yield from _of_hosts(told)
+    yield from function_families(told.functions)
     counts = told.general.counts.items()
     errors = {name.removeprefix(_SWITCH_REFUSED): count for name, count in counts if name.startswith(_SWITCH_REFUSED)}
     yield _labelled("switch_errors", "Entries that a switch did not take, by OpenFlow error", "error", errors)

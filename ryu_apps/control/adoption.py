@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import limits_at
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leases import owner_of
+from ryu_apps.control.lender import Lender
 from ryu_apps.engine.connection import connect
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.network import tag_of
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S
+from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S, is_tcp
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
 
 _VLAN_SHIFT = FIELDS["vlan_vid"].shifts
@@ -119,7 +119,7 @@ def _flow(
     # The pipeline takes tags off before the caches, so that no entry holds a trunk's.
     key = FlowKey(first.key.family, first.key.bits | tag_of(vport, segment) << _VLAN_SHIFT[first.key.family])
     owner = owner_of(vport.number, segment.number, key)
-    lend = core.flows.leases.lender(policy.snapshot.nat_pools, owner, [led] if led else [])
+    lend = Lender(core.flows.leases, policy.snapshot.nat_pools, owner, (led,) if led else ())
     plan = connect(policy, segment.id, vport, first.direction, key, lend)
     generation = policy.snapshot.generation
     cookie = unpack(first.cookie)

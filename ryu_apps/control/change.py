@@ -13,6 +13,7 @@ from ryu_apps.control.effects import Effect, SwitchChange, merged, meter_change
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Leases, owner_of
+from ryu_apps.control.lender import Lender
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR
@@ -117,7 +118,7 @@ def revise(policy: Policy, flow: UnifiedFlow, leases: Leases) -> UnifiedFlow | N
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if flow.parent or vport is None or segment is None or segment.id not in vport.segments:
         return None
-    lend = leases.lender(policy.snapshot.nat_pools, owner_of(vport.number, flow.segment, flow.key))
+    lend = Lender(leases, policy.snapshot.nat_pools, owner_of(vport.number, flow.segment, flow.key))
     plan = connect(policy, segment.id, vport, first.direction, flow.key, lend)
     if not set(plan.leases) <= set(flow.plan.leases):
         return None

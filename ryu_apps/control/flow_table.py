@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connection_meters import ConnectionMeters
 from ryu_apps.control.key_rows import CHUNK_ROWS, NO_SHAPE, KeyRows, RowShape, row_shape
 from ryu_apps.control.leases import Leases, owner_of
+from ryu_apps.control.parts import PLACES, in_parts
 from ryu_apps.control.plan_index import PlanIndex, RuleName, Use
 from ryu_apps.control.slots import Slots
 from ryu_apps.engine.connection import Leg, Plan
@@ -31,6 +32,7 @@ class UnifiedFlow(NamedTuple):
     generation is the policy's under which the plan was made, renewed the one under which a walk last confirmed it.
     parent is the flow that this one is a variant of (same connection, other MACs or DSCP), 0 for none.
     half_open: its entries have the short timeout of a TCP connection that was not seen answered when they were made.
+    ended: of a TCP connection, the ways whose FIN has passed while the other goes on: 1 its first packet's, 2 replies'.
     lacks_meter: a NIC has no meter left for it, so that its packets stay with the host.
     """
 
@@ -44,6 +46,7 @@ class UnifiedFlow(NamedTuple):
     parent: int = 0
     half_open: bool = False
     lacks_meter: bool = False
+    ended: int = 0
 
     @property
     def connection(self) -> int:
@@ -73,14 +76,14 @@ class UnifiedFlow(NamedTuple):
         cookie = Cookie(entry_class, self.generation, 0, self.id).pack()
         key = self.key
         for leg in self.plan.forward:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open)
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open, self.ended & 1 > 0)
             key = leg.verdict.edit.apply(key)
         if not self.plan.reply:
             return
         key = reverse(key)
         cookie = Cookie(EntryClass.REPLY, self.generation, 0, self.id).pack()
         for leg in self.plan.reply:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open)
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open, self.ended & 2 > 0)
             key = leg.verdict.edit.apply(key)
 
 
@@ -99,10 +102,6 @@ class Kind:
     shape: RowShape = NO_SHAPE
 
 
-# Growing a dictionary of a million connections would be a pause of 50 ms; growing one of so many parts is none.
-_PARTS: Final = 251
-
-
 class FlowTable:
     """All unified flows, found by id, by connection, by plan, by vport, by rule and by condition.
 
@@ -118,7 +117,7 @@ class FlowTable:
         self._used = 0
         self._free: list[int] = []
         self._rows = KeyRows()
-        self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = tuple({} for _ in range(_PARTS))
+        self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = in_parts()
         self._plans = PlanIndex()
         self._variants: dict[int, set[int]] = {}
         self._begun: dict[int, int] = {}
@@ -137,16 +136,24 @@ class FlowTable:
         slot = self._slots.get(flow_id)
         return None if slot is None else self._whole(slot)
 
+    def lone_entries(self, flow_id: int) -> int:
+        """Return how many entries a flow without variants has; 0 for one with some, a variant, or no flow."""
+        slot = self._slots.get(flow_id)
+        record = None if slot is None else self._record(slot)
+        if record is None or flow_id in self._variants or (isinstance(record, UnifiedFlow) and record.parent):
+            return 0
+        return len(record.plan.forward) + len(record.plan.reply)
+
     def find(self, connection: int) -> tuple[UnifiedFlow, ...]:
         """Return the flows of a connection; more than one only for variants and for refusals both ways."""
-        ids = self._by_connection[connection % _PARTS].get(connection)
+        ids = self._by_connection[connection % PLACES].get(connection)
         if ids is None:
             return ()
         return self._all((ids,) if isinstance(ids, int) else ids)
 
     def knows(self, flow: UnifiedFlow) -> bool:
         """Return whether a connection of the flow is kept already."""
-        return any(connection in self._by_connection[connection % _PARTS] for connection in _connections(flow))
+        return any(connection in self._by_connection[connection % PLACES] for connection in _connections(flow))
 
     def begun_by(self, vport: int) -> int:
         """Return how many flows a vport has begun."""
@@ -205,7 +212,7 @@ class FlowTable:
         self._rows.put(slot, flow.key, self._plans.join(flow.plan).number, flow.id)
         connections = _connections(flow) if connection is None or flow.plan.edits else (connection,)
         for found_by in connections:
-            part = self._by_connection[found_by % _PARTS]
+            part = self._by_connection[found_by % PLACES]
             known = part.get(found_by)
             if known is None:
                 part[found_by] = flow.id
@@ -231,7 +238,7 @@ class FlowTable:
         Also 0 when its vport has begun `most`. ends: its ENDS_BYTES with addresses and ports.
         This is `add` for one flow of a kind, with every step in one place because it is a part of each miss.
         """
-        part, first = self._by_connection[connection % _PARTS], kind.first_vport
+        part, first = self._by_connection[connection % PLACES], kind.first_vport
         begun = self._begun.get(first, 0)
         if connection in part or begun >= most:
             return 0
@@ -289,7 +296,7 @@ class FlowTable:
         self._rows.clear(slot)
         self._plans.leave(flow.plan)
         for connection in _connections(flow):
-            part = self._by_connection[connection % _PARTS]
+            part = self._by_connection[connection % PLACES]
             known = part[connection]
             left = () if isinstance(known, int) else tuple(other for other in known if other != flow.id)
             if not left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Container
 from typing import NamedTuple
 
 from ryu_apps.control.events import PacketIn
@@ -62,6 +63,12 @@ class Fragments:
             if (found := known.get(datagram)) is not None and now_s - found.since_s <= LIFETIME_S
         ]
         return max(seen)[1] if seen else None
+
+    def keep(self, vports: Container[int]) -> None:
+        """Forget what vports have sent or got that are not among these any more."""
+        for vport in [known for known in self._by_vport if known not in vports]:
+            del self._by_vport[vport]
+            self._held.pop(vport, None)
 
     def _datagrams(self, vport: int, now_s: float) -> OrderedDict[DatagramId, Datagram]:
         known = self._by_vport.setdefault(vport, OrderedDict())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.histogram import Durations
 from ryu_apps.control.probes import Name
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ways import Down, failed_instances
@@ -57,3 +59,30 @@ def _hop(policy: Policy, host: Host, chain: Chain, name: str) -> dict[str, Any]:
     without = "bypassed" if chain.fail is Fail.OPEN else "drops"
     state = "works" if any(one.weight for one in working) else without
     return {"function": name, "state": state, "working": sorted(one.id for one in working)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionStatistics:
+    """A function: which instances work, and how many probes each has lost; how often one has failed.
+
+    latency: how long probes took, None without probes.
+    """
+
+    id: str
+    works: Mapping[str, bool]
+    lost: Mapping[str, int]
+    failures: int
+    latency: Durations | None
+
+
+def function_statistics(core: ControlCore) -> Iterator[FunctionStatistics]:
+    """Yield the statistics of all functions, by id."""
+    for name, function in sorted(core.policy.snapshot.functions.items()):
+        seen = {one.id: core.probes.count_of((name, one.id)) for one in function.instances}
+        yield FunctionStatistics(
+            id=name,
+            works={one.id: (name, one.id) not in core.policy.failed for one in function.instances},
+            lost={instance: count.lost for instance, count in seen.items() if count is not None},
+            failures=core.probes.failures[name],
+            latency=core.probes.latency_of(name),
+        )

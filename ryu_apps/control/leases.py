@@ -17,11 +17,9 @@ from zlib import crc32
 
 from ryu_apps.control.address_set import AddressSet
 from ryu_apps.engine.connection import Plan
-from ryu_apps.engine.lending import Lent
 from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTOS_WITH_PORTS, Family, FlowKey, customer_tag
 from ryu_apps.model.nat_pool import DEFAULT_REST_S, VERSIONS, Lease, NatPool, lease_for
-from ryu_apps.model.transposition import IDENTITY
 
 Owner = tuple[int, int, int]
 """A connection: the vport that began it, its segment, both by number, and the ends and protocol of its first packet."""
@@ -33,6 +31,16 @@ _ENDS: Final = {Family.IPV4: (1 << 96) - 1 | 0xFF << 104, Family.IPV6: (1 << 288
 def owner_of(vport: int, segment: int, key: FlowKey) -> Owner:
     """Return who borrows for a connection that a vport has begun with a packet of this key."""
     return vport, segment, key.bits & _ENDS.get(key.family, 0) | customer_tag(key) << 304
+
+
+def remembered(vport: int, segment: int, key: FlowKey) -> Owner:
+    """Return who borrowed before a restart, as far as it is told: all but the VM's address, and its port only if the
+    connection had the same outside. It is none that `owner_of` returns.
+    """
+    owner = owner_of(vport, segment, key)
+    source = FIELDS[f"ipv{VERSIONS[key.family]}_src"]
+    return vport, segment, ~(owner[2] & ~(source.full << source.shifts[key.family]))
+
 
 class PoolUse(NamedTuple):
     """How many leases of a pool connections have, and how many were given back and rest."""
@@ -91,6 +99,8 @@ class Leases:
         self._fresh: list[Lease] = []
         self._until: list[tuple[float, Lease]] = []
         self._free_s: dict[Lease, float] = {}
+        # After a start: the datapaths of which it is not known yet what connections there have.
+        self.unread: set[int] = set()
 
     def uses(self, pools: Iterable[str]) -> dict[str, PoolUse]:
         """Return how many leases of each of these pools are in use and at rest."""
@@ -104,7 +114,9 @@ class Leases:
             if holder != owner:
                 raise RuntimeError(f"{lease} belongs to {holder}, and {owner} would take it")
             if not flows:
-                self._resting.pop(lease, None)
+                before = self._resting.pop(lease, owner)
+                if before != owner and self._of_owner.get((lease.pool, before)) == lease:
+                    del self._of_owner[lease.pool, before]
                 self._free_s.pop(lease, None)
                 self._mark(lease)
                 self._of_owner[lease.pool, owner] = lease
@@ -143,12 +155,14 @@ class Leases:
         if self._of_owner.get((lease.pool, owner)) == lease:
             del self._of_owner[lease.pool, owner]
 
-    def lender(self, pools: Mapping[str, NatPool], owner: Owner, wanted: Iterable[tuple[int, int]] = ()) -> Lender:
-        """Return who lends to a connection of these pools; nothing is taken before the flow is kept.
-
-        wanted: addresses with ports (0 for none) that the connection is known to have, from before a restart.
-        """
-        return Lender(self, pools, owner, tuple(wanted))
+    def keep(self, lease: Lease, vport: int, segment: int, key: FlowKey, until_s: float) -> None:
+        """Let a free lease rest until a time, for the connection that had it: key is that of its packets outside."""
+        owner = remembered(vport, segment, key)
+        self._resting[lease] = owner
+        self._of_owner[lease.pool, owner] = lease
+        self._mark(lease)
+        self._free_s[lease] = until_s
+        heappush(self._until, (until_s, lease))
 
     def of(self, pool: str, owner: Owner) -> Lease | None:
         """Return what a connection has of a pool, or had and may have again."""
@@ -235,46 +249,3 @@ class Leases:
 
 def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
-
-
-class Lender:
-    """What the pools would lend to one connection: the same of each pool, however often it is asked."""
-
-    def __init__(
-        self, leases: Leases, pools: Mapping[str, NatPool], owner: Owner, wanted: tuple[tuple[int, int], ...]
-    ) -> None:
-        self._leases = leases
-        self._pools = pools
-        self._owner = owner
-        self._wanted = wanted
-        self._lent: dict[str, Lent | None] = {}
-
-    def __call__(self, name: str, key: FlowKey) -> Lent | None:
-        """Return what a pool gives to a packet with this key, None when it has nothing free for the vport."""
-        if name not in self._lent:
-            self._lent[name] = self._lend(self._pools[name], key)
-        return self._lent[name]
-
-    def _lend(self, pool: NatPool, key: FlowKey) -> Lent | None:
-        if not pool.size(VERSIONS.get(key.family, 0)):
-            return Lent(None, IDENTITY)
-        lease = self._known(pool, key)
-        if lease is None and self._leases.has_share(pool, self._owner[0]):
-            lease = self._leases.next_free(pool, key)
-        return None if lease is None else Lent(lease, pool.edit(lease))
-
-    def _known(self, pool: NatPool, key: FlowKey) -> Lease | None:
-        """Return what the connection has already, or had before a restart."""
-        lease = self._leases.of(pool.id, self._owner)
-        if lease is not None and _still_fits(pool, lease, key):
-            return lease
-        for address, port in self._wanted:
-            lease = lease_for(pool.id, key, address, port)
-            if pool.covers(lease) and self._leases.is_free(lease):
-                return lease
-        return None
-
-
-def _still_fits(pool: NatPool, lease: Lease, key: FlowKey) -> bool:
-    """Return whether a lease is one that the pool, as it is now, could give to a packet with this key."""
-    return pool.covers(lease) and lease == lease_for(pool.id, key, lease.address, lease.port)

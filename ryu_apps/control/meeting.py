@@ -12,11 +12,12 @@ from ryu_apps.control.effects import Choke, Effect
 from ryu_apps.control.expiry import Expiry
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.leases import Owner, owner_of
+from ryu_apps.control.lender import Lender
 from ryu_apps.control.life import CHOKE_S
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
-from ryu_apps.engine.connection import brought_to
+from ryu_apps.engine.connection import Plan, brought_to
 from ryu_apps.engine.lending import Lend, is_exhausted
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import FlowKey
@@ -74,7 +75,7 @@ class Meeting:
         connection = connection_id(segment.number, key)
         known = self._flows.find(connection)
         effects: list[Effect] = []
-        if syn and known and any(self._life.is_closed(flow.id) for flow in known):
+        if syn and known and any(self._life.is_closing(flow.id) for flow in known):
             # The ends use their ports again; what follows is another connection.
             for flow in known:
                 if self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
@@ -90,6 +91,10 @@ class Meeting:
         if policy.snapshot.nat_pools:
             lend = self._lender(policy, owner_of(vport.number, segment.number, key), now_s)
         plan, parent = plan_of_packet(policy, known, segment, vport, direction, key, lend)
+        if not plan.allow and self._flows.leases.unread and self._is_unread(policy, plan):
+            # It may have something of the pool already. Nothing is kept of it: it asks again.
+            self._tally.count("pool-unread", vport.number)
+            return Met(None, False, effects)
         if not plan.allow:
             self._tally.count("denied", vport.number)
             if is_exhausted(plan.forward[0].verdict):
@@ -137,7 +142,17 @@ class Meeting:
         """Return who lends to a new connection what it needs of NAT pools."""
         leases, pools = self._flows.leases, policy.snapshot.nat_pools
         leases.pass_time(now_s, pools)
-        return leases.lender(pools, owner)
+        return Lender(leases, pools, owner, closed=self._closed(policy) if leases.unread else ())
+
+    def _closed(self, policy: Policy) -> set[str]:
+        """Return the pools, by id, on hosts of which it is not known yet what connections have there."""
+        hosts, unread = policy.snapshot.hosts, self._flows.leases.unread
+        return {pool.id for pool in policy.snapshot.nat_pools.values() if hosts[pool.host].dpid in unread}
+
+    def _is_unread(self, policy: Policy, plan: Plan) -> bool:
+        """Return whether a plan denies because a pool lends nothing yet."""
+        verdict = plan.forward[0].verdict
+        return is_exhausted(verdict) and verdict.rulings[-1].pool in self._closed(policy)
 
     def _choke(self, vport: int, direction: Direction, now_s: float) -> list[Effect]:
         """Return what spares the controller a flood: for a moment the switch itself drops what it would refuse."""

@@ -6,8 +6,8 @@ What a process knows of it ends with the process: after a restart all work until
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -100,8 +100,8 @@ class Probes:
     def __init__(self) -> None:
         self.failed: frozenset[Name] = frozenset()
         """The instances that have failed by their probes."""
-        self.failovers: defaultdict[str, int] = defaultdict(int)
-        """By function, how often an instance has failed by its probes."""
+        self.failures: Counter[str] = Counter()
+        """By function, how often an instance has failed, by a link or by its probes."""
         self._states: dict[Name, _State] = {}
         self._owners: dict[bytes, Name] = {}
         self._latencies: dict[str, Histogram] = {}
@@ -126,10 +126,8 @@ class Probes:
                 self._states[name] = _State(aim, now_s + _phase_s(name, aim.target.probe))
             elif not state.reachable:
                 state.reachable, state.due_s = True, now_s + _phase_s(name, aim.target.probe)
-        functions = {function for function, _ in aims}
+        functions = sorted({function for function, _ in aims})
         self._latencies = {name: self._latencies.get(name) or Histogram() for name in functions}
-        for function in self.failovers.keys() - functions:
-            del self.failovers[function]
         return self._judge()
 
     def turn(self, now_s: float, draw: Callable[[], bytes]) -> tuple[list[Shot], bool]:
@@ -170,10 +168,10 @@ class Probes:
             return None
         return ProbeCount(works=state.works, lost=state.lost, answered=state.answered, latency_s=state.latency_s)
 
-    def latencies(self) -> Iterator[tuple[str, Durations]]:
-        """Yield how long probes of each probed function took, by its id."""
-        for function, histogram in sorted(self._latencies.items()):
-            yield function, histogram.now()
+    def latency_of(self, function: str) -> Durations | None:
+        """Return how long the probes of a function took that came back, None where it has none."""
+        histogram = self._latencies.get(function)
+        return None if histogram is None else histogram.now()
 
     def _lose(self, state: _State, now_s: float) -> None:
         """Count the probes that were sent too long ago."""
@@ -201,11 +199,10 @@ class Probes:
 
     def _judge(self) -> bool:
         """Decide who works; return whether that has changed."""
-        for name, state in self._states.items():
+        for state in self._states.values():
             probe = state.aim.target.probe
             if state.works and -state.streak >= probe.fall:
                 state.works = False
-                self.failovers[name[0]] += 1
             elif not state.works and state.streak >= probe.rise:
                 state.works = True
         before, self.failed = self.failed, frozenset([name for name, state in self._states.items() if not state.works])

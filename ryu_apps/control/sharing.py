@@ -94,10 +94,14 @@ class Sharing:
                 if _differs(narrow.rate_kbps, found, wanted):
                     altered.append(wanted)
                     allowed[wanted.number] = wanted.rate
-        read = {turn.meter for narrow in shared for turn in narrow.turns}
+        read = self.followed(dpid)
         self._uses[dpid] = {number: use for number, use in uses.items() if number in read}
         self._allowed[dpid] = allowed
         return MeterChange(altered=tuple(altered))
+
+    def followed(self, dpid: int) -> set[int]:
+        """Return the numbers of the meters of a datapath that are read."""
+        return {turn.meter for narrow in self._shared(dpid) for turn in narrow.turns}
 
     def as_set(
         self, dpid: int, present: Mapping[int, MeterConfig | None], wanted: Mapping[int, MeterConfig]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.health import FunctionStatistics
 from ryu_apps.control.histogram import Durations
 from ryu_apps.control.leases import PoolUse
 from ryu_apps.control.ledger import Asked, CacheCount, Ledger, SwitchCount
@@ -120,6 +121,7 @@ class Statistics:
     faults: Mapping[str, int]
     unanswered: tuple[int, ...]
     pools: Mapping[str, PoolUse] = field(default_factory=dict)
+    functions: tuple[FunctionStatistics, ...] = ()
 
     @property
     def total(self) -> Figures:

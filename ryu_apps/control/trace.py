@@ -11,6 +11,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.icmp_error import is_icmp_error
 from ryu_apps.control.leases import owner_of
+from ryu_apps.control.lender import Lender
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Leg, Plan, destination, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict
@@ -105,7 +106,7 @@ def _plan(
     if _by_packet(core, vport, direction, key):
         view = core.policy.view(vport, direction)
         return plan_of(core.policy, (Leg(vport.number, direction, walk(view, key), view.uses_dscp),), ()), None, 0
-    lend = core.flows.leases.lender(core.policy.snapshot.nat_pools, owner_of(vport.number, segment.number, key))
+    lend = Lender(core.flows.leases, core.policy.snapshot.nat_pools, owner_of(vport.number, segment.number, key))
     plan, parent = plan_of_packet(core.policy, flows, segment, vport, direction, key, lend)
     return plan, None, parent
 

@@ -36,6 +36,10 @@ def follow_ways(core: ControlCore, down: Mapping[int, frozenset[str]]) -> Turn:
     policy = with_broken(before, broken, failed)
     turn = Turn(tuple(base_changes(core, policy)), tuple(_news(before, policy, without_link)))
     core.policy = policy
+    failures = core.probes.failures
+    failures.update(function for function, _ in policy.failed - before.failed)
+    for function in failures.keys() - policy.snapshot.functions.keys():
+        del failures[function]
     return turn
 
 

@@ -26,8 +26,8 @@ from ryu_apps.model.turns import Pause, in_turns, no_pause
 
 # Where the protocol and the first byte of each address of an IPv4 key stand: shapes that have no rule for a packet's
 # need not be looked at. In keys of other families these are some other bytes, which are as good for leaving shapes out.
-_PROBED_SHIFTS: Final = (104, 88, 56)
-_PROBED_MASK: Final = sum(0xFF << shift for shift in _PROBED_SHIFTS)
+PROBED_SHIFTS: Final = (104, 88, 56)
+_PROBED_MASK: Final = sum(0xFF << shift for shift in PROBED_SHIFTS)
 # For how many values of these bytes the shapes are remembered; a VM chooses what packets it sends.
 _MOST_PROBES: Final = 4096
 
@@ -80,7 +80,7 @@ class Shape:
     best: int
     table: Mapping[int, Place]
     probed: tuple[frozenset[int] | None, ...]
-    """What rules of this shape have in each of the probed bytes (see `_PROBED_SHIFTS`); None for anything."""
+    """What rules of this shape have in each of the probed bytes (see `PROBED_SHIFTS`); None for anything."""
 
     def best_in(self, place: Place, bits: int) -> Entry | None:
         """Return the best rule of a place of this shape that matches the key bits, whose masked value led there."""
@@ -103,11 +103,13 @@ def _first(entries: Iterable[Entry], source: int, target: int) -> Entry | None:
 ShapeId = tuple[int, bool, bool]
 
 
-def _shape_id(condition: Condition) -> ShapeId:
+def shape_id_of(condition: Condition) -> ShapeId:
+    """Return which shape a condition is of."""
     return condition.mask, condition.l4_src != FULL_RANGE, condition.l4_dst != FULL_RANGE
 
 
-def _place(shape_id: ShapeId, entries: Iterable[Entry]) -> Place:
+def make_place(shape_id: ShapeId, entries: Iterable[Entry]) -> Place:
+    """Return the place of rules, one or more, of one shape and value."""
     ordered = tuple(sorted(entries, key=_precedence))
     _, src_ranged, dst_ranged = shape_id
     if src_ranged is dst_ranged:
@@ -139,7 +141,7 @@ class FamilyClassifier:
     def _probes_of(self, bits: int) -> tuple[_Probe, ...]:
         """Return the shapes that can match a packet, and remember them for packets with the same probed bytes."""
         able = -1
-        for place, shift in enumerate(_PROBED_SHIFTS):
+        for place, shift in enumerate(PROBED_SHIFTS):
             byte = place, bits >> shift & 0xFF
             found = self._able.get(byte)
             able &= self._able_at(*byte) if found is None else found
@@ -206,7 +208,7 @@ def classify(group: Group, pause: Pause = no_pause) -> GroupClassifier:
     for rule in in_turns(group.rules.values(), pause):
         ruling = ruling_of(group.layer, group.id, rule)
         for family, condition in rule.match.conditions:
-            conditions.setdefault(family, []).append((condition, _entry(rule, ruling, condition)))
+            conditions.setdefault(family, []).append((condition, make_entry(rule, ruling, condition)))
     families = {family: _build(found) for family, found in conditions.items()}
     uses_dscp = any(rule.match.uses("ip_dscp") for rule in group.rules.values())
     metered = frozenset(rule.id for rule in group.rules.values() if isinstance(rule.action, Meter | Prioritise))
@@ -214,17 +216,18 @@ def classify(group: Group, pause: Pause = no_pause) -> GroupClassifier:
     return GroupClassifier(MappingProxyType(families), uses_dscp, metered, names_vports)
 
 
-def _entry(rule: Rule, ruling: Ruling, condition: Condition) -> Entry:
+def make_entry(rule: Rule, ruling: Ruling, condition: Condition) -> Entry:
+    """Return a rule at the place of one of its conditions."""
     return -rule.priority, rule.id, ruling, condition.l4_src, condition.l4_dst
 
 
 def _build(conditions: Iterable[tuple[Condition, Entry]]) -> FamilyClassifier:
     tables: dict[ShapeId, dict[int, list[Entry]]] = {}
     for condition, entry in conditions:
-        tables.setdefault(_shape_id(condition), {}).setdefault(condition.value, []).append(entry)
+        tables.setdefault(shape_id_of(condition), {}).setdefault(condition.value, []).append(entry)
     return FamilyClassifier(
-        _by_best(
-            _shape(shape_id, {value: _place(shape_id, entries) for value, entries in table.items()})
+        by_best(
+            make_shape(shape_id, {value: make_place(shape_id, entries) for value, entries in table.items()})
             for shape_id, table in tables.items()
         )
     )
@@ -234,74 +237,15 @@ def _precedence(entry: Entry) -> tuple[int, str]:
     return entry[:2]
 
 
-def _shape(shape_id: ShapeId, table: dict[int, Place]) -> Shape:
+def make_shape(shape_id: ShapeId, table: dict[int, Place]) -> Shape:
+    """Return the shape of places, one or more."""
     probed = tuple(
         frozenset(value >> shift & 0xFF for value in table) if shape_id[0] >> shift & 0xFF == 0xFF else None
-        for shift in _PROBED_SHIFTS
+        for shift in PROBED_SHIFTS
     )
     return Shape(*shape_id, min(place.entries[0][0] for place in table.values()), table, probed)
 
 
-def _with_place(shape: Shape, value: int, place: Place) -> Shape:
-    """Return a shape with one more place, or another in the stead of one; nothing else of it is looked at.
-
-    What it has for the probed bytes may stay too wide, and its best precedence too good, by what was there before:
-    then it is looked at where it need not be, until the group is put as a whole.
-    """
-    probed = tuple(
-        known if known is None or value >> shift & 0xFF in known else known | {value >> shift & 0xFF}
-        for known, shift in zip(shape.probed, _PROBED_SHIFTS, strict=True)
-    )
-    table = {**shape.table, value: place}
-    return Shape(*_id_of(shape), min(shape.best, place.entries[0][0]), table, probed)
-
-
-def _without_place(shape: Shape, value: int) -> Shape:
-    """Return a shape with one place less; the rest stays as for `_with_place`."""
-    table = dict(shape.table)
-    del table[value]
-    return Shape(*_id_of(shape), shape.best, table, shape.probed)
-
-
-def _id_of(shape: Shape) -> ShapeId:
-    return shape.mask, shape.src_ranged, shape.dst_ranged
-
-
-def _by_best(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
+def by_best(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
+    """Return shapes in the order in which they are looked at."""
     return tuple(sorted(shapes, key=lambda shape: shape.best))
-
-
-def reclassify(before: GroupClassifier, group: Group, old: Rule | None, new: Rule | None) -> GroupClassifier:
-    """Return the compiled form after one rule was put or deleted; only the places that it touches are made anew."""
-    families = dict(before.families)
-    for family, condition in old.match.conditions if old else ():
-        families[family] = _changed(families[family], condition, old.id if old else None, None)
-    ruling = ruling_of(group.layer, group.id, new) if new else None
-    for family, condition in new.match.conditions if new else ():
-        if ruling and new:
-            entry = _entry(new, ruling, condition)
-            families[family] = _changed(families.get(family, FamilyClassifier()), condition, None, entry)
-    kept = {family: classifier for family, classifier in families.items() if classifier.shapes}
-    # A dropped last use of DSCP only leaves entries narrower than they need be, until the group is put as a whole.
-    uses_dscp = before.uses_dscp or bool(new and new.match.uses("ip_dscp"))
-    metered = before.metered - ({old.id} if old else set())
-    metered |= {new.id} if new and isinstance(new.action, Meter | Prioritise) else set()
-    names_vports = before.names_vports or bool(new and isinstance(new.action, Mirror | Reroute))
-    return GroupClassifier(MappingProxyType(kept), uses_dscp, metered, names_vports)
-
-
-def _changed(
-    classifier: FamilyClassifier, condition: Condition, gone: str | None, come: Entry | None
-) -> FamilyClassifier:
-    """Return a classifier with one rule less or one more at a condition's place."""
-    shape_id, value = _shape_id(condition), condition.value
-    others = [shape for shape in classifier.shapes if _id_of(shape) != shape_id]
-    before = next((shape for shape in classifier.shapes if _id_of(shape) == shape_id), None)
-    known = before.table[value].entries if before is not None and value in before.table else ()
-    entries = [entry for entry in known if entry[1] != gone] + ([come] if come else [])
-    if entries:
-        place = _place(shape_id, entries)
-        others.append(_shape(shape_id, {value: place}) if before is None else _with_place(before, value, place))
-    elif before is not None and len(before.table) > 1:
-        others.append(_without_place(before, value) if known else before)
-    return FamilyClassifier(_by_best(others))

@@ -6,8 +6,9 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ryu_apps.engine.classifier import GroupClassifier, classify, reclassify
+from ryu_apps.engine.classifier import GroupClassifier, classify
 from ryu_apps.engine.delivery import Directory, directory
+from ryu_apps.engine.reclassify import reclassify
 from ryu_apps.engine.view import View, applies, compile_view
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.policy import Change, GroupKey, Snapshot

@@ -15,7 +15,9 @@ from ryu_apps.model.action import (
     ThroughChain,
     named_vport,
 )
-from ryu_apps.model.chain_checks import refuses_chain
+from ryu_apps.model.blame import Misfit, fault_of
+from ryu_apps.model.chain import Chain
+from ryu_apps.model.chain_checks import refuses_chain, segment_field
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
@@ -77,37 +79,37 @@ def _rule_faults(after: Snapshot, bound: Bound, path: str) -> Iterator[FieldErro
         return
     field = _BLAMED.get(type(action), "")
     for vport in after.vports.values():
-        reason = _refuses(after, bound, vport)
-        if reason is not None:
-            yield FieldError(f"{path}{field}", reason)
+        misfit = _refuses(after, bound, vport)
+        if misfit is not None:
+            yield FieldError(f"{path}{field}", misfit.reason)
             return
 
 
 def network_faults(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldError]:
-    """Yield what changed hosts, segments and vports would leave inconsistent in rules."""
-    fields = {Host: "tunnel", Segment: "tenant", Vport: "host"}
-    for change in changes:
-        field = fields.get(type(change.value))
-        if field is None:
-            continue
-        for bound in bound_rules(after.groups.values()):
-            for vport in after.vports.values():
-                reason = _refuses(after, bound, vport)
-                if reason is not None:
-                    yield FieldError(field, f"{bound.name}: {reason}")
-                    return
-        return  # All were looked at.
+    """Yield what changed hosts, segments, vports and chains would leave inconsistent in rules."""
+    changes = tuple(changes)
+    if not any(isinstance(change.value, Host | Segment | Vport | Chain) for change in changes):
+        return
+    for bound in bound_rules(after.groups.values()):
+        for vport in after.vports.values():
+            misfit = _refuses(after, bound, vport)
+            if misfit is not None:
+                yield fault_of(changes, misfit, bound.name)
+                return
 
 
-def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> str | None:
+def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> Misfit | None:
     """Return why a rule cannot do its work for a vport, None when it can or is not for that vport."""
     scope, action = bound.group.scope, bound.rule.action
     if scope.vport not in (None, vport.id) or scope.tenant not in (None, vport.tenant):
         return None
+    here, place = f"host {vport.host!r} of vport {vport.id!r}", ("vports", vport.id)
     if isinstance(action, Reroute) and after.hosts[vport.host].hairpin is not None:
-        return f"host {vport.host!r} of vport {vport.id!r} has a hairpin, and functions say where its frames go"
+        reason = f"{here} has a hairpin, and functions say where its frames go"
+        return Misfit(reason, {("hosts", vport.host): "hairpin", place: "host"})
     if isinstance(action, Encapsulate):
-        return None if after.hosts[vport.host].tunnel else f"host {vport.host!r} of vport {vport.id!r} has no tunnel"
+        without = Misfit(f"{here} has no tunnel", {("hosts", vport.host): "tunnel", place: "host"})
+        return None if after.hosts[vport.host].tunnel else without
     if isinstance(action, ThroughChain):
         return refuses_chain(after, action.chain, vport)
     if isinstance(action, PushVlanTag | PopVlanTag):
@@ -116,19 +118,23 @@ def _refuses(after: Snapshot, bound: Bound, vport: Vport) -> str | None:
     if target is None or target.id == vport.id:
         return None
     if target.host != vport.host:
-        return f"vport {target.id!r} is on host {target.host!r}, and vport {vport.id!r} of the group on {vport.host!r}"
+        there = f"vport {target.id!r} is on host {target.host!r}"
+        reason = f"{there}, and vport {vport.id!r} of the group on {vport.host!r}"
+        return Misfit(reason, {("vports", target.id): "host", place: "host"})
     if isinstance(action, Reroute) and not set(vport.segments) & set(target.segments):
-        return f"vport {target.id!r} is in no segment of vport {vport.id!r}, which the group is for"
+        reason = f"vport {target.id!r} is in no segment of vport {vport.id!r}, which the group is for"
+        return Misfit(reason, {("vports", each.id): segment_field(each) for each in (target, vport)})
     return None
 
 
-def _refuses_tag(after: Snapshot, action: PushVlanTag | PopVlanTag, vport: Vport) -> str | None:
+def _refuses_tag(after: Snapshot, action: PushVlanTag | PopVlanTag, vport: Vport) -> Misfit | None:
     """Return why packets of a vport can have no customer tag beside the network's own, None when they can."""
     if vport.segment is None:
-        return f"vport {vport.id!r} is a trunk, whose tags name its segments"
+        return Misfit(f"vport {vport.id!r} is a trunk, whose tags name its segments", {("vports", vport.id): "kind"})
     if isinstance(action, PushVlanTag) and after.segments[vport.segment].vlan == 0:
         # Alone on the wire it would be taken for the tag of a segment.
-        return f"segment {vport.segment!r} of vport {vport.id!r} has no tag outside, to stand before a customer's"
+        reason = f"segment {vport.segment!r} of vport {vport.id!r} has no tag outside, to stand before a customer's"
+        return Misfit(reason, {("segments", vport.segment): "vlan", ("vports", vport.id): "segment"})
     return None
 
 

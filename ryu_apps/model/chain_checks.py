@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ryu_apps.model.action import ThroughChain
 from ryu_apps.model.address import format_mac
+from ryu_apps.model.blame import Misfit
 from ryu_apps.model.chain import MOST_CHAINS, Chain, Function, Instance
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Hairpin, Outlet
@@ -289,13 +290,20 @@ def _rules_through(after: Snapshot, chain: str) -> Iterator[str]:
                 yield f"{group.layer}/{group.id}/{rule.id}"
 
 
-def refuses_chain(after: Snapshot, name: str, vport: Vport) -> str | None:
+def segment_field(vport: Vport) -> str:
+    """Return the field in which a vport says what segments it is in."""
+    return "trunk" if vport.segment is None else "segment"
+
+
+def refuses_chain(after: Snapshot, name: str, vport: Vport) -> Misfit | None:
     """Return why packets of a vport cannot take a chain, None when they can."""
-    chain = after.chains.get(name)
+    chain, place = after.chains.get(name), ("vports", vport.id)
     if chain is None:
-        return f"there is no chain {name!r}"
+        return Misfit(f"there is no chain {name!r}", {("chains", name): "id"})
     if vport.segments != (chain.segment,):
-        return f"chain {name!r} is of segment {chain.segment!r}, and vport {vport.id!r} is not in that alone"
+        reason = f"chain {name!r} is of segment {chain.segment!r}, and vport {vport.id!r} is not in that alone"
+        return Misfit(reason, {place: segment_field(vport), ("chains", name): "segment"})
     if not _leads_to_chains(after.hosts[vport.host]):
-        return f"host {vport.host!r} of vport {vport.id!r} has no hairpin with a cable that leads to functions"
+        reason = f"host {vport.host!r} of vport {vport.id!r} has no hairpin with a cable that leads to functions"
+        return Misfit(reason, {("hosts", vport.host): "hairpin", place: "host"})
     return None

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from ryu_apps.model.action import named_pool
 from ryu_apps.model.address import format_ip, format_mac
+from ryu_apps.model.blame import Misfit, fault_of
+from ryu_apps.model.chain_checks import segment_field
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.nat_pool import NatPool
 from ryu_apps.model.network import Host, Route, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction, Group, Rule
+
+# By the field of a pool: which field of what it names is not fit for it.
+_PLACES: Final = {"host": ("uplink", "hosts"), "segment": ("vlan", "segments")}
 
 
 def missing_of_pool(after: Snapshot, pool: NatPool) -> Iterator[FieldError]:
@@ -28,29 +34,38 @@ def missing_of_pool(after: Snapshot, pool: NatPool) -> Iterator[FieldError]:
 
 def taken_by_others(after: Snapshot, pool: NatPool) -> Iterator[FieldError]:
     """Yield each address and MAC of a pool that another station of its segment has."""
+    for misfit in _taken(after, pool):
+        yield FieldError(misfit.parties["nat_pools", pool.id], misfit.reason)
+
+
+def _taken(after: Snapshot, pool: NatPool) -> Iterator[Misfit]:
+    this, mac = ("nat_pools", pool.id), format_mac(pool.mac)
     for other in after.nat_pools.values():
         if other.id == pool.id or other.segment != pool.segment:
             continue
         for index, part in enumerate(pool.addresses):
             if any(part.overlaps(theirs) for theirs in other.addresses):
-                yield FieldError(f"addresses[{index}]", f"NAT pool {other.id!r} has some of {part}")
+                parties = {this: f"addresses[{index}]", ("nat_pools", other.id): "addresses"}
+                yield Misfit(f"NAT pool {other.id!r} has some of {part}", parties)
         if other.mac == pool.mac:
-            yield FieldError("mac", f"NAT pool {other.id!r} has {format_mac(pool.mac)}")
+            yield Misfit(f"NAT pool {other.id!r} has {mac}", {this: "mac", ("nat_pools", other.id): "mac"})
     for vport in after.vports.values():
         yield from _shared(pool, vport)
     for route in after.routes.values():
         if (route.segment, route.eth_dst) == (pool.segment, pool.mac):
-            yield FieldError("mac", f"route {route.id!r} has {format_mac(pool.mac)}")
+            yield Misfit(f"route {route.id!r} has {mac}", {this: "mac", ("routes", route.id): "eth_dst"})
 
 
-def _shared(pool: NatPool, vport: Vport) -> Iterator[FieldError]:
+def _shared(pool: NatPool, vport: Vport) -> Iterator[Misfit]:
     if pool.segment not in vport.segments:
         return
-    for version, address in vport.ips:
+    this, station = ("nat_pools", pool.id), ("vports", vport.id)
+    for place, (version, address) in enumerate(vport.ips):
         if pool.has(version, address):
-            yield FieldError("addresses", f"vport {vport.id!r} has {format_ip(version, address)}")
+            reason = f"vport {vport.id!r} has {format_ip(version, address)}"
+            yield Misfit(reason, {this: "addresses", station: f"ips[{place}]"})
     if vport.mac == pool.mac:
-        yield FieldError("mac", f"vport {vport.id!r} has {format_mac(pool.mac)}")
+        yield Misfit(f"vport {vport.id!r} has {format_mac(pool.mac)}", {this: "mac", station: "mac"})
 
 
 def pool_rules(groups: Iterable[Group]) -> Iterator[tuple[Group, Rule, str]]:
@@ -93,34 +108,40 @@ def pool_faults(after: Snapshot, change: Change) -> Iterator[FieldError]:
         if group.direction is not Direction.OUTBOUND:
             yield FieldError(f"{path}.source.pool", "a VM's own packets alone take from a pool: put it outbound")
         pool = after.nat_pools.get(name)
-        reason = f"there is no NAT pool {name!r}" if pool is None else _unfit(after, group, pool)
-        if reason is not None:
-            yield FieldError(f"{path}.source.pool", reason)
+        if pool is None:
+            yield FieldError(f"{path}.source.pool", f"there is no NAT pool {name!r}")
+        elif (unfit := _unfit(after, group, pool)) is not None:
+            yield FieldError(f"{path}.source.pool", unfit.reason)
 
 
 def pool_orphans(after: Snapshot, changes: Iterable[Change]) -> Iterator[FieldError]:
     """Yield what a changed network would leave inconsistent in pools and in the rules that name them."""
-    fields = {Host: "uplink", Segment: "vlan", Vport: "host", Route: "eth_dst", NatPool: "segment"}
-    field = next((fields[type(change.value)] for change in changes if type(change.value) in fields), None)
-    if field is None:
+    changes = tuple(changes)
+    if not any(isinstance(change.value, Host | Segment | Vport | Route | NatPool) for change in changes):
         return
     for pool in after.nat_pools.values():
-        for fault in (*missing_of_pool(after, pool), *taken_by_others(after, pool)):
-            yield FieldError(field, f"NAT pool {pool.id!r}: {fault.message}")
+        for fault in missing_of_pool(after, pool):
+            field, kind = _PLACES[fault.path]
+            parties = {(kind, getattr(pool, fault.path)): field, ("nat_pools", pool.id): fault.path}
+            yield fault_of(changes, Misfit(fault.message, parties), f"NAT pool {pool.id!r}")
+        for misfit in _taken(after, pool):
+            yield fault_of(changes, misfit, f"NAT pool {pool.id!r}")
     for group, rule, name in pool_rules(after.groups.values()):
-        reason = _unfit(after, group, after.nat_pools[name])
-        if reason is not None:
-            yield FieldError(field, f"rule {group.layer}/{group.id}/{rule.id}: {reason}")
+        unfit = _unfit(after, group, after.nat_pools[name])
+        if unfit is not None:
+            yield fault_of(changes, unfit, f"rule {group.layer}/{group.id}/{rule.id}")
 
 
-def _unfit(after: Snapshot, group: Group, pool: NatPool) -> str | None:
+def _unfit(after: Snapshot, group: Group, pool: NatPool) -> Misfit | None:
     """Return why a pool cannot serve all vports that a group is for, None when it can."""
     here = f"NAT pool {pool.id!r} is on host {pool.host!r} in segment {pool.segment!r}"
     for vport in after.vports.values():
         if group.scope.vport not in (None, vport.id) or group.scope.tenant not in (None, vport.tenant):
             continue
         if vport.host != pool.host:
-            return f"{here}, and vport {vport.id!r} of the group on host {vport.host!r}"
+            reason = f"{here}, and vport {vport.id!r} of the group on host {vport.host!r}"
+            return Misfit(reason, {("vports", vport.id): "host", ("nat_pools", pool.id): "host"})
         if vport.segments != (pool.segment,):
-            return f"{here}, and vport {vport.id!r} of the group is not in that segment alone"
+            reason = f"{here}, and vport {vport.id!r} of the group is not in that segment alone"
+            return Misfit(reason, {("vports", vport.id): segment_field(vport), ("nat_pools", pool.id): "segment"})
     return None

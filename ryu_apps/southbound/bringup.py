@@ -14,6 +14,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import MeterChange, SwitchChange, merged, meter_change
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.leading import leads
+from ryu_apps.control.quarantine import keep_leases
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.beside import connection_meter_entry
 from ryu_apps.pipeline.cached import CachedEntry
@@ -22,7 +23,7 @@ from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.pieces import entries_of
 from ryu_apps.southbound.cached_match import key_of_match
-from ryu_apps.southbound.led import sources_led
+from ryu_apps.southbound.led import replies_led, sources_led
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.reconcile import Comparison, compare
 
@@ -60,6 +61,7 @@ class BringUp:
         self._clock = clock
         self._current = current
         self._met: set[int] = set()
+        core.flows.leases.unread = self.expected()
         self._dumps: dict[int, list[PresentEntry]] = {}
         self.agreements: dict[int, Agreement] = {}
         # What the last attempt failed on, of datapaths that have not agreed since.
@@ -116,6 +118,9 @@ class BringUp:
                 found = [entry for present in dumps.values() for entry in _cached(present)]
                 led = {flow: source for present in dumps.values() for flow, source in sources_led(present).items()}
                 adopted = adopt_flows(self._core, found, self._clock(), led)
+                left = [each for present in dumps.values() for each in replies_led(present)]
+                keep_leases(self._core, left, self._clock())
+                self._core.flows.leases.unread -= dumps.keys()
             for dpid in dumps:
                 self.agreements[dpid] = Agreement("reconciling", adopted=adopted)
 

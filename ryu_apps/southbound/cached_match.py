@@ -91,7 +91,7 @@ def read(match: bytes) -> CachedMatch | None:
     vport = sender if receiver is None else receiver
     if segment is None or vport is None or (sender is not None and receiver is not None):
         return None
-    key = _key(fields)
+    key = key_of_fields(fields)
     exact_dscp = "ip_dscp" in fields
     if key is None or match_of(key, exact_dscp=exact_dscp) != fields:
         return None
@@ -114,7 +114,7 @@ def fields_of(match: bytes) -> dict[str, int] | None:
     return found
 
 
-def _key(fields: dict[str, int]) -> FlowKey | None:
+def key_of_fields(fields: dict[str, int]) -> FlowKey | None:
     """Return the key whose fields these are; None when a field does not exist in its family."""
     family = _FAMILIES.get(fields.get("eth_type", ETH_ARP), Family.LINK)
     if family is None or fields.get("icmpv6_type") in ND_TYPES:

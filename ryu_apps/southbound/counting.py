@@ -9,6 +9,7 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.health import function_statistics
 from ryu_apps.control.ledger import Ledger
 from ryu_apps.control.pace import Pace
 from ryu_apps.control.statistics import Statistics, asked_of, general_figures, host_statistics, owners
@@ -107,4 +108,5 @@ class Counting:
             faults=dict(links.counters),
             unanswered=self._unanswered,
             pools=core.flows.leases.uses(core.policy.snapshot.nat_pools),
+            functions=tuple(function_statistics(core)),
         )

@@ -31,7 +31,9 @@ COUNTED_S: Final = 1.0
 _LEARNED: Final = Cookie(EntryClass.LEARNED).pack()
 _ANSWER_S: Final = 5.0
 _IP: Final = oxm("ipv4_src"), oxm("ipv6_src")
+# Open vSwitch reports what a written entry sets as NXAST_REG_LOAD: the register's header, then 64 bits.
 _LOAD: Final = oxm(WAY)
+_VALUE_BYTES: Final = 8
 
 
 class Functions:
@@ -100,5 +102,5 @@ def by_way(present: Iterable[PresentEntry]) -> Counter[int]:
     for entry in present:
         at = entry.instructions.find(_LOAD) + len(_LOAD)
         if at >= len(_LOAD) and any(field in entry.match for field in _IP):
-            found[int.from_bytes(entry.instructions[at : at + 4], "big")] += 1
+            found[int.from_bytes(entry.instructions[at : at + _VALUE_BYTES], "big")] += 1
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from socket import SHUT_RDWR, SHUT_WR
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -137,17 +137,21 @@ class Link(Datapath):
         )
         return [entry for part in parts for entry in part]
 
-    def dump_meters(self, timeout_s: float = 5.0) -> dict[int, MeterConfig | None]:
-        """Return the meters that the switch has, by number; None for one that is not of our making."""
+    def dump_meters(
+        self, timeout_s: float = 5.0, numbers: Collection[int] = (meters.ALL,)
+    ) -> dict[int, MeterConfig | None]:
+        """Return the meters that the switch has, by number, all or some; None for one that is not of our making."""
         found: dict[int, MeterConfig | None] = {}
-        for part in self._multipart([meters.request], meters.decode, timeout_s):
+        requests = [partial(meters.request, number=number) for number in numbers]
+        for part in self._multipart(requests, meters.decode, timeout_s):
             found |= part
         return found
 
-    def count_meters(self, timeout_s: float = 5.0) -> dict[int, MeterCount]:
-        """Return what the switch's meters have counted, by number."""
+    def count_meters(self, timeout_s: float = 5.0, numbers: Collection[int] = (meters.ALL,)) -> dict[int, MeterCount]:
+        """Return what the switch's meters have counted, by number, all or some."""
         found: dict[int, MeterCount] = {}
-        for part in self._multipart([meters.count_request], meters.decode_counts, timeout_s):
+        requests = [partial(meters.count_request, number=number) for number in numbers]
+        for part in self._multipart(requests, meters.decode_counts, timeout_s):
             found |= part
         return found
 

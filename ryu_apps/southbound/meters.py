@@ -37,7 +37,8 @@ _MULTIPART_CONFIG: Final = 10
 # byte_in_count, duration in s and ns; then packets and octets that each band had.
 _COUNT: Final = Struct("!IH6x4xQQII")
 _BAND_COUNT: Final = Struct("!QQ")
-_ALL: Final = 0xFFFFFFFF
+ALL: Final = 0xFFFFFFFF
+"""In the place of a meter's number: all of them (OpenFlow 1.4.0, section 7.3.4.4, OFPM_ALL)."""
 
 
 def meter_mod(command: int, meter: MeterConfig, xid: int = 0) -> bytes:
@@ -53,9 +54,9 @@ def meter_delete(number: int, xid: int = 0) -> bytes:
     return _METER_MOD.pack(VERSION, Type.METER_MOD, _METER_MOD.size, xid, DELETE, 0, number)
 
 
-def request(xid: int) -> bytes:
-    """Return the request for the configuration of all meters."""
-    return _REQUEST.pack(VERSION, Type.MULTIPART_REQUEST, _REQUEST.size, xid, _MULTIPART_CONFIG, 0, _ALL)
+def request(xid: int, number: int = ALL) -> bytes:
+    """Return the request for the configuration of a meter, or of all."""
+    return _REQUEST.pack(VERSION, Type.MULTIPART_REQUEST, _REQUEST.size, xid, _MULTIPART_CONFIG, 0, number)
 
 
 def decode(body: bytes) -> dict[int, MeterConfig | None]:
@@ -81,9 +82,9 @@ def _read(flags: int, number: int, bands: bytes) -> MeterConfig | None:
     return MeterConfig(number, unit, rate, burst) if (kind, length) == (_DROP, _BAND.size) else None
 
 
-def count_request(xid: int) -> bytes:
-    """Return the request for the counts of all meters."""
-    return _REQUEST.pack(VERSION, Type.MULTIPART_REQUEST, _REQUEST.size, xid, _MULTIPART_COUNT, 0, _ALL)
+def count_request(xid: int, number: int = ALL) -> bytes:
+    """Return the request for the counts of a meter, or of all."""
+    return _REQUEST.pack(VERSION, Type.MULTIPART_REQUEST, _REQUEST.size, xid, _MULTIPART_COUNT, 0, number)
 
 
 def decode_counts(body: bytes) -> dict[int, MeterCount]:

@@ -34,7 +34,9 @@ def watch(core: ControlCore, links: Links) -> None:
 def _share(core: ControlCore, link: Link) -> None:
     policy = core.policy
     try:
-        counts, present = link.count_meters(), link.dump_meters()
+        # Connections may have thousands of meters.
+        numbers = core.sharing.followed(link.id) if len(core.flows.meters) else (meters.ALL,)
+        counts, present = link.count_meters(numbers=numbers), link.dump_meters(numbers=numbers)
         # A change of policy that came meanwhile has set the meters itself; they are looked at again next time.
         if policy is core.policy:
             meters.commit(link, core.sharing.counted(link.id, counts, present), timeout_s=5.0)

@@ -110,7 +110,7 @@ class Lab:
         self._delete("routes", "nat_pools", "vports", "outlets")
         for name in self._ids("segments"):
             segment = self.client.get(f"/v1/segments/{name}")
-            if segment["chain"] is not None:
+            if segment.get("chain") is not None:
                 self.client.put(f"/v1/segments/{name}", {"tenant": segment["tenant"], "vlan": segment["vlan"]})
         self._delete("chains", "functions", "segments", "tenants")
         # Else one would still be waiting for an answer that it was refused, or ask its old neighbours now and then.

@@ -170,7 +170,7 @@ def test_a_storm_of_broadcasts_stays_in_its_tenant(tenants: Lab) -> None:
 
 @pytest.mark.parametrize("dst", [MAC["vm2"], frames.BROADCAST])
 def test_functions_that_reflect_in_a_chain_make_no_loop(tenants: Lab, dst: str) -> None:
-    """H08 H11: with two functions that send all back as well, each frame passes each place at most so often."""
+    """H08 H11: with two functions that send all back as well, each frame passes each place once or twice."""
     count = 5
     sent = [ethernet(dst, MAC["vm1"], frames.EXPERIMENTAL, b"reflected %d" % number) for number in range(count)]
     with ExitStack() as stack:

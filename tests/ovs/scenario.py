@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from mininet_scripts.support.flow_dump import FlowEntry
 from mininet_scripts.support.rest import RestAnswer
 from mininet_scripts.support.waiting import wait_until
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
-from tests.ovs.harness.flow_dump import FlowEntry
 from tests.ovs.site import HOSTS, VFS, Site
 from tests.ovs.stations import RED_VLAN, Rule, Station
 

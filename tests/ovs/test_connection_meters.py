@@ -13,6 +13,7 @@ from ryu_apps.engine.meter_id import is_of_connection
 from tests.ovs import packets
 from tests.ovs.scenario import Lab, counters
 from tests.ovs.stations import VM1, VM2, VM4, rule, udp
+from tests.ovs.test_priority import RATE_KBPS, fill, limit, rates, uplink
 
 _METER = re.compile(r"meter=(\d+) (kbps|pktps) burst[^\n]*\n\s*type=drop rate=(\d+) burst_size=(\d+)")
 H1 = {"dpid": "1", "uplink": "h1-uplink"}
@@ -86,7 +87,7 @@ def test_a_meter_comes_and_goes_with_its_connection(lab: Lab) -> None:
     assert {part["meter"] for parts in shown for part in parts} == own_meters(lab).keys()
 
     lab.warp(130)
-    wait_until(lambda: own_meters(lab), 5, "the meters to go", until=lambda found: not found)
+    wait_until(lambda: own_meters(lab), 15, "the meters to go", until=lambda found: not found)
     assert named(lab) == set()
     assert "rate=1000" in lab.ovs.ofctl("dump-meters", "h1")
 
@@ -108,7 +109,7 @@ def test_connections_keep_their_meters_when_the_controller_is_killed(own_site: A
     begin(lab, 40002)
     assert len(own_meters(lab)) == 3
     lab.warp(130)
-    wait_until(lambda: own_meters(lab), 5, "the meters to go", until=lambda found: not found)
+    wait_until(lambda: own_meters(lab), 15, "the meters to go", until=lambda found: not found)
 
 
 def test_a_new_rate_is_that_of_live_connections(lab: Lab) -> None:
@@ -142,9 +143,9 @@ def test_who_finds_no_meter_stays_with_the_host_until_there_is_one(lab: Lab) -> 
         (first,) = own_meters(lab)
 
         lab.warp(70)
-        wait_until(lambda: own_meters(lab), 5, "the first meter to go", until=lambda found: first not in found)
+        wait_until(lambda: own_meters(lab), 15, "the first meter to go", until=lambda found: first not in found)
         begin(lab, 40001)
-        wait_until(lambda: own_meters(lab), 5, "a meter for the other", until=lambda found: len(found) == 1)
+        wait_until(lambda: own_meters(lab), 15, "a meter for the other", until=lambda found: len(found) == 1)
         begin(lab, 40001)
         (flow,) = lab.get("flows")["items"]
         assert flow["id"] in {each["id"] for each in begun_with}
@@ -187,3 +188,23 @@ def test_a_mirror_behind_the_meter_copies_what_a_connection_may_send(lab: Lab) -
     lab.settle()
     assert 8 <= len(lab.sent(VM4)) < 20
     assert lab.silent(VM2)
+
+
+def test_priorities_are_kept_beside_meters_of_connections(lab: Lab) -> None:
+    """S13: the meters that priorities share are read and set also where connections have meters of their own."""
+    lab.tenant(VM1)
+    lab.put("vports/vm2", {**VM2.vport, "priority": 5})
+    shape(lab, pps=10_000)
+    try:
+        limit(lab)
+        begin(lab, 40000)
+        assert len(own_meters(lab)) == 1
+
+        def squeezed() -> int:
+            fill(lab, VM2)
+            return rates(lab)[uplink(0)]
+
+        wait_until(squeezed, 10, "room to be taken", until=lambda rate: rate < RATE_KBPS // 2)
+        wait_until(lambda: rates(lab)[uplink(0)], 10, "all of the rate", until=lambda rate: rate == RATE_KBPS)
+    finally:
+        limit(lab, kbps=None)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from mininet_scripts.support.flow_dump import FlowEntry
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
-from tests.ovs.harness.flow_dump import FlowEntry
 from tests.ovs.scenario import Lab
 from tests.ovs.stations import EXT, EXT2, VM1, VM2, VM3, Station, frame, ping, rule, tcp, udp
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
+from mininet_scripts.support.flow_dump import FlowEntry
 from mininet_scripts.support.waiting import wait_until
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
-from tests.ovs.harness.flow_dump import FlowEntry
 from tests.ovs.scenario import Lab
 from tests.ovs.stations import EXT, VM1, VM2, VM3, VM4, rewrite, rule, tcp, udp
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from mininet_scripts.support.flow_dump import FlowEntry
 from mininet_scripts.support.waiting import free_tcp_port, wait_until
 from ryu_apps.pipeline.tables import NUMBER
-from tests.ovs.harness.flow_dump import FlowEntry
 from tests.ovs.scenario import Lab
 from tests.ovs.site import Site
 from tests.ovs.stations import VM1, VM2, VM3, moved, rule, tcp

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mininet_scripts.support import pcap
+from mininet_scripts.support import flow_dump, pcap
 from mininet_scripts.support.waiting import wait_until
-from tests.ovs.harness import flow_dump
 from tests.ovs.harness.daemons import Daemons
 
 OPENFLOW = "OpenFlow14"

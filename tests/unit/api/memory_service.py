@@ -8,10 +8,23 @@ from typing import Any
 from ryu_apps.control.promises import Progress
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Figures, Statistics
+from ryu_apps.model.chain import Chain, Function
 from ryu_apps.model.checks import check
 from ryu_apps.model.errors import SwitchAway
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rights import Rights, check_rights
+
+
+class MemoryFunctions:
+    """Knows of functions that all work."""
+
+    def health(self, function: Function) -> Mapping[str, Any]:
+        """Return that every instance works."""
+        return {"instances": {one.id: {"state": "up"} for one in function.instances}}
+
+    def chain_health(self, chain: Chain) -> Mapping[str, Any]:
+        """Return that no host has VFs."""
+        return {"hosts": {}}
 
 
 class MemoryService:
@@ -19,6 +32,7 @@ class MemoryService:
 
     def __init__(self) -> None:
         self.policy = Snapshot()
+        self.functions = MemoryFunctions()
         self.away: tuple[str, ...] = ()
         self.failures: dict[str, str] = {}
         self.flow_count = 0
@@ -59,10 +73,6 @@ class MemoryService:
         for name in self.policy.hosts:
             yield {"id": name, "connected": name not in self.away}
         yield {"id": None, "dpid": "00000000000000ff", "connected": True}
-
-    def health(self, function: str) -> Mapping[str, Any]:
-        """Return that every instance works."""
-        return {"instances": {one.id: {"state": "up"} for one in self.policy.functions[function].instances}}
 
     def flows(self, *, vport: str | None, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Return flows numbered from 1."""

@@ -209,7 +209,8 @@ def test_names_follow_the_rules() -> None:
     text = exposition(statistics(), "", lambda: None)[0].decode()
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     assert all(re.fullmatch(r"vfswitch_[a-z_]+", name) for name in names)
-    assert {name for name in names if "latency" in name} == {"vfswitch_miss_latency_seconds"}
+    durations = {"vfswitch_miss_latency_seconds", "vfswitch_function_probe_latency_seconds"}
+    assert {name for name in names if "latency" in name} == durations
 
 
 def test_writing_many_samples_lets_others_have_their_turn() -> None:

@@ -16,6 +16,7 @@ from ryu_apps.control.events import PacketIn, PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Leases, owner_of
+from ryu_apps.control.lender import Lender
 from ryu_apps.control.variant import variant_plan
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, compile_policy, recompile
@@ -98,7 +99,7 @@ def anew(policy: Policy, leases: Leases, flow: UnifiedFlow, parent: UnifiedFlow 
     vport, segment = policy.vports.get(first.vport), policy.segments.get(flow.segment)
     if vport is None or segment is None or segment.id not in vport.segments:
         return None
-    lend = leases.lender(policy.snapshot.nat_pools, owner_of(first.vport, flow.segment, flow.key))
+    lend = Lender(leases, policy.snapshot.nat_pools, owner_of(first.vport, flow.segment, flow.key))
     if parent is not None:
         return variant_plan(policy, parent, segment, vport, first.direction, flow.key, lend)
     return connect(policy, segment.id, vport, first.direction, flow.key, lend)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from immutables import Map
 
 from ryu_apps.control.leases import Leases
+from ryu_apps.control.lender import Lender
 from ryu_apps.engine.connection import Leg, connect
 from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.meter_id import meter_id
@@ -92,7 +93,7 @@ TAGGED = CUSTOMER_TAG | VLAN_PRESENT
 
 def lender() -> Lend:
     """Return who lends of two pools of which nobody else has anything."""
-    return Leases().lender(_POOLS, (101, 1, 1))
+    return Lender(Leases(), _POOLS, (101, 1, 1))
 
 
 def by_layers(policy: Policy, verdict: Verdict, key: FlowKey, vport: str, lend: Lend) -> Packet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,26 +82,59 @@ def test_refused(changes: list[Change], error: type[VfswitchError], paths: set[s
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "path"),
     [
-        Change(kind="nat_pools", key="p", value=None),
-        Change(kind="hosts", key="h1", value=None),
-        pool(host="h2"),
-        pool(segment="lab"),
-        put("hosts", "h1", dpid="1"),
-        put("segments", "red", tenant="red", vlan=None, number=1),
-        vport("vm1", 1, host="h2"),
-        vport("vm2", 4, ips=["10.0.0.202"]),
-        vport("vm2", 4, mac="02:fa:00:00:00:01"),
-        put("routes", "r", segment="red", eth_dst="02:fa:00:00:00:01", to="uplink"),
+        (Change(kind="nat_pools", key="p", value=None), "id"),
+        (Change(kind="hosts", key="h1", value=None), "id"),
+        (pool(host="h2"), "host"),
+        (pool(segment="lab"), "segment"),
+        (put("hosts", "h1", dpid="1"), "uplink"),
+        (put("segments", "red", tenant="red", vlan=None, number=1), "vlan"),
+        (vport("vm1", 1, host="h2"), "host"),
+        (vport("vm1", 1, segment="lab"), "segment"),
+        (vport("vm1", 1, kind="trunk", trunk=["lab"]), "trunk"),
+        (vport("vm2", 4, ips=["10.0.0.9", "10.0.0.202"]), "ips[1]"),
+        (vport("vm2", 4, mac="02:fa:00:00:00:01"), "mac"),
+        (put("routes", "r", segment="red", eth_dst="02:fa:00:00:00:01", to="uplink"), "eth_dst"),
     ],
-    ids=lambda change: f"{change.kind}-{change.key}",
 )
-def test_a_pool_in_use_stays_fit_for_its_rules(change: Change) -> None:
-    """M23: what would take a pool from its rules, or give its address or MAC to another, is refused as a conflict."""
+def test_a_pool_in_use_stays_fit_for_its_rules(change: Change, path: str) -> None:
+    """M23: what would take a pool from its rules, or its address or MAC, is refused with the field at fault."""
     before = check(Snapshot(), (*NETWORK, pool(), rule()))
-    with pytest.raises(Conflict):
+    # Among several changes of one request, the fault is that of the one which does it.
+    for changes, where in (([change], path), ([put("tenants", "x"), replace(change, path="item.")], f"item.{path}")):
+        with pytest.raises(Conflict) as caught:
+            check(before, changes)
+        assert {fault.path for fault in caught.value.errors} == {where if change.value is not None else "id"}
+
+
+_OTHERS = (put("hosts", "h3", dpid="4", uplink="up", tunnel="vx"), vport("vm2", 4), vport("vm3", 5, host="h3"))
+
+
+@pytest.mark.parametrize(
+    ("action", "scope", "change", "path"),
+    [
+        ({"type": "mirror", "vport": "vm2"}, "vm1", vport("vm2", 4, host="h2"), "host"),
+        ({"type": "mirror", "vport": "vm2"}, "vm1", vport("vm1", 1, host="h2"), "host"),
+        ({"type": "route", "vport": "vm2"}, "vm1", vport("vm2", 4, segment="lab"), "segment"),
+        ({"type": "encapsulate", "remote_ip": "172.16.0.2", "vni": 7}, "vm3", vport("vm3", 5), "host"),
+        ({"type": "encapsulate", "remote_ip": "172.16.0.2", "vni": 7}, "vm3",
+         put("hosts", "h3", dpid="4", uplink="up"), "tunnel"),
+        ({"type": "push_vlan", "vlan": 7}, "own", put("segments", "own", tenant="red", vlan=0, number=2), "vlan"),
+        ({"type": "push_vlan", "vlan": 7}, "own", vport("own", 6, segment="red"), "segment"),
+        ({"type": "pop_vlan"}, "own", vport("own", 6, kind="trunk", trunk=["lab"]), "kind"),
+    ],
+)  # fmt: skip
+def test_what_takes_from_rules_what_they_need_is_named(
+    action: dict[str, Any], scope: str, change: Change, path: str
+) -> None:
+    """M23: a change that a rule cannot do with is refused with the field of the changed resource that does it."""
+    rules = [{"id": "r", "priority": 1, "match": {}, "action": action}]
+    group = put("groups", ("nat", "g"), applies_to={"vport": scope}, direction="outbound", priority=1, rules=rules)
+    before = check(Snapshot(), (*NETWORK, *_OTHERS, vport("own", 6, segment="own"), group))
+    with pytest.raises(Conflict) as caught:
         check(before, [change])
+    assert [fault.path for fault in caught.value.errors] == [path]
 
 
 def test_a_pool_that_no_rule_names_can_go() -> None:
