@@ -46,7 +46,7 @@ class Course:
     """A chain on one host: for each hop the instances that are there.
 
     tags has for each hop the VLAN toward its function, 0 for none: only those that keep chains apart need one.
-    sign is a small number that other hops give another of.
+    sign, 32 bits, is a number that other hops give another of.
     """
 
     segment: int

@@ -97,5 +97,9 @@ def _resumed(course: Course, kind: Kind, cookie: int) -> Learn:
 
 
 def _cookie(course: Course) -> int:
+    """Return the cookie of what a chain writes down; other hops have another, so that what is written goes with them.
+
+    The sign takes what room there is: 9 bits of the detail, and the fields that such entries have no use for.
+    """
     detail = course.segment << 12 | course.mark << 9 | course.sign & 0x1FF
-    return Cookie(EntryClass.LEARNED, detail=detail).pack()
+    return Cookie(EntryClass.LEARNED, course.sign >> 21, course.sign >> 9 & 0xFFF, detail).pack()

@@ -366,6 +366,16 @@ def test_a_chain_that_changes_forgets_its_connections(site: Site) -> None:
     assert len(site.ovs.dump_flows("h1f", RESUME)) == 0
 
 
+def test_a_hop_more_forgets_connections_whatever_its_name(site: Site) -> None:
+    """H11: what the switch has written down under other hops goes, also where checksums of their names are alike."""
+    pass_chain(site, udp(1, 2))
+    # Of the names of these hops nine bits of the checksum are those of "fw/nat".
+    site.client.put("/v1/functions/x405", {"instances": {"b": instance("nat-b")}})
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "x405", "nat"]})
+    wait_until(lambda: len(site.ovs.dump_flows("h1f", ASSIGNED)), 5, "nothing is left", until=lambda count: count == 0)
+    assert site.ovs.dump_flows("h1f", RESUME) == []
+
+
 REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "unknown function": ("chains/x", {"tenant": "red", "hops": ["nobody"]}, 422, "hops[0]"),
     "cycle": ("chains/x", {"tenant": "red", "hops": ["new", "new"]}, 422, "hops[1]"),
