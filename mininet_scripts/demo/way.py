@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import networkx
@@ -88,6 +89,6 @@ def hops(graph: networkx.DiGraph, begin: str, end: str) -> list[str]:
     if begin not in graph or end not in graph or not networkx.has_path(graph, begin, end):
         return []
     path = networkx.shortest_path(graph, begin, end)
-    by = (graph.edges[edge]["by"] for edge in zip(path, path[1:], strict=False))
+    by = (graph.edges[edge]["by"] for edge in pairwise(path))
     ports = {name.rpartition("-")[0] for name in path if name.endswith("-in")}
     return [name for name in by if name in ports]
