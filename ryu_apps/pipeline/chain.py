@@ -160,7 +160,7 @@ def _choose(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
 
 def _to_failed(course: Course, hop: int, here: dict[str, MatchValue]) -> Iterator[FlowEntry]:
     """Yield what is sent to the MACs of instances that have failed: without answers to ARP none could work again."""
-    tag: tuple[EntryAction, ...] = (PushVlan(course.tag),) if course.tag else ()
+    tag: tuple[EntryAction, ...] = (PushVlan(course.tags[hop]),) if course.tags[hop] else ()
     for stand in course.hops[hop]:
         for mac in () if stand.works else stand.macs:
             yield entry("choose", 125, {**here, "eth_dst": mac}, *tag, Output(stand.outside), cookie=_BASE)
