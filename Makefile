@@ -12,8 +12,9 @@ export PYTHON ?= /usr/bin/python3
 stamp := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 sudo := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Namespaces and bridges need root; the files that root leaves behind in the tree are kept few.
-python_as_root := $(sudo) env PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    $(foreach name,CI VFSWITCH_TESTS VFSWITCH_STATE,$(if $($(name)),$(name)=$($(name)))) .venv/bin/python
+as_root := $(sudo) env PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    $(foreach name,CI VFSWITCH_TESTS VFSWITCH_STATE,$(if $($(name)),$(name)=$($(name))))
+python_as_root := $(as_root) .venv/bin/python
 benchmarks := $(sort $(wildcard benchmarks/bench_*.py))
 
 .PHONY: help demo demo-hairpin test bench lint system-packages openvswitch setup
@@ -30,7 +31,7 @@ demo-hairpin: setup ## Run two tenants' chains of network functions, and draw th
 test: setup ## Run every check: lint, types, and all three tiers of tests
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@$(python_as_root) -m pytest $(PYTEST_ARGS)
+	@$(as_root) setup/run_tests.sh $(PYTEST_ARGS)
 
 bench: setup ## Run every benchmark; each prints a table and one JSON line
 	@for file in $(benchmarks:.py=); do $(python_as_root) -m $${file//\//.} || exit; done
