@@ -155,9 +155,10 @@ def _connect_many(client: RestClient, net: Mininet) -> SetUp:
     connect = (*hosts.script("tcp_many.py"), "connect", ADDRESS, str(PORT), str(CONNECTIONS), str(AT_ONCE))
     with traffic.talking(net[RECEIVER], "ready", *serve):
         before = _quiet_misses(client)
-        with traffic.talking(net[SENDER], "connected", *connect) as done:
+        with traffic.talking(net[SENDER], "begins", *connect) as done:
+            said = wait_until(done.output, 120, "all to be set up", until=lambda text: text.count("\n") == 2)
             misses = _quiet_misses(client) - before
-            took_s = float(done.output().split()[1])
+            took_s = float(said.split()[-1])
     return SetUp(CONNECTIONS / took_s, misses / CONNECTIONS)
 
 

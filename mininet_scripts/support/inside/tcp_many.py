@@ -25,6 +25,7 @@ def connect(address: str, port: int, count: int, at_once: int) -> None:
     """Set connections up, so many under way at a time; print "connected" and the seconds it took, and hold them."""
     waiting, begun = selectors.DefaultSelector(), 0
     kept: list[socket.socket] = []
+    print("begins", flush=True)
     began_s = time.monotonic()
     while len(kept) < count:
         while begun < count and len(waiting.get_map()) < at_once:
