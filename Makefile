@@ -17,13 +17,16 @@ as_root := $(sudo) env PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
 python_as_root := $(as_root) .venv/bin/python
 benchmarks := $(sort $(wildcard benchmarks/bench_*.py))
 
-.PHONY: help demo test bench lint system-packages openvswitch setup
+.PHONY: help demo demo-hairpin test bench lint system-packages openvswitch setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: setup ## Run the main job on two hosts and print what it showed
 	@$(python_as_root) mininet_scripts/quickstart.py
+
+demo-hairpin: setup ## Run two tenants' chains of network functions, and draw their ways to hairpin.svg
+	@$(python_as_root) mininet_scripts/hairpin.py
 
 test: setup ## Run every check: lint, types, and all three tiers of tests
 	@.venv/bin/ruff check .

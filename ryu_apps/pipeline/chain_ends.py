@@ -94,7 +94,7 @@ def _course(policy: Policy, host: Host, segment: Segment, chain: Chain, ports: M
         hops=tuple(hops),
         fail=chain.fail,
         symmetric_return=chain.symmetric_return,
-        tag=tag_of(policy, chain),
+        tags=tuple([tag_of(chain, function) for function in functions]),
         sign=crc32("/".join(chain.hops).encode()) ^ chain.symmetric_return,
     )
 

@@ -52,10 +52,9 @@ class Target(NamedTuple):
     probe: Probe
 
 
-def tag_of(policy: Policy, chain: Chain) -> int:
-    """Return the VLAN that frames of a chain have toward functions, 0 for none."""
-    shared = any(policy.snapshot.functions[name].keeps_apart for name in chain.hops)
-    return chain.vlan or 0 if shared else 0
+def tag_of(chain: Chain, function: Function) -> int:
+    """Return the VLAN that frames of a chain have toward a function, 0 for none."""
+    return chain.vlan or 0 if function.keeps_apart else 0
 
 
 def targets(policy: Policy, host: Host, ports: Mapping[str, int]) -> Iterator[Target]:
@@ -73,7 +72,7 @@ def targets(policy: Policy, host: Host, ports: Mapping[str, int]) -> Iterator[Ta
 
 def _probe_tag(policy: Policy, function: Function) -> int:
     used = sorted(chain.id for chain in policy.snapshot.chains.values() if function.id in chain.hops)
-    return tag_of(policy, policy.snapshot.chains[used[0]]) if used else 0
+    return tag_of(policy.snapshot.chains[used[0]], function) if used else 0
 
 
 def probe_parts(policy: Policy, host: Host, ports: Mapping[str, int]) -> Iterator[Part]:

@@ -137,8 +137,10 @@ def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: flo
             "idle_timeout_s": made.idle_timeout_s,
             "offload": _offload_document(places[-1]),
         })
-    answered = any(leg["packets"] for leg in legs[forward:])
-    life = core.life.stage(flow.parent or flow.id, answered=answered or not flow.half_open)
+    connection = flow.parent or flow.id
+    # The host may have seen the answer itself, or the switch have counted it.
+    answered = not core.life.is_half_open(connection) or any(leg["packets"] for leg in legs[forward:])
+    life = core.life.stage(connection, answered=answered)
     return {
         "id": flow.id,
         "key": describe(flow.key),

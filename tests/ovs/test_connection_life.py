@@ -190,6 +190,13 @@ def test_the_same_ports_may_be_used_again_at_once(firewall: Lab) -> None:
     assert connection(lab) == "half-open"
 
 
+def test_a_syn_that_missed_is_remembered_for_syns_alone(firewall: Lab) -> None:
+    """M01: what the switch remembers of a SYN that missed is for no packet that follows it."""
+    remembered = [line for line in firewall.switch_trace(VM1.port, tcp(VM1, VM2)).splitlines() if "Megaflow" in line]
+    assert len(remembered) == 1
+    assert "tcp_flags=+syn-ack" in remembered[0]
+
+
 def test_an_unanswered_connection_leaves_soon(firewall: Lab) -> None:
     """M21: entries of a SYN that nobody answers have the short timeout, and go after it."""
     lab = firewall
