@@ -48,6 +48,7 @@ CONNECTIONS: Final = 1000
 AT_ONCE: Final = 16
 BAR: Final = 0.7
 QUIET_S: Final = 0.5
+SETTLE_S: Final = 1.5
 ADDRESS: Final = address_of(RECEIVER).ipv4
 
 DIRECT: Final = "direct delivery"
@@ -116,8 +117,13 @@ def _set_up(client: RestClient, net: Mininet) -> None:
 
 
 def _take(client: RestClient, way: str) -> None:
-    """Have all frames between the VMs take a way from now on."""
-    hops = WAYS[way]
+    """Have all frames between the VMs take a way from now on; return when the datapath has caught up with it."""
+    _choose(client, WAYS[way])
+    # Open vSwitch confirms a change before its datapath has forgotten the ways of live flows.
+    time.sleep(SETTLE_S)
+
+
+def _choose(client: RestClient, hops: Sequence[str] | None) -> None:
     if hops is None:
         past = group("outbound", rule("past", {"type": "skip_chain"}))
         client.put("/v1/layers/measured/groups/past", past)

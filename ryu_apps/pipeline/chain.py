@@ -35,6 +35,9 @@ OUTWARD: Final = 0xFFFE
 INWARD: Final = 0xFFFF
 """Position of what has passed the first hop in reverse."""
 
+_IN_DOUBT: Final = 0xFFF0
+"""In place of a way, no port's number: whether the frame is a reply is being looked up."""
+
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 _NO_FUNCTION: Final = Cookie(EntryClass.GUARD, detail=Refusal.NO_FUNCTION).pack()
 _REFLECTED: Final = Cookie(EntryClass.GUARD, detail=Refusal.REFLECTED).pack()
@@ -96,6 +99,7 @@ def reverse(hop: int) -> int:
 def course_entries(course: Course) -> Iterator[FlowEntry]:
     """Yield how frames pass each hop of a chain, both ways."""
     yield entry("passed", 90, course.place, cookie=_REFLECTED)
+    yield from _begun_by_both(course)
     last = len(course.hops) - 1
     for hop in range(last + 1):
         yield from _passed(course, reverse(hop), OUTWARD if hop == last else forward(hop + 1))
@@ -111,6 +115,20 @@ def course_entries(course: Course) -> Iterator[FlowEntry]:
                 own: dict[str, MatchValue] = {SEGMENT: course.segment, "eth_dst": mac}
                 to_end = SetField(CHAIN, course.mark), SetField(POSITION, course.end)
                 yield entry("resume", 50, own, *to_end, cookie=_BASE)
+
+
+def _begun_by_both(course: Course) -> Iterator[FlowEntry]:
+    """Yield that a connection which both ends have begun at once goes on: one way it is replies from then on.
+
+    What comes out of the first hop's inside may have gone in there before it was known as a reply.
+    """
+    before: dict[str, MatchValue] = {**course.place, POSITION: course.begin}
+    told = SetField(WAY, _IN_DOUBT), Resubmit("resume")
+    yield entry("passed", 95, before, *told, goto="choose", cookie=_BASE)
+    doubted: dict[str, MatchValue] = {**course.place, WAY: _IN_DOUBT}
+    yield entry("choose", 126, {**doubted, POSITION: course.begin}, cookie=_REFLECTED)
+    reply: dict[str, MatchValue] = {**doubted, POSITION: course.end}
+    yield entry("choose", 126, reply, SetField(POSITION, INWARD), goto="leave", cookie=_BASE)
 
 
 def _arrive(course: Course, tag: int, port_no: int, position: int) -> Iterator[FlowEntry]:

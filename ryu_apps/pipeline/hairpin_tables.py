@@ -26,8 +26,8 @@ HAIRPIN_TABLES: Final = (
         name="passed",
         purpose="what an instance sends, to the next hop or the end of the chain; not back what it was given",
         matches=_PLACE | {WAY},
-        writes=frozenset({POSITION}),
-        next=frozenset({"remember", "assigned", "choose", "leave"}),
+        writes=frozenset({POSITION, WAY}),
+        next=frozenset({"remember", "resume", "assigned", "choose", "leave"}),
         miss=Miss.DROP,
     ),
     Table(

@@ -231,6 +231,23 @@ def test_functions_that_reflect_make_no_loop(site: Site, frame: bytes) -> None:
     assert site.ovs.sent("fw-a-in") == site.ovs.sent("nat-a-in") == [frame]
 
 
+def test_a_connection_that_both_ends_begin_at_once_goes_on(site: Site) -> None:
+    """H11: of two first frames that meet in the first hop one is lost; from then on both ways pass, one as replies."""
+    there, back = udp(1, 2), udp(2, 1, 2000, 1000)
+    site.through("h1f-cable", packets.tagged(there, 101), "fw-a-in")
+    site.through("h1f-cable", packets.tagged(back, 102), "fw-a-in")
+    assert site.through("fw-a-out", there, "nat-a-in") == there
+    site.ovs.receive("fw-a-out", back)
+    assert site.through("nat-a-out", there, "h1f-cable") == packets.tagged(there, 102)
+    assert site.through("h1f-cable", packets.tagged(back, 102), "nat-a-out") == back
+    assert site.through("nat-a-in", back, "fw-a-out") == back
+    assert site.through("fw-a-in", back, "h1f-cable") == packets.tagged(back, 101)
+    assert site.through("h1f-cable", packets.tagged(there, 101), "fw-a-in") == there
+    before = refused(site, "reflected")
+    site.ovs.receive("fw-a-in", there)
+    wait_until(lambda: refused(site, "reflected"), 5, "it is refused", until=lambda count: count == before + 1)
+
+
 def test_a_connection_keeps_its_instance(site: Site) -> None:
     """H12: new connections spread over instances by weight, and each keeps its own when weights change."""
     both = {"a": instance("nat-a"), "b": instance("nat-b")}
