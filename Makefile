@@ -12,11 +12,12 @@ export PYTHON ?= /usr/bin/python3
 stamp := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 sudo := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Namespaces and bridges need root; the files that root leaves behind in the tree are kept few.
-python_as_root := $(sudo) env PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    $(foreach name,CI VFSWITCH_TESTS VFSWITCH_STATE,$(if $($(name)),$(name)=$($(name)))) .venv/bin/python
+as_root := $(sudo) env PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    $(foreach name,CI VFSWITCH_TESTS VFSWITCH_STATE,$(if $($(name)),$(name)=$($(name))))
+python_as_root := $(as_root) .venv/bin/python
 benchmarks := $(sort $(wildcard benchmarks/bench_*.py))
 
-.PHONY: help demo test bench lint system-packages openvswitch setup
+.PHONY: help demo demo-hairpin test bench lint system-packages openvswitch setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,10 +25,13 @@ help: ## Show this list
 demo: setup ## Run the main job on two hosts and print what it showed
 	@$(python_as_root) mininet_scripts/quickstart.py
 
+demo-hairpin: setup ## Run two tenants' chains of network functions, and draw their ways to hairpin.svg
+	@$(python_as_root) mininet_scripts/hairpin.py
+
 test: setup ## Run every check: lint, types, and all three tiers of tests
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@$(python_as_root) -m pytest $(PYTEST_ARGS)
+	@$(as_root) setup/run_tests.sh $(PYTEST_ARGS)
 
 bench: setup ## Run every benchmark; each prints a table and one JSON line
 	@for file in $(benchmarks:.py=); do $(python_as_root) -m $${file//\//.} || exit; done

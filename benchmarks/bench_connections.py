@@ -15,16 +15,18 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from benchmarks.measurement import print_table
 from benchmarks.packet_source import ACK, FIN_ACK, SYN, SYN_ACK, Source, Step, delivered, own_network
 from benchmarks.switch_site import CONTROLLER_CORE, LAYERS, SWITCH_CORE, Site, cpu_s, mac_of, site
+from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 
 BAR: Final = 7_500
 STEP_S: Final = 0.05
-# What has not arrived so long after the last connection should have ended is lost.
+# What has not arrived so long after it was sent is lost.
 GIVEN_UP_S: Final = 1.0
 TICK_S: Final = 0.001
 VMS: Final = 2
@@ -54,7 +56,7 @@ class Try(NamedTuple):
 
 def run(rate: int, steps: Sequence[Step], duration_s: float, settings: Sequence[str]) -> Try:
     """Return what a fresh switch and controller make of a rate."""
-    with site(settings, VMS, miss_rate_pps=None) as running:
+    with site(settings, VMS, half_open=HALF_OPEN_PER_VPORT, miss_rate_pps=None) as running:
         sources = [
             Source(running.devices[not step.from_client], step, CLIENT_MAC, SERVER_MAC)
             for step in steps
@@ -83,28 +85,41 @@ def _send(running: Site, sources: Sequence[Source], steps: Sequence[Step], rate:
     """Send every step of so many connections, begun at an even rate."""
     done = [0] * len(sources)
     receivers = [running.devices[step.from_client] for step in steps]
-    before = {device: delivered(device) for device in running.devices}
+    ways = {device: _Way(device) for device in running.devices}
     started = time.monotonic()
     while done[-1] < total:
         elapsed_s = time.monotonic() - started
-        missing = {device: -count for device, count in _since(before).items()}
-        for device, count in zip(receivers, done, strict=True):
-            missing[device] += count
-        late_s = elapsed_s - total / rate - len(steps) * STEP_S
+        missing = {device: way.missing(elapsed_s) for device, way in ways.items()}
         for number, source in enumerate(sources):
             due = min(total, int(rate * (elapsed_s - number * STEP_S)))
             if number:
-                # What has not arrived at its end counts as of the step before; what never does is lost.
-                held = missing[receivers[number - 1]] if late_s < GIVEN_UP_S else 0
-                due = min(due, done[number - 1] - held)
+                # What has not arrived at its end counts as of the step before.
+                due = min(due, done[number - 1] - missing[receivers[number - 1]])
             if due > done[number]:
                 source.send(first + done[number], due - done[number])
+                ways[receivers[number]].sent += due - done[number]
                 done[number] = due
         time.sleep(TICK_S)
 
 
-def _since(before: dict[str, int]) -> dict[str, int]:
-    return {device: delivered(device) - count for device, count in before.items()}
+class _Way:
+    """What has been sent to a device, and how much of it is still to arrive."""
+
+    def __init__(self, device: str) -> None:
+        self.sent = 0
+        self._device = device
+        self._before = delivered(device)
+        self._lost = 0
+        self._history: deque[tuple[float, int]] = deque()
+
+    def missing(self, now_s: float) -> int:
+        """Return how many packets are on their way; what was sent GIVEN_UP_S ago and has not arrived is lost."""
+        arrived = delivered(self._device) - self._before
+        self._history.append((now_s, self.sent))
+        while self._history[0][0] < now_s - GIVEN_UP_S:
+            _, sent = self._history.popleft()
+            self._lost = max(self._lost, sent - arrived)
+        return max(0, self.sent - arrived - self._lost)
 
 
 def _settle(running: Site) -> None:

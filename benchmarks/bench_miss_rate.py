@@ -4,6 +4,8 @@ vfswitch has three stateful layers of 100 rules for each miss; the others look u
 Connections of one VM and destination differ in source address and port, at which no rule looks; a second row shows
 vfswitch with one more rule that looks at source ports, so that no two misses are alike and each walks the layers.
 A third kind of load is paced at half the rate that 64 outstanding misses gave, and shows latencies under load.
+Generator and controller run at real-time priority where that is permitted, each on a core: what else the machine does
+is kept out, and what of it is not is told (see `paced_load`).
 Run `python -m benchmarks.bench_miss_rate`; the last line is JSON.
 """
 

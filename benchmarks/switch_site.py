@@ -41,11 +41,18 @@ def mac_of(vm: int) -> str:
 
 @contextmanager
 def site(
-    settings: Sequence[str], vms: int, *, pinned: bool = True, first: bool = True, **vport: Any
+    settings: Sequence[str],
+    vms: int,
+    *,
+    pinned: bool = True,
+    first: bool = True,
+    half_open: int = HALF_OPEN,
+    **vport: Any,
 ) -> Iterator[Site]:
     """Start a switch and a controller, and register VMs behind three layers.
 
     settings are other_config of Open vSwitch; vport holds fields that all vports have.
+    half_open is how many half-open connections each may have: two VMs may do here what a host full of them does.
     pinned gives each of the two a core; else they run as any program does.
     first says whether both go before what else the machine does, or, because the kernel stops for 50 ms of each second
     who does that and never rests, only have a far greater share.
@@ -53,9 +60,8 @@ def site(
     ovs = OpenVSwitch()
     devices = tuple(f"vf{number + 1}" for number in range(vms))
     with tempfile.TemporaryDirectory(prefix="vfswitch-bench-") as folder:
-        # Two VMs do here what a host full of them does: the quota of one VM is lifted.
         lifted = Path(folder) / "lifted.conf"
-        lifted.write_text(f"[DEFAULT]\nvfswitch_half_open_limit = {HALF_OPEN}\n")
+        lifted.write_text(f"[DEFAULT]\nvfswitch_half_open_limit = {half_open}\n")
         quiet = ("--default-log-level", "30", "--config-file", str(lifted))
         try:
             ovs.start()

@@ -36,6 +36,8 @@ def undisturbed(pid: int | None) -> Iterator[None]:
 
 
 def _schedule(pids: list[int], policy: int, priority: int) -> None:
+    if (os.cpu_count() or 1) < 2:
+        return  # One would keep the other from its core.
     with suppress(PermissionError, ProcessLookupError):
         for pid in pids:
             os.sched_setscheduler(pid, policy, os.sched_param(priority))

@@ -55,7 +55,7 @@ PUNTS: Final = {
     Punt.FRAGMENT: "a fragment: later ones follow the verdict of their first",
     Punt.SINGLE: "multicast, broadcast or DHCP: each packet is decided on its own",
     Punt.NEIGHBOUR: "ARP or neighbour discovery, where a rule of the vport's view names it",
-    Punt.CLOSING: "a copy of a TCP packet with FIN or RST that the verdicts have let pass; it goes on by itself",
+    Punt.CLOSING: "a copy of a TCP packet with RST that the verdicts have let pass; it goes on by itself",
     Punt.POOL: "about an address of a NAT pool: somebody asks who has it, or an ICMP error or later fragment is for it",
 }
 COUNTED: Final = {

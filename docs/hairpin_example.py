@@ -11,6 +11,7 @@ from ryu_apps.model.chain import Chain, Function, Instance
 from ryu_apps.model.hairpin import AnyHairpin, FunctionPort, Hairpin, MacSteering, NetworkPort, Outlet
 from ryu_apps.model.network import Host, Segment, Tenant, Vport, VportKind
 from ryu_apps.model.policy import KIND_OF, Change, Resource, Snapshot
+from ryu_apps.model.probe import Probe
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.hairpin_tables import HAIRPIN_TABLES
 from ryu_apps.pipeline.pieces import entries_of
@@ -53,6 +54,7 @@ Here segment `red` has a chain of `fw` (ports 11 and 12) and `nat` (13 and 14, w
 and a cable joins port 15 to the outlet `h1n-red`.
 Position 1 is before `fw` and 3 before `nat` forward, 4 before `nat` and 2 before `fw` in reverse;
 65534 and 65535 are past the chain, outward and inward.
+Function `fw` has a probe.
 What the switch writes into `resume` and `assigned` itself is not shown.
 """
 
@@ -80,7 +82,8 @@ def _resources(hairpin: AnyHairpin) -> Iterator[Resource]:
 def _chain_resources() -> Iterator[Resource]:
     for name, macs in (("fw", ()), ("nat", (0x020000000F01,))):
         instance = Instance(id="a", host="h1", inside=f"{name}-in", outside=f"{name}-out", macs=macs)
-        yield Function(id=name, instances=(instance,), rewriting=bool(macs))
+        probe = None if macs else Probe()
+        yield Function(id=name, instances=(instance,), rewriting=bool(macs), probe=probe)
     yield Chain(id="c1", tenant="red", segment="red", hops=("fw", "nat"), mark=1)
     yield Segment(id="red", tenant="red", vlan=200, number=1, chain="c1")
     yield Outlet(id="red", host="h1", segment="red", port="h1n-red", chain_port="h1f-red")

@@ -1,6 +1,6 @@
 """Two hypervisors whose NICs lead to functions with an inside and an outside each, for two tenants' chains.
 
-    mn --custom topologies/chain_hosts.py --topo chain_hosts,4 --controller remote,port=6653
+mn --custom topologies/chain_hosts.py --topo chain_hosts,4 --controller remote,port=6653
 """
 
 import inspect

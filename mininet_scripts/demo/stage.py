@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mininet.net import Mininet
 from mininet.node import Node
 
 from mininet_scripts.demo.report import Report
+from mininet_scripts.support.functions import NetworkFunction
 from mininet_scripts.support.registration import address_of
 from mininet_scripts.support.rest import RestClient
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A running network with its controller, and the report that steps write to."""
+    """A running network with its controller, the functions at work in it, and the report that steps write to."""
 
     client: RestClient
     net: Mininet
     report: Report
+    functions: dict[str, NetworkFunction] = field(default_factory=dict)
 
     def host(self, name: str) -> Node:
         """Return a VM or the external host."""

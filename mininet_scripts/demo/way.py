@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import networkx
@@ -74,12 +75,11 @@ def _wires(net: Mininet) -> Iterator[tuple[str, tuple[Node, str]]]:
             yield here.name, (there.node, there.name)
 
 
-def graph_of(ways: Mapping[str, Sequence[Step]]) -> networkx.DiGraph:
-    """Return the graph of several ways by name: ports are its nodes, steps its edges."""
+def graph_of(*ways: Sequence[Step]) -> networkx.DiGraph:
+    """Return the graph of a connection's ways, there and back: ports are its nodes, steps its edges."""
     graph = networkx.DiGraph()
-    for name, steps in ways.items():
-        for place, step in enumerate(steps):
-            graph.add_edge(step.begin, step.end, by=step.by, vlan=step.vlan, way=name, place=place)
+    for step in (step for steps in ways for step in steps):
+        graph.add_edge(step.begin, step.end, by=step.by, vlan=step.vlan)
     return graph
 
 
@@ -88,6 +88,6 @@ def hops(graph: networkx.DiGraph, begin: str, end: str) -> list[str]:
     if begin not in graph or end not in graph or not networkx.has_path(graph, begin, end):
         return []
     path = networkx.shortest_path(graph, begin, end)
-    by = (graph.edges[edge]["by"] for edge in zip(path, path[1:], strict=False))
+    by = (graph.edges[edge]["by"] for edge in pairwise(path))
     ports = {name.rpartition("-")[0] for name in path if name.endswith("-in")}
     return [name for name in by if name in ports]

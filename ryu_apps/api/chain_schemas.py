@@ -10,21 +10,6 @@ from ryu_apps.api.scalars import Body, Id, Ip, Mac, PortName, Vlan, absent
 from ryu_apps.model.chain import MOST_WEIGHT
 from ryu_apps.model.probe import LEAST_INTERVAL_MS, MOST_MS, MOST_STREAK
 
-
-class InstanceBody(Body):
-    """One running copy of a function: two ports of the host's function port, toward the VMs and away from them.
-
-    weight is its part of new connections; with 0 it keeps those that it has.
-    macs are the MACs of its own with which it sends away from the VMs.
-    """
-
-    host: Id
-    inside: PortName
-    outside: PortName
-    weight: Annotated[int, Field(ge=0, le=MOST_WEIGHT)] = 1
-    macs: list[Mac] = Field(default_factory=list, max_length=16)
-
-
 _Port = Annotated[int, Field(ge=1, le=65535)]
 _Streak = Annotated[int, Field(ge=1, le=MOST_STREAK)]
 
@@ -38,6 +23,22 @@ class ProbePacketBody(Body):
     ipv4_dst: Ip = absent()
     udp_src: _Port = absent()
     udp_dst: _Port = absent()
+
+
+class InstanceBody(Body):
+    """One running copy of a function: two ports of the host's function port, toward the VMs and away from them.
+
+    weight is its part of new connections; with 0 it keeps those that it has.
+    macs are the MACs of its own with which it sends away from the VMs.
+    probe_packet has the headers that its probes have instead of the function's.
+    """
+
+    host: Id
+    inside: PortName
+    outside: PortName
+    weight: Annotated[int, Field(ge=0, le=MOST_WEIGHT)] = 1
+    macs: list[Mac] = Field(default_factory=list, max_length=16)
+    probe_packet: ProbePacketBody = absent()
 
 
 class ProbeBody(Body):

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import limits_at
 from ryu_apps.control.flow_table import UnifiedFlow
@@ -19,7 +18,7 @@ from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.network import tag_of
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S
+from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S, is_tcp
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
 
 _VLAN_SHIFT = FIELDS["vlan_vid"].shifts

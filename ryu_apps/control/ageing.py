@@ -9,10 +9,11 @@ from ryu_apps.control.effects import Effect
 from ryu_apps.control.events import EntryCounted, FlowRemoved
 from ryu_apps.control.expiry import IDLE_TIMEOUT, Ending, Expiry
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.letting_go import ended_by_fin
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
-from ryu_apps.pipeline.cookie import EntryClass, Refusal, unpack
+from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal, unpack
 
 _IN_HOST_IDLE_S: Final = 60.0
 _OTHER: Final = {EntryClass.FORWARD: EntryClass.REPLY, EntryClass.REPLY: EntryClass.FORWARD}
@@ -52,6 +53,9 @@ class Ageing:
         if cookie is not None:
             self._tally.count(REMOVED.get(event.reason, REMOVED_OTHERWISE), cookie.vport)
         flow = self._flows.get(cookie.detail) if cookie else None
+        if flow is not None and cookie is not None and ended_by_fin(event):
+            self._let_go(flow, cookie, event, now_s)
+            return []
         if flow is None or cookie is None or self._life.is_closed(flow.id):
             return []
         if (
@@ -65,7 +69,7 @@ class Ageing:
         if ending is Ending.NONE:
             return []
         if ending is Ending.RENEW:
-            return self._placement.install(flow)
+            return self._install_again(flow)
         partner = self._placement.question(flow, _OTHER.get(cookie.entry_class))
         if ending is Ending.ASK and partner is not None:
             return [partner]
@@ -83,7 +87,7 @@ class Ageing:
             return self._end_idle(flow, now_s)
         if event.packets is None or not self._expiry.advanced(flow.id, cookie.entry_class, event.packets, now_s):
             return self._end_idle(flow, now_s)
-        return self._placement.install(flow)
+        return self._install_again(flow)
 
     def tick(self, now_s: float) -> list[Effect]:
         """Return what follows from time alone: flows that no switch holds end when they have been idle.
@@ -102,7 +106,10 @@ class Ageing:
         return effects
 
     def close_due(self, now_s: float) -> list[Effect]:
-        """Return the removal of the entries of connections that have closed; forget those that closed long ago."""
+        """Return the removal of the entries of connections that have closed; forget those that closed long ago.
+
+        At most so many at once that misses do not wait for long.
+        """
         effects: list[Effect] = []
         for flow_id in self._life.due(now_s):
             flow = self._flows.get(flow_id)
@@ -149,7 +156,22 @@ class Ageing:
         if not self._offload.in_use(flow, now_s):
             return self.remove(flow)
         self._expiry.confirm(flow.id, now_s)
+        return self._install_again(flow)
+
+    def _install_again(self, flow: UnifiedFlow) -> list[Effect]:
+        self._life.returned(flow.id)
         return self._placement.install(flow)
+
+    def _let_go(self, flow: UnifiedFlow, cookie: Cookie, event: FlowRemoved, now_s: float) -> None:
+        """Take note of an entry that has gone by itself because a FIN has ended its direction."""
+        self._offload.let_go(event, now_s)
+        reply = cookie.entry_class is EntryClass.REPLY
+        if flow.parent:
+            begun, first = self._flows.get(flow.parent), flow.plan.forward[0]
+            back = begun.plan.reply if begun is not None else ()
+            reply = any((leg.vport, leg.direction) == (first.vport, first.direction) for leg in back)
+        whole = flow.parent or flow.id
+        self._life.let_go(whole, reply=reply, entries=self._flows.lone_entries(whole), now_s=now_s)
 
     def _forget(self, flow: UnifiedFlow) -> list[Effect]:
         """Forget a connection with all its variants; return the removal of what led replies to it."""

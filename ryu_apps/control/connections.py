@@ -1,4 +1,4 @@
-"""What packets tell of the life of their TCP connections: ends that reach the host as copies, and misses."""
+"""What packets tell of the life of their TCP connections: resets that reach the host as copies, and misses."""
 
 from __future__ import annotations
 
@@ -9,25 +9,18 @@ from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.holding import Held
 from ryu_apps.control.life import Life
 from ryu_apps.control.variant import same_ends
-from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import PROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, FlowKey, Parsed, parse
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cached import is_tcp
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.registers import RECEIVER, SENDER
 
-_PROTO_SHIFT: Final = FIELDS["ip_proto"].shifts
 # Below what is known of connections, above the miss.
 _CHOKE_PRIORITY: Final = 50
 # After so long a half-open connection has been removed by the switch, unless it is none.
 _DOUBTFUL_S: Final = 60.0
 _MOST_DOUBTFUL: Final = 200
-
-
-def is_tcp(key: FlowKey) -> bool:
-    """Return whether packets with a key are TCP."""
-    shift = _PROTO_SHIFT.get(key.family)
-    return shift is not None and key.bits >> shift & 0xFF == PROTO_TCP
 
 
 def tcp_flags(frame: bytes, parsed: Parsed) -> int:
@@ -43,24 +36,40 @@ class Connections(Life):
         self._flows = flows
 
     def take_end(self, segment: int, frame: bytes, now_s: float) -> None:
-        """Take note of a packet with FIN or RST that all verdicts have let pass; it has gone on by itself."""
+        """Take note of a packet with RST that all verdicts have let pass; it has gone on by itself."""
         parsed = parse(frame)
         flags = tcp_flags(frame, parsed) if parsed else 0
-        if parsed is None or not flags & (TCP_FIN | TCP_RST):
+        if parsed is None or not flags & TCP_RST:
             return
         known = self._flows.find(connection_id(segment, parsed.key))
         flow = next((flow for flow in known if flow.plan.allow and not flow.parent), None)
         if flow is not None:
             reply = not same_ends(_as_delivered(flow), parsed.key)
-            self.ended(flow.id, reply=reply, reset=bool(flags & TCP_RST), now_s=now_s)
+            self.ended(flow.id, reply=reply, reset=True, now_s=now_s)
+
+    def host_forwards(self, flow: UnifiedFlow, leg: Held, frame: bytes, parsed: Parsed, now_s: float) -> UnifiedFlow:
+        """Note the FIN of a packet that missed, of which no entry tells; return its flow, as it is kept from now on.
+
+        What the flow gets again in a direction that has ended is not to end by FIN: the switch remembers that one.
+        """
+        whole = flow.parent or flow.id
+        if tcp_flags(frame, parsed) & TCP_FIN and not self.is_closing(whole):
+            begun = self._flows.get(whole) or flow
+            reply = any(leg[1:] == (back.vport, back.direction) for back in begun.plan.reply)
+            self.ended(whole, reply=reply, reset=False, now_s=now_s)
+        ways = self.ended_ways(whole)
+        if flow.parent or flow.ended == ways:
+            return flow
+        self.returned(whole)
+        return self._kept(flow._replace(ended=ways), flow)
 
     def goes_on(self, flow: UnifiedFlow, leg: Held, frame: bytes, parsed: Parsed) -> bool:
         """Note one more packet of a flow that missed; return whether the flow is to have its entry.
 
-        It is not when the connection has closed, unless so much comes that this proves wrong.
+        It is not when the connection closes or has closed, unless so much comes that this proves wrong.
         """
         whole = flow.parent or flow.id
-        if self.is_closed(whole):
+        if self.is_closing(whole):
             return not tcp_flags(frame, parsed) & (TCP_FIN | TCP_RST) and self.reopens(whole)
         if any(leg[1:] == (back.vport, back.direction) for back in flow.plan.reply):
             self.answered(whole)
@@ -89,9 +98,12 @@ class Connections(Life):
         """Return a flow whose short timeout has run out, as it is kept from now on; None when nobody has answered."""
         if not self.replied(flow.id, replies):
             return None
-        lasting = flow._replace(half_open=False)
-        self._flows.replace(flow, lasting)
-        return lasting
+        self.returned(flow.id)
+        return self._kept(flow._replace(half_open=False, ended=self.ended_ways(flow.id)), flow)
+
+    def _kept(self, flow: UnifiedFlow, instead_of: UnifiedFlow) -> UnifiedFlow:
+        self._flows.replace(instead_of, flow)
+        return flow
 
 
 def _as_delivered(flow: UnifiedFlow) -> FlowKey:

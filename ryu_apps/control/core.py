@@ -88,6 +88,7 @@ class ControlCore:
         self._policy = policy
         self.offload.policy = policy
         self.sharing.policy = policy
+        self.life.all_returned()
         self.flows.meters.enforce(policy)
         self.fast_path.forget(self._policy)
 
@@ -152,6 +153,8 @@ class ControlCore:
         verdict = _verdict_at(flow, vport.number, direction)
         alone = syn or not flow.plan.allow
         leg = Held(flow.id, vport.number, direction)
+        if not begun:
+            flow = self.life.host_forwards(flow, leg, event.frame, parsed, now_s)
         watched = not begun and (flow.half_open or self.life.busy)
         in_nic = not watched or self.life.goes_on(flow, leg, event.frame, parsed)
         steered = in_nic and self.offload.steers(flow)

@@ -40,6 +40,7 @@ class FlowRemoved(NamedTuple):
     packets: int
     octets: int
     duration_s: int
+    hard_timeout_s: int = 0
 
 
 class EntryCounted(NamedTuple):

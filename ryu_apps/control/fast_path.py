@@ -19,6 +19,7 @@ from ryu_apps.control.connection_id import head_of
 from ryu_apps.control.events import PacketIn
 from ryu_apps.control.flow_table import FlowTable, Kind, UnifiedFlow
 from ryu_apps.control.holding import Held, Holding
+from ryu_apps.control.letting_go import LettingGo
 from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Cell, Tally
 from ryu_apps.engine.connection import Plan, brought_to, connect_layers
@@ -147,11 +148,13 @@ class FastPath:
         self._holding = holding
         self._tally = tally
         self._flows_per_vport = flows_per_vport
+        self.letting_go = LettingGo(policy, flows, life, tally)
         self._places: dict[tuple[int, str, int, int, int, int], Place] = {}
 
     def forget(self, policy: Policy) -> None:
         """Forget all kinds, for this policy is in force from now on; places stay what they are."""
         self._policy = policy
+        self.letting_go.follow(policy)
         for place in self._places.values():
             place.forget()
 

@@ -32,6 +32,7 @@ class UnifiedFlow(NamedTuple):
     generation is the policy's under which the plan was made, renewed the one under which a walk last confirmed it.
     parent is the flow that this one is a variant of (same connection, other MACs or DSCP), 0 for none.
     half_open: its entries have the short timeout of a TCP connection that was not seen answered when they were made.
+    ended: of a TCP connection, the ways whose FIN has passed while the other goes on: 1 its first packet's, 2 replies'.
     lacks_meter: a NIC has no meter left for it, so that its packets stay with the host.
     """
 
@@ -45,6 +46,7 @@ class UnifiedFlow(NamedTuple):
     parent: int = 0
     half_open: bool = False
     lacks_meter: bool = False
+    ended: int = 0
 
     @property
     def connection(self) -> int:
@@ -74,14 +76,14 @@ class UnifiedFlow(NamedTuple):
         cookie = Cookie(entry_class, self.generation, 0, self.id).pack()
         key = self.key
         for leg in self.plan.forward:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open)
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open, self.ended & 1 > 0)
             key = leg.verdict.edit.apply(key)
         if not self.plan.reply:
             return
         key = reverse(key)
         cookie = Cookie(EntryClass.REPLY, self.generation, 0, self.id).pack()
         for leg in self.plan.reply:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open)
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open, self.ended & 2 > 0)
             key = leg.verdict.edit.apply(key)
 
 
@@ -133,6 +135,14 @@ class FlowTable:
         """Return the flow with this id."""
         slot = self._slots.get(flow_id)
         return None if slot is None else self._whole(slot)
+
+    def lone_entries(self, flow_id: int) -> int:
+        """Return how many entries a flow without variants has; 0 for one with some, a variant, or no flow."""
+        slot = self._slots.get(flow_id)
+        record = None if slot is None else self._record(slot)
+        if record is None or flow_id in self._variants or (isinstance(record, UnifiedFlow) and record.parent):
+            return 0
+        return len(record.plan.forward) + len(record.plan.reply)
 
     def find(self, connection: int) -> tuple[UnifiedFlow, ...]:
         """Return the flows of a connection; more than one only for variants and for refusals both ways."""

@@ -38,6 +38,8 @@ _SWEEPS_UNCHANGED: Final = 6
 # So many are made in one sweep at most: one takes 200 us, and misses wait meanwhile.
 _OUTLINES_AT_ONCE: Final = 2
 
+_FEW: Final = 8
+
 # Where the two ends of a key stand, as (shift, width) of the packed integer.
 _SWAPS: Final[dict[Family, tuple[tuple[int, int, int], ...]]] = {
     Family.IPV4: ((192, 144, 48), (64, 32, 32), (16, 0, 16)),
@@ -170,7 +172,7 @@ class KeyRows:
         wanted, count = np.fromiter(plans, dtype="<u4"), len(self._chunks)
         for number in (place % count for place in range(first, first + count)):
             chunk = self._chunks[number]
-            ids = chunk.ids[np.isin(chunk.plans, wanted) & (chunk.families != 0)]
+            ids = chunk.ids[_is_one_of(chunk.plans, wanted) & (chunk.families != 0)]
             yield number, ids.astype("=u4").tobytes()
 
     def matching(self, family: Family, condition: Condition, *, reply: bool) -> list[tuple[int, int]]:
@@ -213,6 +215,16 @@ class KeyRows:
             if chunk.may_meet(family, condition):
                 found.append((number, chunk))
         return found
+
+
+def _is_one_of(column: Any, wanted: Any) -> Any:
+    """Return which values of a column are wanted; for a few it costs a tenth of numpy's own."""
+    if len(wanted) > _FEW:
+        return np.isin(column, wanted)
+    met = np.zeros(len(column), dtype=bool)
+    for value in wanted:
+        met |= column == value
+    return met
 
 
 def _as_first(family: Family, bits: int, value: int) -> int:

@@ -1,9 +1,10 @@
 """The life of TCP connections: which are half open and how many a vport may have, which are closing, which are over.
 
-A FIN or RST that passed the caches reaches the host as a copy.
-When both sides have sent a FIN (RFC 9293 section 3.6), or one a RST, the connection is closing: its entries stay for a
-moment, for the last acknowledgement, and are then removed.
-The host knows it for a little longer, so that what comes late passes, and a RST that was forged cuts nobody off.
+A FIN ends its own direction (RFC 9293 section 3.6): the entries that it passes go by themselves when nothing has
+followed it for a second, and the host is told. When both directions have ended the connection is closed.
+A RST ends both: it reaches the host as a copy, and the entries stay for a moment and are then removed.
+The host knows a closed connection for a little longer, so that what comes late passes, and a RST that was forged cuts
+nobody off.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from enum import Enum
 from typing import Final
 
 # How many half-open connections a vport may have, of those that it began or that others began towards it from outside.
-# Who has half as many is looked at: those that were answered meanwhile are half open no more.
+# Who has a quarter as many is looked at: those that were answered meanwhile are half open no more.
 HALF_OPEN_PER_VPORT: Final = 4096
-# How long the entries of a closed connection stay, and how long the host knows it after that.
+# How long entries that do not go by themselves stay after a close, and how long the host knows the connection then.
 LINGER_S: Final = 0.5
 CLOSED_S: Final = 4.0
 # So many packets that end nothing show that a connection is not over after all.
@@ -23,6 +24,10 @@ LATE_PKTS: Final = 3
 # For so long the switch drops the connection attempts of a vport that may have no more; then the host looks again.
 CHOKE_S: Final = 1
 _BLOCK_IDS: Final = 1024
+# So many closed connections are dealt with without a pause.
+_AT_ONCE: Final = 256
+# More entries than a connection has: some may be left, and are to be removed.
+_MANY: Final = 1 << 30
 
 
 class Connection(Enum):
@@ -38,12 +43,14 @@ class Life:
 
     def __init__(self, half_open_per_vport: int = HALF_OPEN_PER_VPORT) -> None:
         self._most = half_open_per_vport
-        self._many = max(1, half_open_per_vport // 2)
+        self._many = max(1, half_open_per_vport // 4)
         self.crowded: set[int] = set()
         # The vport of each, by flow id, in blocks of ids, which rise: growing one dictionary of all would be a pause.
         self._half_open: dict[int, dict[int, int]] = {}
         self._counts: dict[int, int] = {}
         self._fins: dict[int, int] = {}
+        # How many entries have not gone by themselves, of connections of which some have.
+        self._left: dict[int, int] = {}
         self._closing: dict[int, float] = {}
         self._closed: dict[int, float] = {}
         self._late: dict[int, int] = {}
@@ -79,11 +86,15 @@ class Life:
         """Yield the half-open connections of all vports, the oldest first."""
         return (flow_id for block in tuple(self._half_open.values()) for flow_id in block)
 
-    def half_open_at(self, vport: int) -> list[int]:
-        """Return the half-open connections of a vport."""
-        return [
-            flow_id for block in self._half_open.values() for flow_id, there in block.items() if there == vport
-        ]
+    def half_open_at(self, vport: int, after: int, most: int) -> list[int]:
+        """Return at most so many half-open connections of a vport, the oldest first of those behind one of them."""
+        found: list[int] = []
+        for number, block in self._half_open.items():
+            if (number + 1) * _BLOCK_IDS > after:
+                found += [flow_id for flow_id, there in block.items() if there == vport and flow_id > after]
+            if len(found) >= most:
+                break
+        return found[:most]
 
     def answered(self, flow_id: int) -> None:
         """Count a connection as half open no more."""
@@ -121,17 +132,56 @@ class Life:
         if (reset or fins == 3) and flow_id not in self._closed:
             self._closing.setdefault(flow_id, now_s + LINGER_S)
 
+    def let_go(self, flow_id: int, *, reply: bool, entries: int, now_s: float) -> None:
+        """Note that an entry has gone by itself because its direction has ended; entries: how many there were, or 0.
+
+        When all are gone there is nothing to remove, and the connection is closed.
+        """
+        if flow_id in self._closed:
+            return
+        self._fins[flow_id] = fins = self._fins.get(flow_id, 0) | (2 if reply else 1)
+        self._left[flow_id] = left = self._left.get(flow_id, entries or _MANY) - 1
+        if reply:
+            self.answered(flow_id)
+        if fins == 3 and left:
+            self._closing.setdefault(flow_id, now_s + LINGER_S)
+        elif fins == 3:
+            self._closing.pop(flow_id, None)
+            self._close(flow_id, now_s)
+
+    def ended_ways(self, flow_id: int) -> int:
+        """Return which directions of a connection have ended: 1 for its first packet's, 2 for that of replies."""
+        return self._fins.get(flow_id, 0)
+
+    def returned(self, flow_id: int) -> None:
+        """Note that a connection has entries again of which some had gone: not all will go by themselves."""
+        if flow_id in self._fins:
+            self._left[flow_id] = _MANY
+
+    def all_returned(self) -> None:
+        """Note that any connection may have entries again."""
+        self._left = dict.fromkeys(self._left, _MANY)
+
+    def overdue(self, now_s: float) -> bool:
+        """Return whether connections are to lose their entries now, or to be forgotten."""
+        return bool(_until(self._closing, now_s, 1) or _until(self._closed, now_s, 1))
+
     def due(self, now_s: float) -> list[int]:
-        """Return the connections whose entries are to go now; they are closed."""
-        due = _until(self._closing, now_s)
+        """Return connections whose entries are to go now, some at once; they are closed."""
+        due = _until(self._closing, now_s, _AT_ONCE)
         for flow_id in due:
             del self._closing[flow_id]
-            self._closed[flow_id] = now_s + CLOSED_S
+            self._close(flow_id, now_s)
         return due
 
+    def _close(self, flow_id: int, now_s: float) -> None:
+        self.answered(flow_id)
+        self._left.pop(flow_id, None)
+        self._closed[flow_id] = now_s + CLOSED_S
+
     def over(self, now_s: float) -> list[int]:
-        """Return the closed connections that are to be forgotten now."""
-        return _until(self._closed, now_s)
+        """Return closed connections that are to be forgotten now, some at once."""
+        return _until(self._closed, now_s, _AT_ONCE)
 
     def stage(self, flow_id: int, *, answered: bool) -> Connection:
         """Return where a TCP connection is in its life."""
@@ -160,16 +210,17 @@ class Life:
         """Drop what is remembered of a flow that is gone."""
         self.answered(flow_id)
         self._fins.pop(flow_id, None)
+        self._left.pop(flow_id, None)
         self._closing.pop(flow_id, None)
         self._closed.pop(flow_id, None)
         self._late.pop(flow_id, None)
 
 
-def _until(due: dict[int, float], now_s: float) -> list[int]:
-    """Return the keys that are due; they stand in the order of their times."""
+def _until(due: dict[int, float], now_s: float, most: int) -> list[int]:
+    """Return the first keys that are due; they stand in the order of their times."""
     found: list[int] = []
     for flow_id, due_s in due.items():
-        if due_s > now_s:
+        if due_s > now_s or len(found) == most:
             break
         found.append(flow_id)
     return found

@@ -75,7 +75,7 @@ class Meeting:
         connection = connection_id(segment.number, key)
         known = self._flows.find(connection)
         effects: list[Effect] = []
-        if syn and known and any(self._life.is_closed(flow.id) for flow in known):
+        if syn and known and any(self._life.is_closing(flow.id) for flow in known):
             # The ends use their ports again; what follows is another connection.
             for flow in known:
                 if self._flows.get(flow.id) is not None:  # A variant is gone with its connection.

@@ -29,6 +29,7 @@ from ryu_apps.pipeline.cookie import (
     DETAIL_MASK,
     MARK,
     MARK_MASK,
+    Cookie,
     EntryClass,
     unpack,
 )
@@ -347,6 +348,16 @@ class Offload:
         if flow is None or cookie is None:
             return
         self._tally.count("nic-evictions", cookie.vport)
+        self._gone(flow, cookie, event, now_s)
+
+    def let_go(self, event: FlowRemoved, now_s: float) -> None:
+        """Take note that a NIC has let an entry go whose connection is still known."""
+        cookie = unpack(event.cookie)
+        flow = self._flows.get(cookie.detail) if self._caches and cookie else None
+        if flow is not None and cookie is not None:
+            self._gone(flow, cookie, event, now_s)
+
+    def _gone(self, flow: UnifiedFlow, cookie: Cookie, event: FlowRemoved, now_s: float) -> None:
         way = flow.plan.reply if cookie.entry_class is EntryClass.REPLY else flow.plan.forward
         for leg in way:
             cache = self._cache_of(leg.vport, leg.direction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ryu_apps.model.hairpin import Fail
@@ -20,6 +20,7 @@ class Instance:
 
     weight is its part of new connections, 0 to 16; with 0 it keeps those that it has and gets no new ones.
     macs are the MACs with which it sends away from the VMs, where it does so with its own.
+    probe_packet has the headers, by name, that its probes have instead of the function's.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Instance:
     outside: str
     weight: int = 1
     macs: tuple[int, ...] = ()
+    probe_packet: tuple[tuple[str, int], ...] = ()
 
     @property
     def ports(self) -> tuple[str, str]:
@@ -49,6 +51,12 @@ class Function:
     rewriting: bool = False
     keeps_apart: bool = False
     probe: Probe | None = None
+
+    def probe_of(self, instance: Instance) -> Probe | None:
+        """Return how an instance is probed, None where it is not."""
+        if self.probe is None or not instance.probe_packet:
+            return self.probe
+        return replace(self.probe, packet=replace(self.probe.packet, **dict(instance.probe_packet)))
 
     def on(self, host: str) -> tuple[Instance, ...]:
         """Return the instances on one host."""

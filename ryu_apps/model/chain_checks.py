@@ -12,7 +12,7 @@ from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Hairpin, Outlet
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
-from ryu_apps.model.probe_checks import probe_clashes
+from ryu_apps.model.probe_checks import probe_clashes, probe_faults
 
 
 def chain_references(after: Snapshot, value: object) -> Iterator[FieldError]:
@@ -42,6 +42,7 @@ def _function_faults(after: Snapshot, function: Function) -> Iterator[FieldError
             yield FieldError(f"{path}.outside", f"{one.outside!r} is its inside too")
         if one.macs and not function.rewriting:
             yield FieldError(f"{path}.macs", "a function that is not rewriting sends with no MAC of its own")
+    yield from probe_faults(function)
 
 
 def _leads_to_chains(host: Host) -> bool:
@@ -105,7 +106,12 @@ def chain_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
         case Chain():
             yield from _function_sharing(after, value)
             yield from _vlan_clashes(after, value)
+        case Segment():
+            yield from _vlan_of_a_chain(after, value)
         case Vport() | Outlet() if value.host in after.hosts:
+            if isinstance(value, Vport):
+                yield from _vlan_of_a_chain(after, value)
+                yield from _mac_of_a_function(after, value)
             path, port = ("subinterface", value.subinterface) if isinstance(value, Vport) else (
                 "chain_port", value.chain_port)  # fmt: skip
             for taken, owner in _ports_of(after, value.host, value):
@@ -119,10 +125,27 @@ def _instance_clashes(after: Snapshot, function: Function, one: Instance) -> Ite
         for port, path in here:
             if port == taken:
                 yield FieldError(path, f"{port!r} is a port of {owner}")
-    for vport in after.vports.values():
+    owners = [(vport.mac, f"vport {vport.id!r}") for vport in after.vports.values()]
+    # Of two on one host the switch could not tell which is meant.
+    beside = [(other, name) for other, name in _instances(after) if other is not one and other.host == one.host]
+    owners += [(mac, name) for other, name in beside for mac in other.macs]
+    for mac, owner in owners:
+        if mac in one.macs:
+            place = f"instances.{one.id}.macs[{one.macs.index(mac)}]"
+            yield FieldError(place, f"{format_mac(mac)} is the MAC of {owner}")
+
+
+def _instances(after: Snapshot) -> Iterator[tuple[Instance, str]]:
+    """Yield the instances of all functions, each with what it is called in a message."""
+    for function in after.functions.values():
+        for one in function.instances:
+            yield one, f"instance {one.id!r} of function {function.id!r}"
+
+
+def _mac_of_a_function(after: Snapshot, vport: Vport) -> Iterator[FieldError]:
+    for one, name in _instances(after):
         if vport.mac in one.macs:
-            place = f"instances.{one.id}.macs[{one.macs.index(vport.mac)}]"
-            yield FieldError(place, f"{format_mac(vport.mac)} is the MAC of vport {vport.id!r}")
+            yield FieldError("mac", f"{name} sends with it")
 
 
 def _ports_of(
@@ -138,11 +161,10 @@ def _ports_of(
     for outlet in after.outlets.values():
         if outlet.host == host_id and outlet.chain_port is not None and outlet is not asking:
             yield outlet.chain_port, f"outlet {outlet.id!r}"
-    for function in after.functions.values():
-        for one in function.on(host_id):
-            if one is not instance:
-                for port in one.ports:
-                    yield port, f"instance {one.id!r} of function {function.id!r}"
+    for one, name in _instances(after):
+        if one.host == host_id and one is not instance:
+            for port in one.ports:
+                yield port, name
 
 
 def _function_sharing(after: Snapshot, chain: Chain) -> Iterator[FieldError]:
@@ -169,6 +191,12 @@ def _vlan_clashes(after: Snapshot, chain: Chain) -> Iterator[FieldError]:
     for segment in after.segments.values():
         if segment.vlan == chain.vlan:
             yield FieldError("vlan", f"segment {segment.id!r} has this VLAN")
+
+
+def _vlan_of_a_chain(after: Snapshot, value: Segment | Vport) -> Iterator[FieldError]:
+    for chain in after.chains.values():
+        if chain.vlan == value.vlan is not None:
+            yield FieldError("vlan", f"chain {chain.id!r} has this VLAN")
 
 
 def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator[FieldError]:
@@ -202,6 +230,15 @@ def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator
             for outlet in after.outlets.values():
                 if outlet.host == value.id and outlet.chain_port is not None:
                     yield FieldError("hairpin", f"chains end at outlet {outlet.id!r}")
+        case Host(hairpin=Hairpin(function_port=port)):
+            path = "hairpin.function_port.cable"
+            for one, name in _instances(after):
+                if one.host == value.id and port.cable in one.ports:
+                    yield FieldError(path, f"{port.cable!r} is a port of {name}")
+            for outlet in after.outlets.values():
+                there = before.outlets.get(outlet.id) == outlet
+                if there and (outlet.host, outlet.chain_port) == (value.id, port.cable):
+                    yield FieldError(path, f"{port.cable!r} is a port of outlet {outlet.id!r}")
         case Segment():
             for chain in after.chains.values():
                 if chain.segment == value.id and chain.tenant != value.tenant:

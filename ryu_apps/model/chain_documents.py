@@ -6,7 +6,7 @@ from ryu_apps.model.address import format_mac, parse_unicast_mac
 from ryu_apps.model.chain import Chain, Function, Instance
 from ryu_apps.model.faults import Faults
 from ryu_apps.model.hairpin import Fail
-from ryu_apps.model.probe_documents import parse_probe, probe_document
+from ryu_apps.model.probe_documents import packet_document, parse_packet, parse_probe, probe_document
 from ryu_apps.model.rule_documents import Document
 
 
@@ -27,6 +27,7 @@ def _instance_document(instance: Instance) -> Document:
         "outside": instance.outside,
         "weight": instance.weight,
         "macs": [format_mac(mac) for mac in instance.macs],
+        "probe_packet": packet_document(instance.probe_packet),
     }
 
 
@@ -54,6 +55,7 @@ def _parse_instance(key: str, document: Document, faults: Faults) -> Instance:
             faults.add(path, f"{text!r} is given twice")
         elif mac is not None:
             macs.append(mac)
+    packet = parse_packet(document.get("probe_packet") or {}, f"instances.{key}.probe_packet", faults)
     return Instance(
         id=key,
         host=document["host"],
@@ -61,6 +63,7 @@ def _parse_instance(key: str, document: Document, faults: Faults) -> Instance:
         outside=document["outside"],
         weight=document.get("weight", 1),
         macs=tuple(macs),
+        probe_packet=tuple(sorted(packet.items())),
     )
 
 

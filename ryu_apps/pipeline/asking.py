@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ryu_apps.model.flow_key import ND_TYPES, TCP_FIN, TCP_RST
+from ryu_apps.model.flow_key import ND_TYPES, TCP_ACK, TCP_RST, TCP_SYN
 from ryu_apps.model.network import Vport
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, Counted, EntryClass, Punt
@@ -30,11 +30,23 @@ def misses(behind: str) -> Iterator[FlowEntry]:
     for table in TABLES:
         if table.miss is Miss.CONTROLLER:
             yield _ask(table.name, MISS_PRIORITY, {}, Punt.MISS)
+            yield from _syn_misses(table.name)
         elif table.miss is Miss.CONTINUE:
             after = behind if table.name == "closing" else next(iter(table.next))
             yield entry(table.name, MISS_PRIORITY, {}, goto=after, cookie=_BASE)
         else:
             yield entry(table.name, MISS_PRIORITY, {}, cookie=_BASE)
+
+
+def _syn_misses(table: str) -> Iterator[FlowEntry]:
+    """Yield the miss of a TCP SYN by itself: what the switch remembers of it is then for no other packet.
+
+    It remembers for some time what became of a packet, after entries have changed too.
+    What follows a SYN would go to the controller as well for so long.
+    """
+    syn: MatchValue = (TCP_SYN, TCP_SYN | TCP_ACK)
+    for eth_type in (0x0800, 0x86DD):
+        yield _ask(table, MISS_PRIORITY + 1, {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": syn}, Punt.MISS)
 
 
 def punts() -> Iterator[FlowEntry]:
@@ -58,15 +70,15 @@ def _punt(why: Punt) -> int:
 
 
 def closing(behind: str) -> Iterator[FlowEntry]:
-    """Yield the copies for the host of what ends a TCP connection: FIN and RST, behind the verdicts that let them pass.
+    """Yield the copies for the host of what ends a TCP connection at once: RST, behind the verdicts that let it pass.
 
     The packet itself goes on to the table behind, and no copy is made of any other.
+    A FIN ends one direction only, whose entries go by themselves.
     """
     copy = SetField(PUNT, Punt.CLOSING), Resubmit("missed")
     for eth_type in (0x0800, 0x86DD):
-        for flag in (TCP_FIN, TCP_RST):
-            match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (flag, flag)}
-            yield entry("closing", 100, match, *copy, goto=behind, cookie=_punt(Punt.CLOSING))
+        match: dict[str, MatchValue] = {"eth_type": eth_type, "ip_proto": 6, "tcp_flags": (TCP_RST, TCP_RST)}
+        yield entry("closing", 100, match, *copy, goto=behind, cookie=_punt(Punt.CLOSING))
 
 
 def neighbours(vport: Vport, asks: tuple[bool, bool, bool, bool]) -> Iterator[FlowEntry]:

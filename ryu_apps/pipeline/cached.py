@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 from ryu_apps.engine.connection import Leg
 from ryu_apps.engine.lending import is_exhausted
 from ryu_apps.model.fields import FIELDS
-from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, Family, FlowKey, customer_tag
+from ryu_apps.model.flow_key import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, Family, FlowKey, customer_tag
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import IDENTITY, Transposition
 from ryu_apps.model.treatment import Treatment
 from ryu_apps.pipeline.editing import PORT_FIELDS
-from ryu_apps.pipeline.entry import ContractBroken, FlowEntry, MatchValue, entry
+from ryu_apps.pipeline.entry import ContractBroken, FinTimeout, FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from ryu_apps.pipeline.treated import next_table, treated_actions
 
@@ -23,6 +23,10 @@ IDLE_TIMEOUTS_S: Final = {6: 300, 17: 60, 132: 300}
 # The most for a TCP connection that nobody has answered yet, whatever a rule says.
 HALF_OPEN_IDLE_TIMEOUT_S: Final = 10
 OTHER_IDLE_TIMEOUT_S: Final = 30
+# What a FIN or RST of its direction leaves of an entry's timeouts. The hard one tells this from others when the entry
+# goes; it counts from the making of the entry, so that one older than 18 hours goes at once.
+FIN_IDLE_TIMEOUT_S: Final = 1
+FIN_HARD_TIMEOUT_S: Final = 65_535
 _PROTO_SHIFT: Final = FIELDS["ip_proto"].shifts
 # A refused packet's entry spares the controller a flood, and must not outlive its cause by long.
 DENY_IDLE_TIMEOUT_S: Final = 10
@@ -35,7 +39,10 @@ _new = tuple.__new__
 
 
 class CachedEntry(NamedTuple):
-    """What one leg becomes in the switch: an exact entry for one vport and direction."""
+    """What one leg becomes in the switch: an exact entry for one vport and direction.
+
+    ends_by_fin: it goes by itself soon after a FIN or RST has passed it.
+    """
 
     cookie: int
     direction: Direction
@@ -48,10 +55,13 @@ class CachedEntry(NamedTuple):
     idle_timeout_s: int
     hard_timeout_s: int
     treatment: Treatment | None = None
+    ends_by_fin: bool = False
 
 
-def cached(leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = False) -> CachedEntry:
-    """Return the entry of a leg whose packets have this key."""
+def cached(
+    leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = False, ended: bool = False
+) -> CachedEntry:
+    """Return the entry of a leg whose packets have this key; ended: its direction has had its FIN already."""
     vport, direction, verdict, exact_dscp = leg
     if verdict.allow:
         idle, hard = verdict.idle_timeout_s or idle_timeout_s(key), 0
@@ -62,10 +72,18 @@ def cached(leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = 
         if verdict.pooled and is_exhausted(verdict):
             hard = EXHAUSTED_HARD_TIMEOUT_S
     allow, edit, treatment = verdict.allow, verdict.edit, verdict.treatment
+    ends_by_fin = allow and not ended and is_tcp(key)
     # Four of these are made for each miss.
     return _new(
-        CachedEntry, (cookie, direction, segment, vport, key, exact_dscp, allow, edit, idle, hard, treatment)
+        CachedEntry,
+        (cookie, direction, segment, vport, key, exact_dscp, allow, edit, idle, hard, treatment, ends_by_fin),
     )
+
+
+def is_tcp(key: FlowKey) -> bool:
+    """Return whether packets with a key are TCP."""
+    shift = _PROTO_SHIFT.get(key.family)
+    return shift is not None and key.bits >> shift & 0xFF == PROTO_TCP
 
 
 def idle_timeout_s(key: FlowKey) -> int:
@@ -90,6 +108,7 @@ def compile_cached(made: CachedEntry) -> FlowEntry:
         made.direction.value,
         CACHED_PRIORITY,
         match,
+        *([FinTimeout(FIN_IDLE_TIMEOUT_S, FIN_HARD_TIMEOUT_S)] if made.ends_by_fin else ()),
         *treated_actions(treatment, edit, made.key),
         goto=goto,
         cookie=made.cookie,

@@ -15,7 +15,17 @@ from typing import Final
 from ryu_apps.model.flow_key import VLAN_PRESENT
 from ryu_apps.model.hairpin import Fail
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
-from ryu_apps.pipeline.entry import EntryAction, FlowEntry, MatchValue, PopVlan, PushVlan, Resubmit, SetField, entry
+from ryu_apps.pipeline.entry import (
+    EntryAction,
+    FlowEntry,
+    MatchValue,
+    Output,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    entry,
+)
 from ryu_apps.pipeline.learning import NONE_UP, FirstUp, Spread
 from ryu_apps.pipeline.registers import CAME_BY, CHAIN, POSITION, SEGMENT, WAY
 
@@ -45,7 +55,8 @@ class Stand:
 class Course:
     """A chain on one host: for each hop the instances that are there.
 
-    tag is the VLAN toward functions, 0 for none. sign is a small number that other hops give another of.
+    tags has for each hop the VLAN toward its function, 0 for none: only those that keep chains apart need one.
+    sign, 32 bits, is a number that other hops give another of.
     """
 
     segment: int
@@ -53,7 +64,7 @@ class Course:
     hops: tuple[tuple[Stand, ...], ...]
     fail: Fail
     symmetric_return: bool
-    tag: int
+    tags: tuple[int, ...]
     sign: int
 
     @property
@@ -94,18 +105,18 @@ def course_entries(course: Course) -> Iterator[FlowEntry]:
             yield from _enter(course, hop, position)
     for number, stand in enumerate(course.hops):
         for one in stand:
-            yield from _arrive(course, one.inside, forward(number))
-            yield from _arrive(course, one.outside, reverse(number))
+            yield from _arrive(course, course.tags[number], one.inside, forward(number))
+            yield from _arrive(course, course.tags[number], one.outside, reverse(number))
             for mac in one.macs:
                 own: dict[str, MatchValue] = {SEGMENT: course.segment, "eth_dst": mac}
                 to_end = SetField(CHAIN, course.mark), SetField(POSITION, course.end)
                 yield entry("resume", 50, own, *to_end, cookie=_BASE)
 
 
-def _arrive(course: Course, port_no: int, position: int) -> Iterator[FlowEntry]:
+def _arrive(course: Course, tag: int, port_no: int, position: int) -> Iterator[FlowEntry]:
     """Yield what comes out of an instance's port: at first it is looked up whether it went in by the same one."""
-    match: dict[str, MatchValue] = {"in_port": port_no, "vlan_vid": VLAN_PRESENT | course.tag if course.tag else 0}
-    actions: list[EntryAction] = [PopVlan()] if course.tag else []
+    match: dict[str, MatchValue] = {"in_port": port_no, "vlan_vid": VLAN_PRESENT | tag if tag else 0}
+    actions: list[EntryAction] = [PopVlan()] if tag else []
     actions += [SetField(SEGMENT, course.segment), SetField(CHAIN, course.mark), SetField(POSITION, position)]
     yield entry("splice", 100, match, *actions, Resubmit("assigned"), goto="passed", cookie=_BASE)
 
@@ -128,6 +139,8 @@ def _way(stand: Stand, position: int) -> int:
 def _choose(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
     here: dict[str, MatchValue] = {**course.place, POSITION: position}
     working = [stand for stand in course.hops[hop] if stand.works]
+    if position == reverse(hop):
+        yield from _to_failed(course, hop, here)
     if not working:
         yield _none_works(course, hop, position, 120, here)
         return
@@ -143,6 +156,14 @@ def _choose(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
         for mac in stand.macs:
             named: dict[str, MatchValue] = {**here, WAY: 0, "eth_dst": mac}
             yield entry("choose", 110, named, SetField(WAY, _way(stand, position)), goto="assign", cookie=_BASE)
+
+
+def _to_failed(course: Course, hop: int, here: dict[str, MatchValue]) -> Iterator[FlowEntry]:
+    """Yield what is sent to the MACs of instances that have failed: without answers to ARP none could work again."""
+    tag: tuple[EntryAction, ...] = (PushVlan(course.tags[hop]),) if course.tags[hop] else ()
+    for stand in course.hops[hop]:
+        for mac in () if stand.works else stand.macs:
+            yield entry("choose", 125, {**here, "eth_dst": mac}, *tag, Output(stand.outside), cookie=_BASE)
 
 
 def _none_works(
@@ -165,7 +186,7 @@ def _enter(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
     working = [_way(stand, position) for stand in course.hops[hop] if stand.works]
     if not working:
         return
-    tag: tuple[EntryAction, ...] = (PushVlan(course.tag),) if course.tag else ()
+    tag: tuple[EntryAction, ...] = (PushVlan(course.tags[hop]),) if course.tags[hop] else ()
     for way in working:
         others = [other for other in working if other != way]
         yield entry("enter", 100, {**here, WAY: way}, *tag, FirstUp((way, *others)), cookie=_BASE)

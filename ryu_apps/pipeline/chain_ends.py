@@ -25,7 +25,7 @@ from ryu_apps.pipeline.entry import (
     entry,
 )
 from ryu_apps.pipeline.pieces import Part
-from ryu_apps.pipeline.probing import feigned, tag_of
+from ryu_apps.pipeline.probing import feigned, likenesses, tag_of
 from ryu_apps.pipeline.registers import CHAIN, POSITION, SEGMENT, SENDER
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
@@ -60,9 +60,8 @@ def chain_parts(policy: Policy, host: Host, cable: int, ports: Mapping[str, int]
             course = courses[chain.id]
             yield Part(course_entries, chain.id, (course,))
             yield Part(memory_entries, chain.id, (course,))
-            hops = [policy.snapshot.functions[name] for name in chain.hops]
-            probes = [(number, one.probe, one.rewriting) for number, one in enumerate(hops) if one.probe is not None]
-            yield Part(feigned, chain.id, (course, tuple(probes)))
+            looks = tuple([likenesses(policy.snapshot.functions[name], host) for name in chain.hops])
+            yield Part(feigned, chain.id, (course, looks))
             for port_no in {port for hop in course.hops for stand in hop for port in (stand.inside, stand.outside)}:
                 yield Part(stray_tags, port_no, (port_no,))
         begins = tuple([(course.mark, course.begin) for course in courses.values()])
@@ -95,7 +94,7 @@ def _course(policy: Policy, host: Host, segment: Segment, chain: Chain, ports: M
         hops=tuple(hops),
         fail=chain.fail,
         symmetric_return=chain.symmetric_return,
-        tag=tag_of(policy, chain),
+        tags=tuple([tag_of(chain, function) for function in functions]),
         sign=crc32("/".join(chain.hops).encode()) ^ chain.symmetric_return,
     )
 

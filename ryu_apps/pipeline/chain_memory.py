@@ -81,15 +81,25 @@ def _learn(kind: Kind, cookie: int, *, of_reply: bool, way: str) -> Learn:
 
 
 def _resumed(course: Course, kind: Kind, cookie: int) -> Learn:
-    """Return the action that sends the replies of a connection into the chain that it has passed, or past it."""
+    """Return the action that sends the replies of a connection into the chain that it has passed, or past it.
+
+    Only what is for the MAC that has sent is a reply: no VM reaches others by the addresses of its peer.
+    """
     segment: tuple[str, Source] = (SEGMENT, SEGMENT)
+    ends = kind.tuple_(of_reply=True)
+    # Without an address of its own a kind is told by its MACs already.
+    back: tuple[tuple[str, Source], ...] = (("eth_dst", "eth_src"),) if "eth_type" in kind.match else ()
     at: Source = course.end if course.symmetric_return else INWARD
     return Learn(
         table="resume", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s + _LONGER_S,
-        limit=MOST_REMEMBERED, match=(segment, *kind.tuple_(of_reply=True)), load=((CHAIN, CHAIN), (POSITION, at)),
+        limit=MOST_REMEMBERED, match=(segment, *back, *ends), load=((CHAIN, CHAIN), (POSITION, at)),
     )  # fmt: skip
 
 
 def _cookie(course: Course) -> int:
+    """Return the cookie of what a chain writes down; other hops have another, so that what is written goes with them.
+
+    The sign takes what room there is: 9 bits of the detail, and the fields that such entries have no use for.
+    """
     detail = course.segment << 12 | course.mark << 9 | course.sign & 0x1FF
-    return Cookie(EntryClass.LEARNED, detail=detail).pack()
+    return Cookie(EntryClass.LEARNED, course.sign >> 21, course.sign >> 9 & 0xFFF, detail).pack()

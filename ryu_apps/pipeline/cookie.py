@@ -47,7 +47,7 @@ class Punt(IntEnum):
 
     MISS: no entry yet. The others are decided packet by packet and leave no entry:
     fragments, multicast, broadcast and DHCP (SINGLE), and ARP or ND where a rule names them.
-    CLOSING is a copy of a packet that went on: a TCP FIN or RST that the verdicts have let pass.
+    CLOSING is a copy of a packet that went on: a TCP RST that the verdicts have let pass.
     POOL: about an address of a NAT pool: who has it is asked, or an ICMP error or later fragment has come for it.
     """
 

@@ -72,8 +72,20 @@ class Resubmit:
     table: str
 
 
+@dataclass(frozen=True, slots=True)
+class FinTimeout:
+    """Have the entry itself go soon after a TCP packet with FIN or RST: shorten its timeouts to these, in seconds.
+
+    (Nicira extension NXAST_FIN_TIMEOUT.)
+    """
+
+    idle_s: int
+    hard_s: int
+
+
 EntryAction = (
-    SetField
+    FinTimeout
+    | SetField
     | PopVlan
     | PushVlan
     | PriorityFromTag

@@ -58,7 +58,7 @@ HAIRPIN_TABLES: Final = (
         name="choose",
         purpose="an instance for connections that have none at this hop, or whose instance does not work",
         matches=_PLACE | _PROBE | {SENDER, WAY},
-        writes=frozenset({WAY, POSITION, CAME_BY, "output"}),
+        writes=frozenset({WAY, POSITION, CAME_BY, "vlan", "output"}),
         next=frozenset({"assign", "enter", "leave", "assigned", "choose"}),
         miss=Miss.DROP,
     ),

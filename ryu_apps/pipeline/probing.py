@@ -36,6 +36,10 @@ _TTL: Final = 64
 _LEAST_METER_PKTS: Final = 10
 
 
+Likeness = tuple[tuple[str, MatchValue], ...]
+"""What matches the probes of an instance."""
+
+
 class Target(NamedTuple):
     """An instance that is probed: its ports by number, the VLAN of its chain, 0 for none, and how."""
 
@@ -48,10 +52,9 @@ class Target(NamedTuple):
     probe: Probe
 
 
-def tag_of(policy: Policy, chain: Chain) -> int:
-    """Return the VLAN that frames of a chain have toward functions, 0 for none."""
-    shared = any(policy.snapshot.functions[name].keeps_apart for name in chain.hops)
-    return chain.vlan or 0 if shared else 0
+def tag_of(chain: Chain, function: Function) -> int:
+    """Return the VLAN that frames of a chain have toward a function, 0 for none."""
+    return chain.vlan or 0 if function.keeps_apart else 0
 
 
 def targets(policy: Policy, host: Host, ports: Mapping[str, int]) -> Iterator[Target]:
@@ -60,18 +63,16 @@ def targets(policy: Policy, host: Host, ports: Mapping[str, int]) -> Iterator[Ta
     A function of several chains is probed by the tag of the first by id.
     """
     for function in policy.snapshot.functions.values():
-        if function.probe is None:
-            continue
-        tag = _probe_tag(policy, function)
+        tag = _probe_tag(policy, function) if function.probe is not None else 0
         for one in function.on(host.id):
-            inside, outside = ports.get(one.inside), ports.get(one.outside)
-            if inside is not None and outside is not None:
-                yield Target(function.id, one.id, inside, outside, tag, function.rewriting, function.probe)
+            probe, inside, outside = function.probe_of(one), ports.get(one.inside), ports.get(one.outside)
+            if probe is not None and inside is not None and outside is not None:
+                yield Target(function.id, one.id, inside, outside, tag, function.rewriting, probe)
 
 
 def _probe_tag(policy: Policy, function: Function) -> int:
     used = sorted(chain.id for chain in policy.snapshot.chains.values() if function.id in chain.hops)
-    return tag_of(policy, policy.snapshot.chains[used[0]]) if used else 0
+    return tag_of(policy.snapshot.chains[used[0]], function) if used else 0
 
 
 def probe_parts(policy: Policy, host: Host, ports: Mapping[str, int]) -> Iterator[Part]:
@@ -106,15 +107,23 @@ def _likeness(probe: Probe, *, rewriting: bool) -> dict[str, MatchValue]:
     return {**ends, **kept, "ipv4_src": packet.ipv4_src, "udp_src": packet.udp_src}
 
 
-def feigned(course: Course, probes: tuple[tuple[int, Probe, bool], ...]) -> Iterator[FlowEntry]:
-    """Yield that frames that look like a probe do not get into its function; probes by hop, with whether it rewrites.
+def likenesses(function: Function, host: Host) -> tuple[Likeness, ...]:
+    """Return what the probes of a function look like on a host, each kind once."""
+    probes = [probe for one in function.on(host.id) if (probe := function.probe_of(one)) is not None]
+    looks = [_likeness(probe, rewriting=function.rewriting) for probe in probes]
+    return tuple({tuple(sorted(look.items())): None for look in looks})
 
-    They would use up the meter of the real ones.
+
+def feigned(course: Course, hops: tuple[tuple[Likeness, ...], ...]) -> Iterator[FlowEntry]:
+    """Yield that frames that look like the probes of a hop do not get into its function.
+
+    They would use up the meters of the real ones.
     """
-    for hop, probe, rewriting in probes:
+    for hop, looks in enumerate(hops):
         for position in (forward(hop), reverse(hop)):
-            match = {**course.place, POSITION: position, **_likeness(probe, rewriting=rewriting)}
-            yield entry("choose", 140, match, cookie=_FEIGNED)
+            for likeness in looks:
+                match = {**course.place, POSITION: position, **dict(likeness)}
+                yield entry("choose", 140, match, cookie=_FEIGNED)
 
 
 def probe_meters(policy: Policy, host: Host) -> dict[int, MeterConfig]:

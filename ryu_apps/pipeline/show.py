@@ -9,6 +9,7 @@ from ryu_apps.pipeline.entry import (
     IN_PORT,
     ChainToTag,
     EntryAction,
+    FinTimeout,
     FlowEntry,
     MatchValue,
     Output,
@@ -117,6 +118,8 @@ def _action(action: EntryAction) -> str:
             return f"controller(meter_id={meter})" if meter else "CONTROLLER:65535"
         case Resubmit(table=table):
             return f"resubmit(,{NUMBER[table]})"
+        case FinTimeout(idle_s=idle_s, hard_s=hard_s):
+            return f"fin_timeout(idle_timeout={idle_s},hard_timeout={hard_s})"
         case Learn():
             return _learn(action)
         case Spread(members=members):

@@ -111,7 +111,7 @@ TABLES: Final = (
     ),
     Table(
         name="closing",
-        purpose="a copy for the host of each TCP packet that ends a connection; all packets go on",
+        purpose="a copy for the host of each TCP packet that resets a connection; all packets go on",
         matches=frozenset({"eth_type", "ip_proto", "tcp_flags"}),
         writes=frozenset({PUNT}),
         next=frozenset({"missed", "rank", "egress"}),

@@ -10,6 +10,7 @@ from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import (
     ChainToTag,
     EntryAction,
+    FinTimeout,
     FlowEntry,
     Matches,
     MatchValue,
@@ -41,6 +42,7 @@ from ryu_apps.southbound.wire import (
     SEND_FLOW_REM,
     VERSION,
     Type,
+    fin_timeout,
     metered_to_controller,
     move,
     resubmit,
@@ -142,6 +144,8 @@ def _action(action: EntryAction) -> bytes:
             return metered_to_controller(meter) if meter else _TO_CONTROLLER
         case Resubmit(table=table):
             return resubmit(table)
+        case FinTimeout(idle_s=idle_s, hard_s=hard_s):
+            return fin_timeout(idle_s, hard_s)
         case Learn():
             return nicira.learn(action)
         case Spread():

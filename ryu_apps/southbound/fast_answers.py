@@ -13,6 +13,7 @@ from ryu_apps.control.effects import Emit
 from ryu_apps.control.events import PacketIn
 from ryu_apps.control.fast_path import Answer, FastPath, Leg, Place
 from ryu_apps.pipeline.cookie import DETAIL_MASK
+from ryu_apps.southbound.flow_removed import ended_by_fin
 from ryu_apps.southbound.layout import layout
 from ryu_apps.southbound.packet_out import packet_out
 from ryu_apps.southbound.templates import add
@@ -84,6 +85,11 @@ class FastAnswers:
             own.append(encoded.heads.get(end - frame_at) or encoded.head(end - frame_at))
             own.append(data[frame_at:end])
         return True
+
+    def let_go(self, data: bytes, at: int, length: int, now_s: float) -> bool:
+        """Take note of the flow-removed at data[at:at+length]; False when it must be told the usual way."""
+        gone = ended_by_fin(data, at, length)
+        return gone is not None and self._fast_path.letting_go.take(*gone, now_s)
 
     def note(self, data: bytes, at: int, event: PacketIn) -> None:
         """Remember the place of a packet-in that was answered the usual way."""

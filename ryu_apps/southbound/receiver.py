@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _PACKET_IN: Final = int(Type.PACKET_IN)
 _PACKET_OUT: Final = int(Type.PACKET_OUT)
-_INLINE: Final = frozenset({int(Type.PACKET_IN), int(Type.FLOW_REMOVED)})
+_FLOW_REMOVED: Final = int(Type.FLOW_REMOVED)
+_INLINE: Final = frozenset({_PACKET_IN, _FLOW_REMOVED})
 _BEFORE_VERSION: Final = frozenset({Type.HELLO, Type.ERROR, Type.ECHO_REQUEST, Type.ECHO_REPLY})
 _PAUSE_EVERY: Final = 64
 """Messages after which answers go out, and others get their turn if time is up."""
@@ -62,7 +63,7 @@ class Receiver:
     def take(self, data: bytes) -> bytes:
         """Handle all whole messages and return the bytes left over; Malformed when the peer breaks OpenFlow."""
         link, unpack, clock = self._link, HEADER.unpack_from, self._link.clock
-        answer, own, others = self._fast.answer, self._own, self._others
+        answer, let_go, own, others = self._fast.answer, self._fast.let_go, self._own, self._others
         at, end, count = 0, len(data), 0
         now_s = self._read_s = clock()
         turn_ends_s = now_s + link.limits.turn_s
@@ -81,6 +82,9 @@ class Receiver:
                 at += length
                 continue
             try:
+                if kind == _FLOW_REMOVED and let_go(data, at, length, now_s):
+                    at += length
+                    continue
                 answered = kind == _PACKET_IN and answer(data, at, length, now_s, own, others)
             except Exception:
                 self._links.fault(f"answering a packet-in of datapath {link.name}")

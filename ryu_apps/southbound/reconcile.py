@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ryu_apps.control.change import SLICE_ENTRIES
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.pipeline.cached import CACHED_PRIORITY, CachedEntry
+from ryu_apps.pipeline.cached import CACHED_PRIORITY, FIN_HARD_TIMEOUT_S, CachedEntry
 from ryu_apps.pipeline.cookie import DETAIL_MASK, EntryClass, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.tables import NUMBER
@@ -60,7 +60,9 @@ def _priority(entry: FlowEntry | CachedEntry) -> int:
 
 def _agrees(found: PresentEntry, want: FlowEntry | CachedEntry, instructions: bytes) -> bool:
     """Return whether an entry does what it must and belongs to whom it must; its generation may be older."""
-    same_use = (found.instructions, found.idle_timeout_s) == (instructions, want.idle_timeout_s)
+    # One that a FIN has passed goes by itself, soon.
+    going = isinstance(want, CachedEntry) and found.hard_timeout_s == FIN_HARD_TIMEOUT_S
+    same_use = found.instructions == instructions and (going or found.idle_timeout_s == want.idle_timeout_s)
     if isinstance(want, CachedEntry):
         return same_use and not (found.cookie ^ want.cookie) & DETAIL_MASK
     return same_use and found.cookie == want.cookie

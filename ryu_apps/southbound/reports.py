@@ -8,7 +8,6 @@ from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from ryu_apps.control.connections import is_tcp
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.flow_table import UnifiedFlow
@@ -20,6 +19,7 @@ from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
 from ryu_apps.model.hairpin import nic_ports
 from ryu_apps.model.policy import Snapshot
+from ryu_apps.pipeline.cached import is_tcp
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.bringup import Agreement
 from ryu_apps.southbound.links import Links
@@ -137,8 +137,10 @@ def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: flo
             "idle_timeout_s": made.idle_timeout_s,
             "offload": _offload_document(places[-1]),
         })
-    answered = any(leg["packets"] for leg in legs[forward:])
-    life = core.life.stage(flow.parent or flow.id, answered=answered or not flow.half_open)
+    connection = flow.parent or flow.id
+    # The host may have seen the answer itself, or the switch have counted it.
+    answered = not core.life.is_half_open(connection) or any(leg["packets"] for leg in legs[forward:])
+    life = core.life.stage(connection, answered=answered)
     return {
         "id": flow.id,
         "key": describe(flow.key),

@@ -13,7 +13,13 @@ from ryu_apps.model.fields import FIELDS, SETTABLE
 from ryu_apps.model.flow_key import CUSTOMER_TAG, KEY_BYTES, Family, FlowKey
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition, transposition
-from ryu_apps.pipeline.cached import CACHED_PRIORITY, CachedEntry, compile_cached
+from ryu_apps.pipeline.cached import (
+    CACHED_PRIORITY,
+    FIN_HARD_TIMEOUT_S,
+    FIN_IDLE_TIMEOUT_S,
+    CachedEntry,
+    compile_cached,
+)
 from ryu_apps.pipeline.editing import edit_actions
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from ryu_apps.pipeline.tables import NUMBER
@@ -31,11 +37,14 @@ _FLOW_MOD: Final = wire.VERSION << 24 | wire.Type.FLOW_MOD << 16
 # hard_timeout, priority, buffer_id, out_port, out_group, flags, importance; then the header of the match.
 _FIXED: Final = Struct("!QBBHHHIIIHHHH")
 _BEFORE_MATCH: Final = 48
+_APPLY: Final = Struct("!HH4x")
+_FIN: Final = wire.fin_timeout(FIN_IDLE_TIMEOUT_S, FIN_HARD_TIMEOUT_S)
 _GOTO: Final = {table: Struct("!HHB3x").pack(wire.GOTO_TABLE, 8, number) for table, number in NUMBER.items()}
 
 _Split = Callable[[bytes], tuple[bytes, ...]]
 _Shape = tuple[int, _Split, Callable[..., bytes], int, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
-_shapes: dict[tuple[int, int, bool, bool, int, bool, int, int], _Shape] = {}
+_Wanted = tuple[int, int, bool, bool, int, bool, int, int, bool]
+_shapes: dict[_Wanted, _Shape] = {}
 
 
 def add(made: CachedEntry) -> bytes:
@@ -49,7 +58,7 @@ def delete_strict(made: CachedEntry) -> bytes:
 
 
 def _flow_mod(made: CachedEntry, command: int) -> bytes:
-    cookie, direction, segment, vport, (family, bits), exact_dscp, allow, edit, idle_s, hard_s, treatment = made
+    cookie, direction, segment, vport, (family, bits), exact_dscp, allow, edit, idle_s, hard_s, treatment, fin = made
     if treatment is not None and command == wire.ADD:
         return flow_mod(compile_cached(made), command)  # Rare, and of too many shapes.
     if edit.edits and edit.edits[-1][0] == "vlan_vid":
@@ -68,11 +77,11 @@ def _flow_mod(made: CachedEntry, command: int) -> bytes:
     if tagged:
         return flow_mod(compile_cached(made), command)  # A customer's tag is rare too.
     outbound = direction is _OUTBOUND
-    wanted = (family, proto_dscp, exact_dscp, outbound, command, allow, idle_s, hard_s)
+    wanted = (family, proto_dscp, exact_dscp, outbound, command, allow, idle_s, hard_s, fin)
     shape = _shapes.get(wanted) or _remember(wanted)
     size, split, pack, length, fixed, to_third, to_fourth, to_fifth, to_sixth, to_register, tail = shape
     if allow and edit.edits and command == wire.ADD:
-        tail = _instructions(edit, made.key, proto_dscp >> 8, outbound)
+        tail = _instructions(edit, made.key, proto_dscp >> 8, outbound, fin)
     dst, src, third, fourth, fifth, sixth = split(bits.to_bytes(size, "big"))
     return (
         pack(
@@ -89,7 +98,7 @@ _TAGGED_LINK, _TAGGED_IPV4, _TAGGED_IPV6 = (
 _TO_SRC, _TO_DST, _TO_SEGMENT = oxm("eth_src"), oxm("eth_dst"), oxm(SEGMENT)
 
 
-def _remember(wanted: tuple[int, int, bool, bool, int, bool, int, int]) -> _Shape:
+def _remember(wanted: _Wanted) -> _Shape:
     if len(_shapes) >= _MAX_SHAPES:
         _shapes.clear()
     _shapes[wanted] = shape = _shape(*wanted)
@@ -97,7 +106,8 @@ def _remember(wanted: tuple[int, int, bool, bool, int, bool, int, int]) -> _Shap
 
 
 def _shape(
-    family: int, proto_dscp: int, exact_dscp: bool, outbound: bool, command: int, allow: bool, idle_s: int, hard_s: int
+    family: int, proto_dscp: int, exact_dscp: bool, outbound: bool, command: int, allow: bool, idle_s: int, hard_s: int,
+    fin: bool,
 ) -> _Shape:
     """Return what all flow-mods of one shape have in common, and the structs that part a key and join a message."""
     made = layout(family, proto_dscp >> 8, proto_dscp & 0x3F if exact_dscp else None)
@@ -111,7 +121,11 @@ def _shape(
         wire.MATCH_OXM, match_bytes,
     )  # fmt: skip
     pack = Struct(f"!I4xQ{_FIXED.size}s{match}{padding}x").pack
-    tail = _GOTO["deliver" if outbound else "closing"] if adding and allow else b""
+    tail = b""
+    if adding:
+        tail = (_APPLY.pack(wire.APPLY_ACTIONS, 8 + len(_FIN)) + _FIN if fin else b"") + (
+            _GOTO["deliver" if outbound else "closing"] if allow else b""
+        )
     length = _BEFORE_MATCH + match_bytes + padding
     register = oxm(SENDER if outbound else RECEIVER)
     split = Struct("!" + made.in_key).unpack
@@ -122,11 +136,11 @@ _Setter = tuple[bytes, int, bytes]
 _setters: dict[tuple[int, int], dict[str, _Setter]] = {}
 
 
-def _instructions(edit: Transposition, key: FlowKey, proto: int, outbound: bool) -> bytes:
+def _instructions(edit: Transposition, key: FlowKey, proto: int, outbound: bool, fin: bool) -> bytes:
     """Return the instructions that edit and go on; fields that the key does not have are passed over."""
     setters = _setters.get((key[0], proto)) or _remember_setters(key, proto)
-    parts = [b""]
-    length = 8
+    parts = [b"", _FIN if fin else b""]
+    length = 8 + len(parts[1])
     for name, value in edit.edits:
         setter = setters.get(name)
         if setter is not None:
@@ -137,9 +151,6 @@ def _instructions(edit: Transposition, key: FlowKey, proto: int, outbound: bool)
         parts[0] = _APPLY.pack(wire.APPLY_ACTIONS, length)
     parts.append(_GOTO["deliver" if outbound else "closing"])
     return b"".join(parts)
-
-
-_APPLY: Final = Struct("!HH4x")
 
 
 def _remember_setters(key: FlowKey, proto: int) -> dict[str, _Setter]:

@@ -10,17 +10,17 @@ from ryu.lib import hub
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.model.errors import VfswitchError
-from ryu_apps.pipeline.cookie import CLASS_MASK, DETAIL_MASK, MARK_MASK, VPORT_MASK, Cookie, EntryClass, unpack
+from ryu_apps.pipeline.cookie import DETAIL_MASK, Cookie, EntryClass
 from ryu_apps.southbound.links import Links
 
 LOG = logging.getLogger("vfswitch")
 
 # How often closed connections are taken off the switch, and a crowded vport is looked at.
 CLOSE_EVERY_S: Final = 0.05
-LOOK_EVERY_S: Final = 0.25
-# Flow ids rise, so the half-open ones stand in few blocks of this many ids; a mask asks for one block.
-_BLOCK: Final = 1 << 12
-_MOST_BLOCKS: Final = 4
+LOOK_EVERY_S: Final = 0.1
+# So many of its connections are asked for at once, and again without a pause when this part of them was answered.
+AT_ONCE: Final = 512
+WORTH_IT: Final = 0.25
 
 
 class Upkeep:
@@ -47,44 +47,47 @@ class Upkeep:
         try:
             while self._core.life.busy:
                 hub.sleep(CLOSE_EVERY_S)
-                self._links.apply(self._core.ageing.close_due(self._clock()))
+                while self._core.life.overdue(now_s := self._clock()):
+                    self._links.apply(self._core.ageing.close_due(now_s))
+                    hub.sleep(0)
         except Exception:
             self._links.fault("closing connections")
         finally:
             self._closing = False
 
     def _look(self) -> None:
+        life = self._core.life
+        looked_at: dict[int, int] = {}
         try:
-            while self._core.life.crowded:
-                for vport in tuple(self._core.life.crowded):
-                    self._count_answers(vport)
-                hub.sleep(LOOK_EVERY_S)
+            while life.crowded:
+                found = [self._count_answers(vport, looked_at) for vport in tuple(life.crowded)]
+                # Where many were answered others will be, and the vport's attempts must not wait for our asking.
+                hub.sleep(LOOK_EVERY_S if max(found, default=0.0) < WORTH_IT else 0)
         except Exception:
             self._links.fault("looking for answers")
         finally:
             self._looking = False
 
-    def _count_answers(self, vport: int) -> None:
-        """Take a vport's connections off its half-open ones when the entry of their replies has counted a packet."""
-        life = self._core.life
-        dpid = self._core.dpid_of(vport)
+    def _count_answers(self, vport: int, looked_at: dict[int, int]) -> float:
+        """Take connections off a vport's half-open ones when the entry of their replies has counted a packet.
+
+        Some are asked for at once, the oldest first, and when all were looked at they are looked at again; looked_at
+        holds the last one by vport. Return how much of what was asked for had been answered.
+        """
+        life, flows, dpid = self._core.life, self._core.flows, self._core.dpid_of(vport)
         link = self._links.get(dpid) if dpid is not None else None
-        if link is None:
-            return
-        blocks = {flow_id // _BLOCK for flow_id in life.half_open_at(vport)}
-        mask = MARK_MASK | CLASS_MASK | VPORT_MASK
-        if len(blocks) > _MOST_BLOCKS:
-            blocks = {0}
-        else:
-            mask |= DETAIL_MASK & ~(_BLOCK - 1)
-        for block in sorted(blocks):
-            cookie = Cookie(EntryClass.REPLY, vport=vport, detail=block * _BLOCK).pack()
-            try:
-                found = link.dump_flows(cookie=cookie, cookie_mask=mask)
-            except VfswitchError as error:
-                LOG.warning("datapath %016x: %s", dpid, error.message)
-                return
-            for entry in found:
-                seen = unpack(entry.cookie) if entry.packets else None
-                if seen is not None:
-                    life.answered(seen.detail)
+        asked = life.half_open_at(vport, looked_at.get(vport, 0), AT_ONCE)
+        looked_at[vport] = asked[-1] if len(asked) == AT_ONCE else 0
+        made = [(flow_id, flow.generation) for flow_id in asked if (flow := flows.get(flow_id)) is not None]
+        cookies = [Cookie(EntryClass.REPLY, generation, vport, flow_id).pack() for flow_id, generation in made]
+        if link is None or not cookies:
+            return 0.0
+        try:
+            found = link.dump_cookies(cookies)
+        except VfswitchError as error:
+            LOG.warning("datapath %016x: %s", link.id, error.message)
+            return 0.0
+        answered = [entry.cookie & DETAIL_MASK for entry in found if entry.packets]
+        for flow_id in answered:
+            life.answered(flow_id)
+        return len(answered) / len(cookies)

@@ -75,6 +75,15 @@ def resubmit(table: str) -> bytes:
     return _RESUBMIT.pack(0xFFFF, 16, 0x2320, 14, 0xFFF8, NUMBER[table])
 
 
+# Nicira's timeouts after a FIN or RST: experimenter action 0xffff, vendor 0x2320, subtype 19.
+_FIN_TIMEOUT: Final = Struct("!HHIHHH2x")
+
+
+def fin_timeout(idle_s: int, hard_s: int) -> bytes:
+    """Return the action that shortens its entry's timeouts after a FIN or RST (Open vSwitch, NXAST_FIN_TIMEOUT)."""
+    return _FIN_TIMEOUT.pack(0xFFFF, 16, 0x2320, 19, idle_s, hard_s)
+
+
 # Nicira's output to controllers: experimenter action 0xffff, vendor 0x2320, subtype 37; then properties, here 5, the
 # meter's id. What is left out has its default: the whole packet, reason "action".
 _METERED: Final = Struct("!HHIH6xHHI")

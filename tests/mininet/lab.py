@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from mininet.net import Mininet
 from mininet.node import Node
@@ -13,6 +13,8 @@ from mininet.node import Node
 from mininet_scripts.support import frames, hosts, registration, traffic
 from mininet_scripts.support.capture import Capture, capture
 from mininet_scripts.support.controller import Controller
+from mininet_scripts.support.parsed import Frame as Frame
+from mininet_scripts.support.parsed import read_frame as read_frame
 from mininet_scripts.support.policy import Document
 from mininet_scripts.support.registration import address_of
 from mininet_scripts.support.waiting import wait_until
@@ -22,47 +24,6 @@ MISS_RATE_PPS = 100_000
 # Local experimental EtherType 2 (IEEE Std 802): says where a capture has got to.
 MARKER_TYPE = 0x88B6
 MARKER = frames.ethernet("02:ee:ee:ee:ee:01", "02:ee:ee:ee:ee:02", MARKER_TYPE, b"")
-
-
-class Frame(NamedTuple):
-    """A captured frame: its addresses, the VLAN of its tag (None for untagged), its type and the rest."""
-
-    dst: str
-    src: str
-    vlan: int | None
-    eth_type: int
-    payload: bytes
-
-    @property
-    def unicast(self) -> bool:
-        """Return whether one station is addressed."""
-        return not int(self.dst[:2], 16) & 1
-
-    def udp_to(self, port: int) -> bool:
-        """Return whether this is an IPv4 UDP datagram, or its first fragment, to a port."""
-        is_udp = self.eth_type == frames.IPV4 and self.payload[9] == frames.UDP
-        return is_udp and int.from_bytes(self.l4[2:4], "big") == port
-
-    def tcp_port(self, port: int) -> bool:
-        """Return whether this is an IPv4 TCP segment from or to a port."""
-        is_tcp = self.eth_type == frames.IPV4 and self.payload[9] == frames.TCP
-        return is_tcp and port in (int.from_bytes(self.l4[:2], "big"), int.from_bytes(self.l4[2:4], "big"))
-
-    @property
-    def l4(self) -> bytes:
-        """Return what follows an IPv4 header."""
-        return self.payload[(self.payload[0] & 0x0F) * 4 :]
-
-
-def read_frame(data: bytes) -> Frame:
-    """Return a captured frame taken apart."""
-    vlan = int.from_bytes(data[14:16], "big") & 0xFFF if data[12:14] == b"\x81\x00" else None
-    at = 12 if vlan is None else 16
-    return Frame(_mac(data[:6]), _mac(data[6:12]), vlan, int.from_bytes(data[at : at + 2], "big"), data[at + 2 :])
-
-
-def _mac(data: bytes) -> str:
-    return data.hex(":")
 
 
 @dataclass(frozen=True)

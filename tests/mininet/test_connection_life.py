@@ -19,8 +19,8 @@ PORT = 80
 # A connection closed in order keeps its client's port from being used again for a minute.
 OWN_PORTS = {"close": 4000, "reset": 4001, "half": 4002}
 GONE_WITHIN_S = 2.0
-# The server sends five lines this far apart to a client that has closed its own half.
-LINES = ["0", "1", "2", "3", "4"]
+# What the server sends, 0.3 s apart, to a client that has closed its own half.
+LINES = [str(number) for number in range(14)]
 
 
 def serve(lab: Lab) -> None:

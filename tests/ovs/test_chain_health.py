@@ -12,10 +12,9 @@ import pytest
 
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
-from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness.switch import OpenVSwitch
-from tests.ovs.test_chains import FAR, MACS, Site, instance, pass_chain, refused, udp
+from tests.ovs.test_chains import FAR, MACS, OWN, Site, instance, pass_chain, refused, udp
 
 # Patient, because a test stands in the place of the functions and must keep up on a busy machine.
 PROBE: dict[str, Any] = {"interval_ms": 150, "timeout_ms": 1500, "fall": 2, "rise": 2}
@@ -223,6 +222,39 @@ def test_a_function_that_routes_may_change_what_it_sends_on(site: Site) -> None:
     assert site.ovs.sent("h1f-net") == []
 
 
+def test_datagrams_that_look_like_a_probe_end_before_the_function(site: Site) -> None:
+    """H12: behind a function that rewrites, what goes where its probes go is dropped and counted, and nothing else."""
+    probed(site, "nat", "a", rewriting=True)
+    for dport in (33434, 33435):
+        ends = "10.0.0.1", "192.0.2.2"
+        datagram = packets.transport(*ends, packets.UDP, packets.udp(1000, dport))
+        frame = packets.ether(MACS[1], FAR, packets.IPV4, packets.packet(*ends, packets.UDP, datagram))
+        site.through("h1f-cable", packets.tagged(frame, 101), "fw-a-in")
+        site.ovs.receive("fw-a-out", frame)
+    wait_until(lambda: frame in site.ovs.sent("nat-a-in"), 5, "the other port's datagram")
+    wait_until(lambda: feigned(site), 5, "it is counted", until=lambda count: count == 1)
+    sent = [packets.read(frame) for frame in site.ovs.sent("nat-a-in")]
+    assert [(each.eth_src, each.dport) for each in sent if each.eth_src == MACS[1]] == [(MACS[1], 33435)]
+
+
+def test_a_failed_instance_hears_what_is_for_itself(site: Site) -> None:
+    """H12: what is sent to a MAC of an instance reaches it also while it has failed, so that it may work again."""
+    own = {"a": instance("nat-a", macs=[OWN], probe_packet={"ipv4_dst": "192.0.2.9"})}
+    site.client.put("/v1/functions/nat", {"rewriting": True, "instances": own, "probe": PROBE})
+    until(site, "nat", "a", state="down", reason="probe")
+    assert {packets.read(frame).dst for frame in site.ovs.sent("nat-a-in")} == {"192.0.2.9"}
+    answer = packets.arp(2, MACS[2], "10.0.0.2", "10.0.0.9", tha=OWN)
+    wait_until(lambda: arrives(site, answer), 5, "it arrives")
+    site.ovs.receive("fw-a-out", udp(1, 2))
+    wait_until(lambda: refused(site, "no-function"), 5, "others are dropped")
+
+
+def arrives(site: Site, frame: bytes) -> bool:
+    """Return whether a frame that vm2 sends comes out at the outside of the last hop."""
+    site.ovs.receive("h1f-cable", packets.tagged(frame, 102))
+    return frame in site.ovs.sent("nat-a-out")
+
+
 def test_a_shared_function_is_probed_by_the_tag_of_a_chain(site: Site) -> None:
     """H11 H12: probes of a function that keeps chains apart have the VLAN of the first of its chains."""
     shared = {"keeps_apart": True, "instances": {"b": instance("nat-b")}, "probe": PROBE}
@@ -260,14 +292,16 @@ def pass_chain_by(site: Site, frame: bytes) -> str:
     return name
 
 
-def test_probes_that_end_leave_nothing(site: Site) -> None:
-    """H12: without its probe a function works again by its links alone, and no entry of probes is left."""
+def test_probes_are_metered_and_leave_nothing(site: Site) -> None:
+    """M19 H12: each instance's probes have a meter of their own; without a probe links alone tell, and all is gone."""
     before = {(entry.table, entry.match) for entry in site.ovs.dump_flows("h1f")}
     probed(site, "fw", "a")
+    assert "type=drop rate=13" in site.ovs.ofctl("dump-meters", "h1f")
     until(site, "fw", "a", state="down", reason="probe")
     site.client.put("/v1/functions/fw", {"instances": {"a": instance("fw-a")}})
     assert live(site, "fw", "a")["state"] == "up"
     assert {(entry.table, entry.match) for entry in site.ovs.dump_flows("h1f")} == before
+    assert "type=drop" not in site.ovs.ofctl("dump-meters", "h1f")
     sent = len(site.ovs.sent("fw-a-in"))
     frame = udp(1, 2)
     site.through("h1f-cable", packets.tagged(frame, 101), "fw-a-in")
@@ -277,31 +311,26 @@ def test_probes_that_end_leave_nothing(site: Site) -> None:
 def test_an_instance_in_use_is_not_taken_away(site: Site) -> None:
     """H12: drained, it stays until its connections have ended, or the client forces it; the fault says how many."""
     both = {"a": instance("nat-a"), "b": instance("nat-b")}
-    site.client.put("/v1/functions/nat", {"instances": {"a": both["a"]}})
     for number in range(3):
         pass_chain(site, udp(1, 2, 1000 + number))
-    drained = {**both, "a": instance("nat-a", weight=0)}
+    site.client.put("/v1/functions/nat", {"instances": both})
+    assert taken_away(site, "a", "nat", both) == (409, "instances.a", "it gets new connections: drain it first")
+    drained = {name: instance(f"nat-{name}", weight=0) for name in both}
     site.client.put("/v1/functions/nat", {"instances": drained})
-    wait_until(lambda: live(site, "nat", "a")["connections"], 5, "three connections", until=lambda n: n == 3)
-    assert live(site, "nat", "b")["connections"] == 0
-    for without in ({"b": both["b"]}, {**drained, "a": {**drained["a"], "outside": "h1f-net2"}}):
-        answer = site.ask("PUT", "functions/nat", {"instances": without})
-        assert answer.status == (409 if "a" not in without else 422)
-    answer = site.ask("PUT", "functions/nat", {"instances": {"b": both["b"]}})
-    (fault,) = answer.body["errors"]
-    assert (fault["path"], fault["message"].split()[0]) == ("instances.a", "3")
-    assert site.ask("PUT", "functions/nat?force=true", {"instances": {"b": both["b"]}}).status == 200
+    found = wait_until(lambda: live(site, "nat", "a")["connections"], 5, "its connections")
+    assert (found, live(site, "nat", "b")["connections"]) == (3, 0)
+    assert taken_away(site, "b", "nat", drained)[0] == 200
+    in_use = (409, "instances.a", "3 connections go through it: wait until they have ended")
+    assert taken_away(site, "a", "nat", {**both, "a": drained["a"]}) == in_use
+    assert taken_away(site, "a", "nat?force=true", both)[0] == 200
     assert set(given(site, *[udp(1, 2, 1000 + number) for number in range(3)])) == {"nat-b"}
 
 
-def test_an_instance_without_connections_goes_when_it_is_drained(site: Site) -> None:
-    """H12: where nothing goes through it any more no force is needed; one not drained is refused with its field."""
-    both = {"a": instance("nat-a"), "b": instance("nat-b")}
-    site.client.put("/v1/functions/nat", {"instances": both})
-    answer = site.ask("PUT", "functions/nat", {"instances": {"b": both["b"]}})
-    assert (answer.status, answer.body["errors"][0]["path"]) == (409, "instances.a")
-    site.client.put("/v1/functions/nat", {"instances": {**both, "a": instance("nat-a", weight=0)}})
-    site.client.put("/v1/functions/nat", {"instances": {"b": both["b"]}})
+def taken_away(site: Site, name: str, function: str, instances: dict[str, Any]) -> tuple[int, str, str]:
+    """Return status, path and the begin of the message of an answer to a PUT without one instance."""
+    answer = site.ask("PUT", f"functions/{function}", {"instances": {n: i for n, i in instances.items() if n != name}})
+    (fault,) = answer.body.get("errors", [{"path": "", "message": ""}])
+    return answer.status, fault["path"], fault["message"].partition(",")[0]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -328,13 +357,3 @@ def test_refused_with_the_field_that_is_at_fault(site: Site) -> None:
     body = {"host": "h1", "port": "h1-vf1", "tenant": "red", "mac": PROBE_MACS["eth_src"], "vlan": 101}
     answer = site.ask("PUT", "vports/vm1", body)
     assert (answer.status, answer.body["errors"][0]["path"]) == (409, "mac")
-
-
-def test_probes_are_metered(site: Site) -> None:
-    """M19 H12: what an instance sends to the controller as probes passes a meter of its own, which goes with it."""
-    probed(site, "fw", "a")
-    assert "type=drop rate=13" in site.ovs.ofctl("dump-meters", "h1f")
-    up = [entry for entry in site.ovs.dump_flows("h1f", NUMBER["splice"]) if "meter_id" in str(entry)]
-    assert len(up) == 1
-    site.client.put("/v1/functions/fw", {"instances": {"a": instance("fw-a")}})
-    assert "type=drop" not in site.ovs.ofctl("dump-meters", "h1f")

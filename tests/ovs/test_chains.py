@@ -327,11 +327,32 @@ def test_two_chains_share_a_function_that_keeps_them_apart(site: Site) -> None:
     wait_until(lambda: refused(site, "unknown-vlan"), 5, "it is counted", until=lambda count: count == before + 1)
 
 
+def test_only_functions_that_keep_chains_apart_see_tags(site: Site) -> None:
+    """H11: the VLAN of a chain is put on before a function that keeps chains apart, and taken off before the next."""
+    site.client.put("/v1/functions/shared", {"keeps_apart": True, "instances": {"b": instance("nat-b")}})
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "shared", "nat"], "vlan": 301})
+    frame = udp(1, 2)
+    assert site.through("h1f-cable", packets.tagged(frame, 101), "fw-a-in") == frame
+    assert site.through("fw-a-out", frame, "nat-b-in") == packets.tagged(frame, 301)
+    assert site.through("nat-b-out", packets.tagged(frame, 301), "nat-a-in") == frame
+    assert site.through("nat-a-out", frame, "h1f-cable") == packets.tagged(frame, 102)
+
+
 def test_replies_that_pass_no_function(site: Site) -> None:
     """H11: where a chain is not passed by replies they come to the VM over the cable alone."""
     site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"], "symmetric_return": False})
     pass_chain(site, udp(1, 2))
     back = udp(2, 1, 2000, 1000)
+    assert site.through("h1f-cable", packets.tagged(back, 102), "h1f-cable") == packets.tagged(back, 101)
+
+
+def test_a_reply_reaches_the_sender_alone(site: Site) -> None:
+    """H10 H11: with the addresses of a reply that passes no function a VM does not reach another than its peer."""
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"], "symmetric_return": False})
+    pass_chain(site, udp(1, 2))
+    back = udp(2, 1, 2000, 1000)
+    to_another = packets.ether(MACS[2], MACS[3], packets.IPV4, back[14:])
+    assert site.through("h1f-cable", packets.tagged(to_another, 102), "fw-a-in") == to_another
     assert site.through("h1f-cable", packets.tagged(back, 102), "h1f-cable") == packets.tagged(back, 101)
 
 
@@ -343,6 +364,16 @@ def test_a_chain_that_changes_forgets_its_connections(site: Site) -> None:
     site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["nat", "fw"]})
     wait_until(lambda: len(site.ovs.dump_flows("h1f", ASSIGNED)), 5, "nothing is left", until=lambda count: count == 0)
     assert len(site.ovs.dump_flows("h1f", RESUME)) == 0
+
+
+def test_a_hop_more_forgets_connections_whatever_its_name(site: Site) -> None:
+    """H11: what the switch has written down under other hops goes, also where checksums of their names are alike."""
+    pass_chain(site, udp(1, 2))
+    # Of the names of these hops nine bits of the checksum are those of "fw/nat".
+    site.client.put("/v1/functions/x405", {"instances": {"b": instance("nat-b")}})
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "x405", "nat"]})
+    wait_until(lambda: len(site.ovs.dump_flows("h1f", ASSIGNED)), 5, "nothing is left", until=lambda count: count == 0)
+    assert site.ovs.dump_flows("h1f", RESUME) == []
 
 
 REFUSED: dict[str, tuple[str, Any, int, str]] = {

@@ -87,7 +87,7 @@ def test_a_meter_comes_and_goes_with_its_connection(lab: Lab) -> None:
     assert {part["meter"] for parts in shown for part in parts} == own_meters(lab).keys()
 
     lab.warp(130)
-    wait_until(lambda: own_meters(lab), 5, "the meters to go", until=lambda found: not found)
+    wait_until(lambda: own_meters(lab), 15, "the meters to go", until=lambda found: not found)
     assert named(lab) == set()
     assert "rate=1000" in lab.ovs.ofctl("dump-meters", "h1")
 
@@ -109,7 +109,7 @@ def test_connections_keep_their_meters_when_the_controller_is_killed(own_site: A
     begin(lab, 40002)
     assert len(own_meters(lab)) == 3
     lab.warp(130)
-    wait_until(lambda: own_meters(lab), 5, "the meters to go", until=lambda found: not found)
+    wait_until(lambda: own_meters(lab), 15, "the meters to go", until=lambda found: not found)
 
 
 def test_a_new_rate_is_that_of_live_connections(lab: Lab) -> None:
@@ -143,9 +143,9 @@ def test_who_finds_no_meter_stays_with_the_host_until_there_is_one(lab: Lab) -> 
         (first,) = own_meters(lab)
 
         lab.warp(70)
-        wait_until(lambda: own_meters(lab), 5, "the first meter to go", until=lambda found: first not in found)
+        wait_until(lambda: own_meters(lab), 15, "the first meter to go", until=lambda found: first not in found)
         begin(lab, 40001)
-        wait_until(lambda: own_meters(lab), 5, "a meter for the other", until=lambda found: len(found) == 1)
+        wait_until(lambda: own_meters(lab), 15, "a meter for the other", until=lambda found: len(found) == 1)
         begin(lab, 40001)
         (flow,) = lab.get("flows")["items"]
         assert flow["id"] in {each["id"] for each in begun_with}

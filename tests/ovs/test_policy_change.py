@@ -103,7 +103,8 @@ def test_a_change_takes_effect_on_both_hosts(lab: Lab) -> None:
 
     assert [entry.actions for entry in lab.cached("h2", "inbound")] == ["drop"]
     lab.delete("layers/firewall/groups/in")
-    assert [entry.actions for entry in lab.cached("h2", "inbound")] == [f"goto_table:{NUMBER['closing']}"]
+    (again,) = lab.cached("h2", "inbound")
+    assert again.actions.endswith(f"goto_table:{NUMBER['closing']}")
 
 
 def test_what_a_change_does_not_concern_is_not_touched(lab: Lab) -> None:

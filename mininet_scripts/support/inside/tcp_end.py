@@ -1,6 +1,6 @@
 """Ends TCP connections in all ways: `tcp_end.py serve ADDRESS PORT` and `tcp_end.py close|half|reset ADDRESS PORT OWN`.
 
-The server reads until the client says no more, sends five lines 0.8 s apart to who asked for them, and closes.
+The server reads until the client says no more, sends 14 lines 0.3 s apart to who asked for them, and closes.
 The client prints what it receives: `close` ends at once, `half` sends no more and reads on, `reset` breaks off.
 """
 
@@ -11,8 +11,8 @@ import struct
 import sys
 import time
 
-LINES = 5
-PAUSE_S = 0.8
+LINES = 14
+PAUSE_S = 0.3
 
 
 def serve(address: str, port: int) -> None:

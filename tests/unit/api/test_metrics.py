@@ -15,8 +15,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from ryu_apps.api.function_metrics import MOST_FUNCTIONS
 from ryu_apps.api.metrics import PAUSE_EVERY, Paced, exposition
-from ryu_apps.control.histogram import Histogram
+from ryu_apps.control.health import FunctionStatistics
+from ryu_apps.control.histogram import BOUNDS_S, Durations, Histogram
 from ryu_apps.control.ledger import CacheCount
 from ryu_apps.control.statistics import Figures, HostStatistics, Statistics
 from ryu_apps.control.statistics_document import statistics_document
@@ -202,6 +204,29 @@ def test_nothing_of_ours_is_in_the_librarys_registry() -> None:
     """M28: figures are read from one value, so that two scrapes cannot mix."""
     exposition(statistics(), "", lambda: None)
     assert not [family for family in REGISTRY.collect() if family.name.startswith("vfswitch")]
+
+
+def test_functions_are_told_up_to_a_number() -> None:
+    """M28 H12: instances, lost probes and failures come out by function, of as many functions as Prometheus bears."""
+    latency = Durations((0, 2, *(0,) * (len(BOUNDS_S) - 1)), 30e-6)
+    functions = tuple(
+        FunctionStatistics(
+            id=f"f{number:03}", works={"a": True, "b": False}, lost={"b": 4}, failures=1, latency=latency
+        )
+        for number in range(MOST_FUNCTIONS + 5)
+    )
+    families = read(replace(statistics(), functions=functions))
+    up = families["vfswitch_function_instance_up"]
+    assert [value(up, function="f000", instance=name) for name in ("a", "b")] == [1, 0]
+    assert value(families["vfswitch_function_probes_lost"], function="f000", instance="b") == 4
+    assert value(families["vfswitch_function_failovers"], function="f099") == 1
+    counts = [
+        sample.value
+        for sample in families["vfswitch_function_probe_latency_seconds"].samples
+        if sample.name.endswith("_count") and sample.labels["function"] == "f001"
+    ]
+    assert counts == [2]
+    assert len(up.samples) == 2 * MOST_FUNCTIONS
 
 
 def test_names_follow_the_rules() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ryu_apps.control.adoption import Found, adopt_flows
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import Choke, CountEntry, Effect, Emit, Release
+from ryu_apps.control.effects import Choke, CountEntry, Emit, Release
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn
-from ryu_apps.control.expiry import DELETE, IDLE_TIMEOUT
-from ryu_apps.control.life import CHOKE_S, CLOSED_S, LATE_PKTS, LINGER_S
+from ryu_apps.control.expiry import DELETE, HARD_TIMEOUT, IDLE_TIMEOUT
+from ryu_apps.control.life import CHOKE_S, CLOSED_S, LATE_PKTS, LINGER_S, Life
 from ryu_apps.engine.policy import compile_policy
-from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S, IDLE_TIMEOUTS_S, CachedEntry
+from ryu_apps.pipeline.cached import FIN_HARD_TIMEOUT_S, HALF_OPEN_IDLE_TIMEOUT_S, IDLE_TIMEOUTS_S, CachedEntry
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Punt, Refusal, unpack
 from tests.unit.control.test_core import installed, make_core, met, tcp_frame
 from tests.unit.policies import layer, snapshot
@@ -58,12 +60,16 @@ def _class(made: CachedEntry) -> EntryClass | None:
     return cookie.entry_class if cookie else None
 
 
-def close(core: ControlCore, now_s: float) -> list[Effect]:
-    """Let both sides send a FIN, and the time pass until the entries go; return what follows."""
-    assert core.packet_in(copied(forward(FIN)), now_s) == []
-    assert core.packet_in(copied(back(FIN)), now_s) == []
-    assert core.ageing.close_due(now_s + LINGER_S / 2) == []
-    return core.ageing.close_due(now_s + LINGER_S)
+def ended(entry: CachedEntry, reason: int = IDLE_TIMEOUT) -> FlowRemoved:
+    """Return the news that an entry has gone by itself because a FIN has passed it."""
+    return FlowRemoved(1, entry.cookie, reason, 3, 180, 2, FIN_HARD_TIMEOUT_S)
+
+
+def close(core: ControlCore, entries: list[CachedEntry], now_s: float) -> None:
+    """Let all entries go because both sides have sent a FIN; nothing follows for a switch."""
+    for made in entries:
+        assert core.ageing.flow_removed(ended(made), now_s) == []
+    assert core.ageing.close_due(now_s + LINGER_S) == []
 
 
 def test_a_syn_has_short_timeouts_and_a_later_packet_long_ones() -> None:
@@ -96,15 +102,102 @@ def test_an_unanswered_connection_ends_with_the_short_timeout() -> None:
     assert len(core.flows) == 0 and not core.life.full(101)
 
 
-def test_both_fins_close_and_one_does_not() -> None:
-    """M19: a FIN of one side changes nothing however often it comes; the other side's takes all entries away."""
+@pytest.mark.parametrize("order", [1, -1])
+def test_entries_that_have_all_gone_after_their_fins_close_the_connection(order: int) -> None:
+    """M19: when the switch has let all four entries go there is nothing left to remove."""
+    core, entries = begun(limit=1)
+    close(core, entries[::order], 1.0)
+    (flow,) = core.flows
+    assert core.life.is_closed(flow.id) and not core.life.full(101)
+    assert core.tally.total["idle-timeout"] == 4
+
+
+def test_one_direction_ends_nothing_else() -> None:
+    """M19: the entries of one direction may go, time and again; the connection stays and the others are not touched."""
     core, entries = begun()
-    for _ in range(3):
-        core.packet_in(copied(forward(FIN)), 1.0)
+    way = [made for made in entries if _class(made) is EntryClass.FORWARD]
+    for made in way * 3:
+        assert core.ageing.flow_removed(ended(made), 1.0) == []
     assert core.ageing.close_due(100.0) == [] and not core.life.busy
-    core.packet_in(copied(back(FIN)), 100.0)
+    assert core.ageing.flow_removed(ended(reply_of(entries)), 100.0) == []
     released = core.ageing.close_due(100.0 + LINGER_S)
     assert {effect.entry for effect in released if isinstance(effect, Release)} == set(entries)
+
+
+def test_what_an_ended_direction_gets_again_does_not_end_by_fin() -> None:
+    """M19: a packet behind a pause of a half-closed connection is passed on, brings its entry back to stay, and all
+    entries are removed when the other side has ended too."""
+    core, entries = begun()
+    core.packet_in(met(back(), "vm2"), 0.5)
+    for made in entries:
+        if _class(made) is EntryClass.FORWARD:
+            core.ageing.flow_removed(ended(made), 2.0)
+    effects = core.packet_in(met(forward(ACK)), 9.0)
+    assert any(isinstance(effect, Emit) for effect in effects)
+    again = installed(effects) + installed(core.release(9.5))
+    assert [made.ends_by_fin for made in again if _class(made) is EntryClass.FORWARD] == [False]
+    for made in entries:
+        if _class(made) is EntryClass.REPLY:
+            core.ageing.flow_removed(ended(made), 20.0)
+    released = core.ageing.close_due(20.0 + LINGER_S)
+    places = {(effect.entry.vport, effect.entry.direction) for effect in released if isinstance(effect, Release)}
+    assert places == {(made.vport, made.direction) for made in entries}
+
+
+def test_fins_that_the_host_forwards_close_too() -> None:
+    """M19: where a FIN misses, no entry tells of it; the host has seen it itself."""
+    core, entries = begun()
+    core.packet_in(met(forward(FIN)), 1.0)
+    assert not core.life.busy
+    core.packet_in(met(back(FIN), "vm2"), 1.1)
+    released = core.ageing.close_due(1.1 + LINGER_S)
+    assert {effect.entry.key for effect in released if isinstance(effect, Release)} == {made.key for made in entries}
+
+
+def test_many_closed_connections_are_dealt_with_piece_by_piece() -> None:
+    """However many close at once, misses wait for few of them only."""
+    core, _ = begun()
+    number = 600
+    for sport in range(number):
+        core.packet_in(met(forward(sport=sport)), 1.0)
+        core.packet_in(copied(forward(RST, sport=sport)), 1.0)
+    pieces = []
+    while core.life.overdue(2.0):
+        pieces.append(len(core.ageing.close_due(2.0)))
+    assert sum(pieces) == 4 * number and max(pieces) < 4 * number / 2
+
+
+@st.composite
+def _news(draw: st.DrawFn) -> list[tuple[int, int, int, float]]:
+    """Draw which entries of which of three connections go, why, and how much later than the one before."""
+    one = st.tuples(
+        st.integers(0, 2), st.integers(0, 3), st.sampled_from([IDLE_TIMEOUT, IDLE_TIMEOUT, HARD_TIMEOUT, DELETE]),
+        st.sampled_from([0.0, 0.0, 0.1, 1.0, 5.0]),
+    )  # fmt: skip
+    return draw(st.lists(one, max_size=30))
+
+
+@given(_news(), st.booleans())
+def test_the_fast_way_of_letting_go_equals_the_usual_one(
+    news: list[tuple[int, int, int, float]], variant: bool
+) -> None:
+    """Whatever goes in whatever order: the same flows, the same counts, and the same entries removed."""
+    sides = []
+    for fast in (True, False):
+        core, entries = begun()
+        all_entries = [entries, *(installed(core.packet_in(met(forward(sport=port)), 0.0)) for port in (1, 2))]
+        if variant:
+            core.packet_in(met(tcp_frame(flags=ACK)[:15] + b"\x04" + tcp_frame(flags=ACK)[16:]), 0.0)
+        now_s, seen = 1.0, []
+        for number, place, reason, later_s in news:
+            now_s += later_s
+            event = ended(all_entries[number][place], reason)
+            if not (fast and core.fast_path.letting_go.take(event.cookie, reason, now_s)):
+                seen += core.ageing.flow_removed(event, now_s)
+            seen += core.ageing.close_due(now_s)
+        closed = [core.life.is_closed(flow.id) for flow in core.flows]
+        sides.append((seen, sorted(flow.id for flow in core.flows), closed, core.tally.by_vport()))
+    assert sides[0] == sides[1]
 
 
 @pytest.mark.parametrize("frame", [forward(RST), back(RST)])
@@ -126,13 +219,13 @@ def test_a_copy_of_no_known_connection_is_nothing() -> None:
 def test_a_closed_connection_is_known_for_a_while() -> None:
     """M19: late FINs pass and leave no entry; when the time is over the connection is forgotten."""
     core, entries = begun()
-    close(core, 1.0)
+    close(core, entries, 1.0)
     assert core.ageing.flow_removed(FlowRemoved(1, entries[0].cookie, DELETE, 3, 180, 1), 1.6) == []
     for _ in range(2 * LATE_PKTS):
         effects = core.packet_in(met(back(FIN), "vm2"), 2.0)
         assert [type(effect) for effect in effects] == [Emit]
     assert len(core.flows) == 1
-    assert core.ageing.close_due(1.0 + LINGER_S + CLOSED_S) == []
+    assert core.ageing.close_due(1.0 + CLOSED_S) == []
     assert len(core.flows) == 0 and not core.life.busy
 
 
@@ -152,7 +245,7 @@ def test_packets_that_end_nothing_open_it_again() -> None:
 def test_a_syn_on_closed_ports_begins_another_connection() -> None:
     """M19: ports that are used again at once are a new connection, half open."""
     core, entries = begun()
-    close(core, 1.0)
+    close(core, entries, 1.0)
     again = installed(core.packet_in(met(forward()), 2.0))
     assert len(again) == 4 and again[0].cookie != entries[0].cookie
     assert {made.idle_timeout_s for made in again} == {HALF_OPEN_IDLE_TIMEOUT_S}
@@ -194,6 +287,21 @@ def test_every_end_gives_the_quota_back(how: str) -> None:
             core.ageing.entry_counted(EntryCounted(question.cookie, 5), 100.0)
             assert len(core.flows) == 1
     assert not core.life.full(101)
+
+
+def test_half_open_connections_are_looked_at_in_turn() -> None:
+    """M21: those of one vport come oldest first and a piece at a time, so that all are looked at."""
+    life = Life(100)
+    for flow_id in range(1, 3001):
+        life.began(flow_id, 101 + flow_id % 2)
+    seen: list[int] = []
+    while piece := life.half_open_at(101, seen[-1] if seen else 0, 400):
+        assert len(piece) <= 400
+        seen += piece
+        for flow_id in piece[::2]:
+            life.answered(flow_id)
+    assert seen == list(range(2, 3001, 2))
+    assert life.half_open_at(101, 0, 2000) == seen[1::2]
 
 
 def test_a_lost_half_open_connection_is_found_and_forgotten() -> None:

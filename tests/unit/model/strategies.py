@@ -71,7 +71,8 @@ def functions() -> st.SearchStrategy[Document]:
     """Draw a function's document."""
     speakers = st.lists(macs, max_size=3, unique=True)
     instance = st.fixed_dictionaries(
-        {"host": ids, "inside": ports, "outside": ports, "weight": st.integers(0, 16), "macs": speakers}
+        {"host": ids, "inside": ports, "outside": ports, "weight": st.integers(0, 16), "macs": speakers,
+         "probe_packet": st.fixed_dictionaries({}, optional={"eth_dst": macs, "ipv4_dst": ipv4s})}
     )
     instances = st.dictionaries(ids, instance, max_size=3).map(lambda drawn: dict(sorted(drawn.items())))
     flags = {"rewriting": st.booleans(), "keeps_apart": st.booleans()}

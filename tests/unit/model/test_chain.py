@@ -99,6 +99,34 @@ def test_what_does_not_fit_is_refused(changes: list[Change], error: type[Vfswitc
     assert (found, path in paths) == (error, True)
 
 
+def with_own_mac(name: str) -> Change:
+    """Return the change that puts a function which sends with a MAC of its own."""
+    place = {"host": "h1", "inside": f"{name}-in", "outside": f"{name}-out", "macs": ["02:00:00:00:0f:01"]}
+    return put("functions", name, rewriting=True, instances={"b": place})
+
+
+def with_cable(name: str) -> Change:
+    """Return the change that has the cable at another port of NIC port 2."""
+    network = {"dpid": "21", "uplink": "up"}
+    nic = {"cable": "cable", "function_port": {"dpid": "11", "cable": name}, "network_port": network}
+    return host(1, hairpin=nic)
+
+
+@pytest.mark.parametrize("changes, path", [
+    ([put("segments", "lab", tenant="red", vlan=7, number=2)], "vlan"),
+    ([vport("vm2", 2, subinterface=None, vlan=7)], "vlan"),
+    ([vport("vm2", 2, subinterface=None, mac="02:00:00:00:0f:01")], "mac"),
+    ([with_own_mac("y")], "instances.b.macs[0]"),
+    ([with_cable("fw-a-in")], "hairpin.function_port.cable"),
+    ([with_cable("f-net")], "hairpin.function_port.cable"),
+])  # fmt: skip
+def test_what_comes_later_takes_nothing_from_chains(changes: list[Change], path: str) -> None:
+    """H11: the VLAN of a chain, the MAC of a function and the ports of both stay theirs, whoever is put after them."""
+    outlet = put("outlets", "o", host="h1", segment="red", port="n-red", chain_port="f-net")
+    base = (*BASE, chain("x", "ids", vlan=7, mark=2), with_own_mac("f"))
+    assert faults(*changes, before=(*base, outlet)) == (Conflict, [path])
+
+
 OF_LAB = chain("x", "ids", vlan=7, segment="lab")
 
 

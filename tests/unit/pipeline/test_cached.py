@@ -15,13 +15,15 @@ from ryu_apps.pipeline.cached import (
     CACHED_PRIORITY,
     DENY_HARD_TIMEOUT_S,
     DENY_IDLE_TIMEOUT_S,
+    FIN_HARD_TIMEOUT_S,
+    FIN_IDLE_TIMEOUT_S,
     CachedEntry,
     cached,
     compile_cached,
     idle_timeout_s,
 )
 from ryu_apps.pipeline.editing import PORT_FIELDS, retag_actions
-from ryu_apps.pipeline.entry import SetField, check_contract
+from ryu_apps.pipeline.entry import FinTimeout, SetField, check_contract
 from ryu_apps.pipeline.registers import RECEIVER, SEGMENT, SENDER
 from tests.unit.southbound.entries import cached_entries
 
@@ -75,7 +77,10 @@ def test_packets_that_differ_in_a_field_have_different_entries(made: CachedEntry
 
 @given(cached_entries())
 def test_a_verdict_becomes_one_entry_of_its_direction(made: CachedEntry) -> None:
-    """An allowed packet is edited once and goes on behind its cache; a refused one is dropped there."""
+    """An allowed packet is edited once and goes on behind its cache; a refused one is dropped there.
+
+    M19: before all that a FIN may shorten the entry's life.
+    """
     entry = compile_cached(made)
     check_contract(entry)
     outbound = made.direction is Direction.OUTBOUND
@@ -86,14 +91,18 @@ def test_a_verdict_becomes_one_entry_of_its_direction(made: CachedEntry) -> None
         return
     after = made.edit.apply(made.key)
     tags = retag_actions(customer_tag(made.key), customer_tag(after))
-    assert entry.actions[len(entry.actions) - len(tags) :] == tags
-    for action in entry.actions[: len(entry.actions) - len(tags)]:
+    actions = entry.actions
+    if made.ends_by_fin:
+        assert actions[0] == FinTimeout(FIN_IDLE_TIMEOUT_S, FIN_HARD_TIMEOUT_S)
+        actions = actions[1:]
+    assert actions[len(actions) - len(tags) :] == tags
+    for action in actions[: len(actions) - len(tags)]:
         assert isinstance(action, SetField)
         name = (
             {"src": "l4_src", "dst": "l4_dst"}[action.field[-3:]] if action.field.startswith(_PORTED) else action.field
         )
         assert FIELDS[name].get(after) == action.value
-    assert len(entry.actions) - len(tags) == len([name for name, _ in made.edit.on(made.key) if name != "vlan_vid"])
+    assert len(actions) - len(tags) == len([name for name, _ in made.edit.on(made.key) if name != "vlan_vid"])
 
 
 _PORTED = ("tcp_", "udp_", "sctp_")

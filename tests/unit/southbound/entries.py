@@ -18,7 +18,7 @@ from ryu_apps.model.flow_key import (
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition, transposition
 from ryu_apps.model.treatment import Copied, Metered, ToTunnel, ToVport, Treatment
-from ryu_apps.pipeline.cached import CachedEntry
+from ryu_apps.pipeline.cached import CachedEntry, is_tcp
 from ryu_apps.pipeline.cookie import CACHED, Cookie
 
 bits16 = st.integers(0, 0xFFFF)
@@ -86,7 +86,7 @@ def cached_entries(draw: st.DrawFn) -> CachedEntry:
     """Return a cached entry."""
     vport = draw(st.integers(0, 4095))
     cookie = Cookie(draw(st.sampled_from(sorted(CACHED))), draw(st.integers(0, 4095)), vport, draw(bits16))
-    return CachedEntry(
+    made = CachedEntry(
         cookie=cookie.pack(),
         direction=draw(st.sampled_from(Direction)),
         segment=draw(bits16),
@@ -98,3 +98,4 @@ def cached_entries(draw: st.DrawFn) -> CachedEntry:
         idle_timeout_s=draw(bits16),
         hard_timeout_s=draw(bits16),
     )
+    return made._replace(ends_by_fin=made.allow and is_tcp(made.key) and draw(st.booleans()))

@@ -55,9 +55,13 @@ def packet_in(fields: bytes, frame: bytes, *, table_id: int = NUMBER["missed"], 
     return message(Type.PACKET_IN, head + match(fields) + b"\0\0" + frame)
 
 
-def flow_removed(cookie: int, *, reason: int = 0, packets: int = 0, octets: int = 0, duration_s: int = 0) -> bytes:
+def flow_removed(
+    cookie: int, *, reason: int = 0, packets: int = 0, octets: int = 0, duration_s: int = 0, hard_timeout_s: int = 0
+) -> bytes:
     """Return a flow-removed with an empty match (OpenFlow 1.4.0, section 7.4.2)."""
-    head = struct.pack("!QHBBIIHHQQ", cookie, 100, reason, NUMBER["outbound"], duration_s, 7, 0, 0, packets, octets)
+    table, idle_timeout_s = NUMBER["outbound"], 7
+    head = struct.pack("!QHBBIIHHQQ", cookie, 100, reason, table, duration_s, 7, idle_timeout_s, hard_timeout_s,
+                       packets, octets)  # fmt: skip
     return message(Type.FLOW_REMOVED, head + match(b""))
 
 

@@ -13,6 +13,7 @@ from ryu_apps.model.address import format_ipv4, format_ipv6, format_mac
 from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import (
     EntryAction,
+    FinTimeout,
     FlowEntry,
     Matches,
     MatchValue,
@@ -99,6 +100,8 @@ def _actions(action: EntryAction) -> list[Any]:
             return [parser.OFPActionOutput(ofp.OFPP_CONTROLLER, _MAX_LEN_ALL)]
         case Resubmit(table=table):
             return [parser.NXActionResubmitTable(table_id=NUMBER[table])]
+        case FinTimeout(idle_s=idle_s, hard_s=hard_s):
+            return [parser.NXActionFinTimeout(idle_s, hard_s)]
 
 
 def _user_value(name: str, value: MatchValue) -> Any:

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.fast_path import MOST_KINDS, Course
 from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.letting_go import ended_by_fin
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Allow, Deny
 from ryu_apps.model.flow_key import Family, FlowKey, parse, reverse
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rules import Direction, Scope
+from ryu_apps.pipeline.cached import FIN_HARD_TIMEOUT_S
 from ryu_apps.pipeline.cookie import INBOUND_PUNT
-from ryu_apps.southbound import packet_in
+from ryu_apps.southbound import flow_removed, packet_in
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.fast_answers import FastAnswers
 from tests.unit.control.histories import ENDS, first_changes, keys, next_changes
@@ -331,3 +333,27 @@ def test_a_vm_cannot_fill_memory_with_kinds() -> None:
             side.core.ageing.remove(flow)
         side.core.policy = compile_policy(side.core.policy.snapshot)
     assert not courses_of(fast.core) and fast.state() == plain.state()
+
+
+def test_an_entry_that_has_gone_after_its_fin_is_taken_by_its_bytes() -> None:
+    """M19: the fast path takes just those flow-removed messages that a FIN has caused, of flows that it knows."""
+    fast, _ = two_sides(snapshot(layer("fw", 1, stateful=True)))
+    fast.answer(HOME["vm1"], miss(fast.core, "vm1", OUT, tcp_frame()), 0.0)
+    (flow,) = fast.core.flows
+    answers = FastAnswers(fast.core.fast_path)
+    cookies = [made.cookie for made in flow.entries()]
+
+    def taken(message: bytes) -> bool:
+        return answers.let_go(b"\xff" * 3 + message, 3, len(message), 1.0)
+
+    assert not taken(messages.flow_removed(cookies[0], hard_timeout_s=60))
+    assert not taken(messages.flow_removed(cookies[0] + 5, hard_timeout_s=FIN_HARD_TIMEOUT_S))
+    assert not taken(messages.flow_removed(cookies[0], hard_timeout_s=FIN_HARD_TIMEOUT_S, reason=2))
+    assert not taken(messages.flow_removed(cookies[0], hard_timeout_s=FIN_HARD_TIMEOUT_S)[:40])
+    assert not fast.core.life.ended_ways(flow.id)
+    for cookie in cookies:
+        message = messages.flow_removed(cookie, hard_timeout_s=FIN_HARD_TIMEOUT_S)
+        gone = flow_removed.decode(message, 0, len(message), 1)
+        assert gone is not None and ended_by_fin(gone)
+        assert taken(message)
+    assert fast.core.life.is_closed(flow.id)
