@@ -81,8 +81,9 @@ def register_outlets(
         port = f"{switch.name}-{tenant}"
         if isinstance(switch, NetworkPort) and port in switch.intfNames():
             host = switch.name.removesuffix("n")
-            end = f"{function_port_of(host)}-{tenant}"
-            joined = {"chain_port": end} if end in net[function_port_of(host)].intfNames() else {}
+            functions = function_port_of(host)
+            end = f"{functions}-{tenant}"
+            joined = {"chain_port": end} if functions in net and end in net[functions].intfNames() else {}
             own = {"macs": (macs or {}).get(host, [])}
             body = {"host": host, "segment": tenant, "port": port, **joined, **own}
             client.put(f"/v1/outlets/{host}-{tenant}", body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -106,12 +107,14 @@ class Daemons:
         quiet = ["--no-chdir", "-vconsole:off", "-vsyslog:off", "-vfile:info"]
         return processes.spawn([daemon, *arguments, *common, *quiet], env=self._env)
 
-    def _wait_for(self, daemon: str, process: subprocess.Popen[bytes], socket: Path) -> None:
+    def _wait_for(self, daemon: str, process: subprocess.Popen[bytes], place: Path) -> None:
         def listens() -> bool:
             if process.poll() is not None:
                 log = self.folder / f"{daemon}.log"
                 said = log.read_text(errors="replace") if log.exists() else "(no log)"
                 raise RuntimeError(f"{daemon} ended with status {process.returncode}:\n{said}")
-            return socket.exists()
+            # The file is there a moment before anybody listens at it.
+            with socket.socket(socket.AF_UNIX) as asking:
+                return asking.connect_ex(str(place)) == 0
 
-        wait_until(listens, START_TIMEOUT_S, f"{daemon} to listen at {socket}")
+        wait_until(listens, START_TIMEOUT_S, f"{daemon} to listen at {place}")

@@ -110,6 +110,9 @@ def test_an_answer_counts_once_and_only_from_its_own_outside() -> None:
     bench.answer(shot, dpid=DPID + 1)
     bench.answer(shot._replace(frame=shot.frame[:-1] + b"\xff"))
     bench.answer(shot._replace(frame=b""))
+    found = bench.probes.count_of(NAME)
+    assert found is not None
+    assert found.answered == 0
     for _ in range(2):
         bench.answer(shot)
     found = bench.probes.count_of(NAME)
