@@ -17,9 +17,6 @@ from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.learning import Learn, Source
 from ryu_apps.pipeline.registers import CHAIN, POSITION, SEGMENT, WAY
 
-MOST_REMEMBERED: Final = 65536
-"""The most entries of one chain in one table: a VM with many connections does not fill the switch."""
-
 # The direction of a connection must outlive the instances that it was given, or its replies would count as reflected.
 _LONGER_S: Final = 30
 _PRIORITY: Final = 100
@@ -75,7 +72,7 @@ def _learn(kind: Kind, cookie: int, *, of_reply: bool, way: str) -> Learn:
     place: list[tuple[str, Source]] = [(name, name) for name in (SEGMENT, CHAIN, POSITION)]
     match = (*place, *kind.tuple_(of_reply=of_reply))
     return Learn(
-        table="assigned", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s, limit=MOST_REMEMBERED,
+        table="assigned", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s,
         match=match, load=((WAY, way),),
     )  # fmt: skip
 
@@ -92,7 +89,7 @@ def _resumed(course: Course, kind: Kind, cookie: int) -> Learn:
     at: Source = course.end if course.symmetric_return else INWARD
     return Learn(
         table="resume", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s + _LONGER_S,
-        limit=MOST_REMEMBERED, match=(segment, *back, *ends), load=((CHAIN, CHAIN), (POSITION, at)),
+        match=(segment, *back, *ends), load=((CHAIN, CHAIN), (POSITION, at)),
     )  # fmt: skip
 
 

@@ -10,10 +10,9 @@ Source = int | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learn:
-    """Write an entry that sets registers, made from the packet at hand (Nicira extension NXAST_LEARN2).
+    """Write an entry that sets registers, made from the packet at hand (Nicira extension NXAST_LEARN).
 
     match and load pair a field of the new entry, or a register that it sets, with where the value comes from.
-    limit is the most entries with this cookie in the table; above it none is written, and the packet goes on.
     They go with the entry that this action stands in.
     """
 
@@ -21,7 +20,6 @@ class Learn:
     priority: int
     cookie: int
     idle_timeout_s: int
-    limit: int
     match: tuple[tuple[str, Source], ...]
     load: tuple[tuple[str, Source], ...]
 

@@ -16,9 +16,9 @@ from ryu_apps.southbound.wire import OXM
 _EXPERIMENTER: Final = 0xFFFF
 _NICIRA: Final = 0x2320
 
-# NXAST_LEARN2: type, length, vendor, subtype 45, idle and hard timeout, priority, cookie, flags, table, padding,
-# fin_idle and fin_hard timeout, limit, first bit of a result that is not asked for, padding; then the parts.
-_LEARN: Final = Struct("!HHIHHHHQHBxHHIHH")
+# NXAST_LEARN: type, length, vendor, subtype 16, idle and hard timeout, priority, cookie, flags, table, padding,
+# fin_idle and fin_hard timeout; then the parts.
+_LEARN: Final = Struct("!HHIHHHHQHBxHH")
 _DELETE_LEARNED: Final = 2
 _MATCH, _LOAD = 0, 1
 _IMMEDIATE: Final = 1 << 13
@@ -50,8 +50,8 @@ def learn(action: Learn) -> bytes:
     parts += b"".join(_part(_LOAD, name, source) for name, source in action.load)
     length = (_LEARN.size + len(parts) + 7) // 8 * 8
     head = _LEARN.pack(
-        _EXPERIMENTER, length, _NICIRA, 45, action.idle_timeout_s, 0, action.priority, action.cookie,
-        _DELETE_LEARNED, NUMBER[action.table], 0, 0, action.limit, 0, 0,
+        _EXPERIMENTER, length, _NICIRA, 16, action.idle_timeout_s, 0, action.priority, action.cookie,
+        _DELETE_LEARNED, NUMBER[action.table], 0, 0,
     )  # fmt: skip
     return (head + parts).ljust(length, b"\0")
 
