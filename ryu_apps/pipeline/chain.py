@@ -35,7 +35,7 @@ OUTWARD: Final = 0xFFFE
 INWARD: Final = 0xFFFF
 """Position of what has passed the first hop in reverse."""
 
-_IN_DOUBT: Final = 0xFFF0
+_IN_DOUBT: Final = 0xFFE0
 """In place of a way, no port's number: whether the frame is a reply is being looked up."""
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
@@ -99,11 +99,11 @@ def reverse(hop: int) -> int:
 def course_entries(course: Course) -> Iterator[FlowEntry]:
     """Yield how frames pass each hop of a chain, both ways."""
     yield entry("passed", 90, course.place, cookie=_REFLECTED)
-    yield from _begun_by_both(course)
     last = len(course.hops) - 1
     for hop in range(last + 1):
-        yield from _passed(course, reverse(hop), OUTWARD if hop == last else forward(hop + 1))
-        yield from _passed(course, forward(hop), INWARD if hop == 0 else reverse(hop - 1))
+        yield from _begun_by_both(course, hop)
+        yield from _passed(course, hop, reverse(hop), OUTWARD if hop == last else forward(hop + 1))
+        yield from _passed(course, hop, forward(hop), INWARD if hop == 0 else reverse(hop - 1))
         for position in (forward(hop), reverse(hop)):
             yield from _choose(course, hop, position)
             yield from _enter(course, hop, position)
@@ -117,18 +117,22 @@ def course_entries(course: Course) -> Iterator[FlowEntry]:
                 yield entry("resume", 50, own, *to_end, cookie=_BASE)
 
 
-def _begun_by_both(course: Course) -> Iterator[FlowEntry]:
+def _begun_by_both(course: Course, hop: int) -> Iterator[FlowEntry]:
     """Yield that a connection which both ends have begun at once goes on: one way it is replies from then on.
 
-    What comes out of the first hop's inside may have gone in there before it was known as a reply.
+    What comes out of an instance's inside may have gone in there before it was known as a reply.
     """
-    before: dict[str, MatchValue] = {**course.place, POSITION: course.begin}
-    told = SetField(WAY, _IN_DOUBT), Resubmit("resume")
+    before: dict[str, MatchValue] = {**course.place, POSITION: forward(hop)}
+    told = SetField(WAY, _IN_DOUBT + hop), Resubmit("resume")
     yield entry("passed", 95, before, *told, goto="choose", cookie=_BASE)
-    doubted: dict[str, MatchValue] = {**course.place, WAY: _IN_DOUBT}
-    yield entry("choose", 126, {**doubted, POSITION: course.begin}, cookie=_REFLECTED)
+    doubted: dict[str, MatchValue] = {**course.place, WAY: _IN_DOUBT + hop}
+    yield entry("choose", 126, {**doubted, POSITION: forward(hop)}, cookie=_REFLECTED)
     reply: dict[str, MatchValue] = {**doubted, POSITION: course.end}
-    yield entry("choose", 126, reply, SetField(POSITION, INWARD), goto="leave", cookie=_BASE)
+    if hop == 0:
+        yield entry("choose", 126, reply, SetField(POSITION, INWARD), goto="leave", cookie=_BASE)
+        return
+    onward = SetField(POSITION, reverse(hop - 1)), SetField(WAY, 0), Resubmit("assigned"), Resubmit("choose")
+    yield entry("choose", 126, reply, *onward, cookie=_BASE)
 
 
 def _arrive(course: Course, tag: int, port_no: int, position: int) -> Iterator[FlowEntry]:
@@ -139,10 +143,15 @@ def _arrive(course: Course, tag: int, port_no: int, position: int) -> Iterator[F
     yield entry("splice", 100, match, *actions, Resubmit("assigned"), goto="passed", cookie=_BASE)
 
 
-def _passed(course: Course, back: int, then: int) -> Iterator[FlowEntry]:
-    """Yield where a frame goes that has passed an instance; `back` is the position of its reply."""
+def _passed(course: Course, hop: int, back: int, then: int) -> Iterator[FlowEntry]:
+    """Yield where a frame goes that has passed an instance; `back` is the position of its reply.
+
+    Where there is no other instance nothing has to be written down for replies, but at the end of the chain.
+    """
     match: dict[str, MatchValue] = {**course.place, POSITION: back, WAY: 0}
-    onward: list[EntryAction] = [Resubmit("remember"), SetField(POSITION, then)]
+    onward: list[EntryAction] = [SetField(POSITION, then)]
+    if back == course.end or len(course.hops[hop]) > 1:
+        onward.insert(0, Resubmit("remember"))
     if then in (OUTWARD, INWARD):
         yield entry("passed", 100, match, *onward, goto="leave", cookie=_BASE)
         return

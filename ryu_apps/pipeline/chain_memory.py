@@ -63,7 +63,8 @@ def memory_entries(course: Course) -> Iterator[FlowEntry]:
         back = _learn(kind, cookie, of_reply=True, way="nxm_in_port")
         yield entry("remember", priority, match, back, cookie=_BASE)
         resumed = _resumed(course, kind, cookie)
-        at_end = (back, resumed) if course.symmetric_return else (resumed,)
+        choice = course.symmetric_return and len(course.hops[-1]) > 1
+        at_end = (back, resumed) if choice else (resumed,)
         yield entry("remember", priority + 50, {**match, POSITION: course.end}, *at_end, cookie=_BASE)
 
 
