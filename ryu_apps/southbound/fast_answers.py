@@ -62,7 +62,10 @@ class FastAnswers:
     def answer(
         self, data: bytes, at: int, length: int, now_s: float, own: list[bytes], others: dict[int, list[bytes]]
     ) -> bool:
-        """Add the answer to the packet-in at data[at:at+length]; False when it must be answered the usual way."""
+        """Add the answer to the packet-in at data[at:at+length]; False when it must be answered the usual way.
+
+        What is added to own are whole messages, packet-outs apart from flow-mods.
+        """
         if length < _SMALLEST:
             return False
         match_bytes = data[at + 26] << 8 | data[at + 27]
@@ -82,8 +85,8 @@ class FastAnswers:
         for dpid, encode in encoded.others:
             others.setdefault(dpid, []).append(encode(flow_id, ipv4_src, ipv4_dst, l4_src, l4_dst))
         if encoded.emits:
-            own.append(encoded.heads.get(end - frame_at) or encoded.head(end - frame_at))
-            own.append(data[frame_at:end])
+            # One message whole: behind a barrier packet-outs are told from flow-mods by how they begin.
+            own.append((encoded.heads.get(end - frame_at) or encoded.head(end - frame_at)) + data[frame_at:end])
         return True
 
     def let_go(self, data: bytes, at: int, length: int, now_s: float) -> bool:

@@ -22,6 +22,7 @@ from ryu_apps.pipeline.cookie import INBOUND_PUNT
 from ryu_apps.southbound import flow_removed, packet_in
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.fast_answers import FastAnswers
+from ryu_apps.southbound.wire import VERSION, Type
 from tests.unit.control.histories import ENDS, first_changes, keys, next_changes
 from tests.unit.control.test_change import HOME, PORTS, anew
 from tests.unit.control.test_core import tcp_frame
@@ -30,6 +31,15 @@ from tests.unit.policies import IN, OUT, group, layer, rule, snapshot
 from tests.unit.southbound import messages
 
 _PORTS_AND_DSCP = 0x3F << 96 | 0xFFFFFFFF
+
+
+def _is_whole(part: bytes) -> bool:
+    """Return whether bytes are one or more OpenFlow messages, either packet-outs alone or none."""
+    types = set()
+    while len(part) >= 8:
+        types.add(part[1] == Type.PACKET_OUT)
+        part = part[int.from_bytes(part[2:4], "big") :] if part[0] == VERSION else b"?"
+    return not part and len(types) == 1
 
 
 @dataclass
@@ -57,6 +67,7 @@ class Side:
                 (own if effect.dpid == dpid else others.setdefault(effect.dpid, [])).append(encode(effect))
             if fast is not None:
                 fast.note(data, 5, event)
+        assert all(_is_whole(part) for part in own)
         return b"".join(own), {other: b"".join(written) for other, written in others.items()}
 
     def state(self) -> tuple[object, ...]:
