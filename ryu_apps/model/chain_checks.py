@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ryu_apps.model.action import ThroughChain
-from ryu_apps.model.address import format_mac
 from ryu_apps.model.blame import Misfit
-from ryu_apps.model.chain import MOST_CHAINS, Chain, Function, Instance
+from ryu_apps.model.chain import MOST_CHAINS, Chain, Function
+from ryu_apps.model.chain_clashes import function_sharing, instances_of
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.hairpin import Hairpin, Outlet
 from ryu_apps.model.network import Host, Segment, Vport
 from ryu_apps.model.policy import Change, Snapshot
-from ryu_apps.model.probe_checks import probe_clashes, probe_faults
+from ryu_apps.model.probe_checks import probe_faults
 
 
 def chain_references(after: Snapshot, value: object) -> Iterator[FieldError]:
@@ -96,109 +96,6 @@ def _outlet_faults(after: Snapshot, outlet: Outlet) -> Iterator[FieldError]:
         yield FieldError("chain_port", f"host {outlet.host!r} has no hairpin with a cable, where chains are")
 
 
-def chain_clashes(after: Snapshot, value: object) -> Iterator[FieldError]:
-    """Yield what a put resource takes that another owns: a port of NIC port 2, a function, a VLAN, a MAC."""
-    yield from probe_clashes(after, value)
-    match value:
-        case Function():
-            for one in value.instances:
-                yield from _instance_clashes(after, value, one)
-        case Chain():
-            yield from _function_sharing(after, value)
-            yield from _vlan_clashes(after, value)
-        case Segment():
-            yield from _vlan_of_a_chain(after, value)
-        case Vport() | Outlet() if value.host in after.hosts:
-            if isinstance(value, Vport):
-                yield from _vlan_of_a_chain(after, value)
-                yield from _mac_of_a_function(after, value)
-            path, port = ("subinterface", value.subinterface) if isinstance(value, Vport) else (
-                "chain_port", value.chain_port)  # fmt: skip
-            for taken, owner in _ports_of(after, value.host, value):
-                if port == taken:
-                    yield FieldError(path, f"{port!r} is a port of {owner}")
-
-
-def _instance_clashes(after: Snapshot, function: Function, one: Instance) -> Iterator[FieldError]:
-    here = [(each, f"instances.{one.id}.{side}") for each, side in zip(one.ports, ("inside", "outside"), strict=True)]
-    for taken, owner in _ports_of(after, one.host, function, one):
-        for port, path in here:
-            if port == taken:
-                yield FieldError(path, f"{port!r} is a port of {owner}")
-    owners = [(vport.mac, f"vport {vport.id!r}") for vport in after.vports.values()]
-    # Of two on one host the switch could not tell which is meant.
-    beside = [(other, name) for other, name in _instances(after) if other is not one and other.host == one.host]
-    owners += [(mac, name) for other, name in beside for mac in other.macs]
-    for mac, owner in owners:
-        if mac in one.macs:
-            place = f"instances.{one.id}.macs[{one.macs.index(mac)}]"
-            yield FieldError(place, f"{format_mac(mac)} is the MAC of {owner}")
-
-
-def _instances(after: Snapshot) -> Iterator[tuple[Instance, str]]:
-    """Yield the instances of all functions, each with what it is called in a message."""
-    for function in after.functions.values():
-        for one in function.instances:
-            yield one, f"instance {one.id!r} of function {function.id!r}"
-
-
-def _mac_of_a_function(after: Snapshot, vport: Vport) -> Iterator[FieldError]:
-    for one, name in _instances(after):
-        if vport.mac in one.macs:
-            yield FieldError("mac", f"{name} sends with it")
-
-
-def _ports_of(
-    after: Snapshot, host_id: str, asking: object, instance: Instance | None = None
-) -> Iterator[tuple[str, str]]:
-    """Yield the ports of NIC port 2 of a host that are taken by others than who asks, with whose they are."""
-    host = after.hosts.get(host_id)
-    if host is not None and isinstance(host.hairpin, Hairpin):
-        yield host.hairpin.function_port.cable, "the cable"
-    for vport in after.vports.values():
-        if vport.host == host_id and vport.subinterface is not None and vport is not asking:
-            yield vport.subinterface, f"vport {vport.id!r}"
-    for outlet in after.outlets.values():
-        if outlet.host == host_id and outlet.chain_port is not None and outlet is not asking:
-            yield outlet.chain_port, f"outlet {outlet.id!r}"
-    for one, name in _instances(after):
-        if one.host == host_id and one is not instance:
-            for port in one.ports:
-                yield port, name
-
-
-def _function_sharing(after: Snapshot, chain: Chain) -> Iterator[FieldError]:
-    for number, name in enumerate(chain.hops):
-        function = after.functions.get(name)
-        if function is None or function.keeps_apart:
-            continue
-        for other in after.chains.values():
-            if other.id != chain.id and name in other.hops:
-                of = "" if other.tenant == chain.tenant else f" of tenant {other.tenant!r}"
-                message = f"function {name!r} is in chain {other.id!r}{of}, and does not keep chains apart"
-                yield FieldError(f"hops[{number}]", message)
-
-
-def _vlan_clashes(after: Snapshot, chain: Chain) -> Iterator[FieldError]:
-    if chain.vlan is None:
-        return
-    for other in after.chains.values():
-        if other.id != chain.id and other.vlan == chain.vlan:
-            yield FieldError("vlan", f"chain {other.id!r} has this VLAN")
-    for vport in after.vports.values():
-        if vport.vlan == chain.vlan:
-            yield FieldError("vlan", f"vport {vport.id!r} has this VLAN")
-    for segment in after.segments.values():
-        if segment.vlan == chain.vlan:
-            yield FieldError("vlan", f"segment {segment.id!r} has this VLAN")
-
-
-def _vlan_of_a_chain(after: Snapshot, value: Segment | Vport) -> Iterator[FieldError]:
-    for chain in after.chains.values():
-        if chain.vlan == value.vlan is not None:
-            yield FieldError("vlan", f"chain {chain.id!r} has this VLAN")
-
-
 def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator[FieldError]:
     """Yield what a changed resource would leave inconsistent in functions, chains and what uses them."""
     value = change.value
@@ -206,7 +103,7 @@ def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator
         case Function():
             for chain in after.chains.values():
                 if value.id in chain.hops:
-                    faults = (*_chain_faults(after, chain), *_function_sharing(after, chain))
+                    faults = (*_chain_faults(after, chain), *function_sharing(after, chain))
                     for fault in faults:
                         yield FieldError("keeps_apart", f"chain {chain.id!r}: {fault.message}")
             if not change.forced:
@@ -232,7 +129,7 @@ def chain_orphans(before: Snapshot, after: Snapshot, change: Change) -> Iterator
                     yield FieldError("hairpin", f"chains end at outlet {outlet.id!r}")
         case Host(hairpin=Hairpin(function_port=port)):
             path = "hairpin.function_port.cable"
-            for one, name in _instances(after):
+            for one, name in instances_of(after):
                 if one.host == value.id and port.cable in one.ports:
                     yield FieldError(path, f"{port.cable!r} is a port of {name}")
             for outlet in after.outlets.values():

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from ryu_apps.model.action_checks import action_faults, network_faults, users_of_vport
 from ryu_apps.model.address import format_mac
-from ryu_apps.model.chain_checks import chain_clashes, chain_orphans, chain_references, chain_users
+from ryu_apps.model.chain_checks import chain_orphans, chain_references, chain_users
+from ryu_apps.model.chain_clashes import chain_clashes
 from ryu_apps.model.errors import Conflict, FieldError, Invalid, NotFound
 from ryu_apps.model.hairpin_checks import hairpin_clashes, hairpin_orphans, hairpin_references, outlet_users
 from ryu_apps.model.nat_pool import NatPool
