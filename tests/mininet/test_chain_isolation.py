@@ -168,11 +168,16 @@ def test_a_storm_of_broadcasts_stays_in_its_tenant(tenants: Lab) -> None:
     assert seen["h1-cable"].count(VF_VLAN["vm1"]) <= STORM
 
 
+# No other test sends it: for half a second after a change Open vSwitch may send frames on as it did before,
+# and writes nothing down for them.
+OWN_TYPE = 0x88B7
+
+
 @pytest.mark.parametrize("dst", [MAC["vm2"], frames.BROADCAST])
 def test_functions_that_reflect_in_a_chain_make_no_loop(tenants: Lab, dst: str) -> None:
     """H08 H11: with two functions that send all back as well, each frame passes each place once or twice."""
     count = 5
-    sent = [ethernet(dst, MAC["vm1"], frames.EXPERIMENTAL, b"reflected %d" % number) for number in range(count)]
+    sent = [ethernet(dst, MAC["vm1"], OWN_TYPE, b"reflected %d" % number) for number in range(count)]
     with ExitStack() as stack:
         for name in CHAIN["red"]:
             stack.enter_context(functions.reflecting(tenants.host(name)))
@@ -180,8 +185,8 @@ def test_functions_that_reflect_in_a_chain_make_no_loop(tenants: Lab, dst: str) 
         before = reflected(tenants)
         tenants.send("vm1", *sent)
         watched["vm2-eth0"].capture.wait_frames(count)
-        # Each function sends each frame back once, and there it ends.
-        wait_until(lambda: reflected(tenants) - before, 5, "all refused", until=lambda n: n == 2 * count)
+        # Each function sends each frame back once, and there it ends; so do frames of the hosts themselves.
+        wait_until(lambda: reflected(tenants) - before, 5, "all refused", until=lambda n: n >= 2 * count)
         seen = sightings(watched, b"reflected")
     expected = {place: count * (2 if place.endswith("-in") else 1) for place in CHAIN_PLACES["red"]}
     expected |= {"vm1-eth0": count, "vm2-eth0": count, "h1-cable": 2 * count}
