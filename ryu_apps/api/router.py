@@ -35,6 +35,10 @@ class Call:
     body: Any = None
 
 
+Handler = Callable[[Call], Response]
+"""What answers a call."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One operation: where it is, who may ask, what it takes, who answers; the rest is for the OpenAPI document.
@@ -44,7 +48,7 @@ class Route:
 
     method: str
     template: str
-    handler: Callable[[Call], Response]
+    handler: Handler
     summary: str
     needs: Needs = Needs.ADMIN
     query: tuple[Parameter, ...] = ()

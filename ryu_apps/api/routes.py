@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from ryu_apps.api.kinds import CHAINS, FUNCTIONS, HOSTS, KINDS, VPORTS, Kind
 from ryu_apps.api.openapi import openapi_document
 from ryu_apps.api.provision_schemas import ProvisionBody
 from ryu_apps.api.query import AFTER, AFTER_FLOW, DRY_RUN, FORCE, LIMIT, SINCE, VPORT
-from ryu_apps.api.router import Call, Route
+from ryu_apps.api.router import Call, Handler, Route
 from ryu_apps.api.schemas import TraceBody
 
 PREFIX: Final = "/v1"
@@ -23,10 +23,9 @@ _OUTCOME: Final = {202: "Kept; the switches named in outcome.waiting_for have no
 
 
 # Kinds that GET shows together with what is known of them.
-_WITH_LIVE: Final = {
+_WITH_LIVE: Final[Mapping[str, tuple[Handler, Handler]]] = {
     HOSTS.name: (hosts.list_hosts, hosts.get_host),
-    FUNCTIONS.name: (functions.list_functions, functions.get_function),
-    CHAINS.name: (functions.list_chains, functions.get_chain),
+    **{kind.name: (partial(functions.list_all, kind), partial(functions.get, kind)) for kind in (FUNCTIONS, CHAINS)},
 }
 
 
