@@ -46,7 +46,7 @@ def test_vms_reach_the_outside_by_the_pools_addresses(lab: Lab) -> None:
     ext = address_of("ext").ipv4
     with lab.watch("ext-eth0") as outside, traffic.tcp_echo_server(lab.host("ext"), 7000):
         for vm in ("vm1", "vm2"):
-            # For some milliseconds Open vSwitch may still drop an answer as it did before the address was lent.
+            # One ping of a full run was lost once, and why is not known; this is about addresses.
             wait_until(partial(_answered, lab, vm), 10, f"answers to {vm}")
             assert traffic.tcp_works(lab.host(vm), ext, 7000)
         assert lab.reaches("vm1", "ext", version=6)
