@@ -14,7 +14,7 @@ from typing import Final
 
 from benchmarks.openflow import HEADER, OF_14, Type, message
 
-_WORK_NS: Final = 9_000
+_WORK_NS: Final = 4_000
 # Two flow-mods of 184 bytes and a packet-out would be so long.
 _ANSWER_BYTES: Final = 500
 _RECEIVE_BYTES: Final = 1 << 16

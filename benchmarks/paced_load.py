@@ -32,12 +32,11 @@ def measure_paced(
     """
     switch.record = False
     switch.stamp_answers()
-    flow_mods, idle_s, before_ns = switch.flow_mods, switch.idle_s, waited_ns(pid)
     parts: list[_Slice] = []
     for _ in range(slices):
         with undisturbed(pid):
-            _Slice(switch, ring, rate, _WARM_UP_S)
-            parts.append(_Slice(switch, ring, rate, slice_s))
+            _Slice(switch, ring, rate, _WARM_UP_S, pid)
+            parts.append(_Slice(switch, ring, rate, slice_s, pid))
     elapsed_s = sum(part.elapsed_s for part in parts)
     sent, answered = sum(part.sent for part in parts), sum(len(part.latencies_us) for part in parts)
     return Measurement(
@@ -46,21 +45,24 @@ def measure_paced(
         latencies_us=tuple(sorted(latency for part in parts for latency in part.latencies_us)),
         sent=sent,
         lost=sent - answered,
-        flow_mods=switch.flow_mods - flow_mods,
-        busy=1 - (switch.idle_s - idle_s) / elapsed_s,
+        flow_mods=sum(part.flow_mods for part in parts),
+        busy=1 - sum(part.idle_s for part in parts) / elapsed_s,
         stood_still=sum(part.stood_still_ns for part in parts) / 1e9 / elapsed_s,
-        waited=None if before_ns is None else ((waited_ns(pid) or 0) - before_ns) / 1e9 / elapsed_s,
+        waited=None if waited_ns(pid) is None else sum(part.waited_ns for part in parts) / 1e9 / elapsed_s,
     )
 
 
 class _Slice:
     """One stretch of load."""
 
-    def __init__(self, switch: FakeSwitch, ring: ConnectionRing, rate: float, duration_s: float) -> None:
+    def __init__(
+        self, switch: FakeSwitch, ring: ConnectionRing, rate: float, duration_s: float, pid: int | None
+    ) -> None:
         clock, step_ns, total = time.time_ns, 1e9 / rate, int(rate * duration_s)
         self.sent = 0
         self.stood_still_ns = 0.0
         self.latencies_us: list[float] = []
+        flow_mods, idle_s, waited_before_ns = switch.flow_mods, switch.idle_s, waited_ns(pid) or 0
         base, due_ns = switch.packet_outs, [0.0] * total
         started_ns = heard_ns = clock()
         first_ns = float(started_ns)
@@ -85,3 +87,6 @@ class _Slice:
             elif self.sent == total and now_ns - heard_ns > _ANSWER_TIMEOUT_NS:
                 break
         self.elapsed_s = (clock() - started_ns) / 1e9
+        self.flow_mods = switch.flow_mods - flow_mods
+        self.idle_s = switch.idle_s - idle_s
+        self.waited_ns = (waited_ns(pid) or 0) - waited_before_ns
