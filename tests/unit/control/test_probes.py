@@ -191,7 +191,7 @@ def test_any_frame_can_be_read(frame: bytes) -> None:
 
 
 def test_what_had_failed_works_when_its_probes_are_back() -> None:
-    """H12 M26: what had failed before the process began has failed until `rise` of its probes in a row have come back."""
+    """H12 M26: what had failed before the process began works when `rise` probes in a row have come back."""
     bench = Bench()
     bench.probes.aim({}, bench.now_s)
     bench.probes.had_failed([NAME])
