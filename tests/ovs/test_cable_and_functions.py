@@ -9,9 +9,10 @@ import pytest
 
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
+from tests.ovs import packets
 from tests.ovs.harness.switch import OpenVSwitch
 from tests.ovs.test_chain_health import passing, probed, until, until_counted
-from tests.ovs.test_chains import PORTS, Site
+from tests.ovs.test_chains import PORTS, Site, refused, udp
 
 VMS = ["vm1", "vm2", "vm3"]
 
@@ -81,3 +82,37 @@ def test_a_controller_that_starts_without_the_cable_probes(site: Site) -> None:
         until_broken(site, *VMS)
         assert until_counted(site, "fw", "a", "answered", more=5)["state"] == "up"
     until(site, "fw", "a", state="down", reason="probe")
+
+
+def cabled(site: Site, sport: int) -> bytes:
+    """Have vm1 send a datagram to vm2; return it."""
+    frame = udp(1, 2, sport)
+    site.ovs.receive("h1-vf1", frame)
+    return frame
+
+
+@pytest.mark.parametrize("fail", ["closed", "open"])
+def test_a_chain_without_its_cable(site: Site, fail: str) -> None:
+    """H12: while the cable has no link what a VF sends into a chain that fails closed is dropped and counted, and in
+    one that fails open it is delivered in the NIC; afterwards all frames take the cable again, without a restart."""
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"], "fail": fail})
+    site.client.put("/v1/layers/l", {"position": 1, "default": {"outbound": "allow", "inbound": "allow"}})
+    frame = cabled(site, 1000)
+    assert packets.untagged(site.ovs.wait_sent("h1-cable", 1)[0]) == frame
+    site.ovs.ofctl("mod-port", "h1", "h1-cable", "down")
+    until_broken(site, *VMS)
+    before = refused(site, "no-function")
+    for sport in (1000, 1001):  # One that is live, and a new one.
+        frame = cabled(site, sport)
+        if fail == "open":
+            wait_until(lambda frame=frame: site.ovs.sent("h1-vf2").count(frame), 5, "it is delivered")  # type: ignore[misc]
+    if fail == "closed":
+        wait_until(lambda: refused(site, "no-function"), 5, "both are counted", until=lambda now: now == before + 2)
+    assert len(site.ovs.sent("h1-vf2")) == (2 if fail == "open" else 0)
+    assert len(site.ovs.sent("h1-cable")) == 1
+    site.ovs.ofctl("mod-port", "h1", "h1-cable", "up")
+    until_broken(site)
+    for number, sport in enumerate((1000, 1001, 1002), start=2):
+        frame = cabled(site, sport)
+        assert packets.untagged(site.ovs.wait_sent("h1-cable", number)[-1]) == frame
+    assert len(site.ovs.sent("h1-vf2")) == (2 if fail == "open" else 0)

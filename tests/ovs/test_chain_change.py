@@ -9,6 +9,7 @@ import pytest
 
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness.switch import OpenVSwitch
 from tests.ovs.test_chains import ASSIGNED, FAR, MACS, NIC, RESUME, Site, instance, pass_chain, udp
@@ -114,3 +115,25 @@ def test_connections_that_the_network_begins_count_too(site: Site) -> None:
     site.through("fw-a-out", back, "nat-a-in")
     site.through("nat-a-out", back, "h1f-net")
     assert faults(site.ask("PUT", "chains/c", {**CHAIN, "hops": ["fw"]})) == in_use(1, "hops")
+
+
+@pytest.mark.parametrize(("path", "table"), [("functions/nat", "enter"), ("chains/d", "choose")])
+def test_what_the_functions_datapath_refuses_is_undone(site: Site, path: str, table: str) -> None:
+    """H13: a chain, or an instance more, that the datapath refuses leaves nothing behind; connections go on, and then
+    it can be made."""
+    site.client.put("/v1/functions/other", {})
+    pass_chain(site, udp(1, 2))
+    bodies = {"functions/nat": {"instances": {"a": instance("nat-a"), "b": instance("nat-b")}},
+              "chains/d": {"tenant": "red", "hops": ["other"]}}  # fmt: skip
+    before, present = entries(site), len(site.ovs.dump_flows("h1f", NUMBER[table]))
+    create = ["--id=@t", "create", "Flow_Table", f"flow_limit={present}", "overflow_policy=refuse"]
+    site.ovs.vsctl("--", *create, "--", "set", "bridge", "h1f", f"flow_tables:{NUMBER[table]}=@t")
+    answer = site.ask("PUT", path, bodies[path])
+    assert (answer.status, answer.body["type"]) == (502, "urn:vfswitch:problem:switch-refused")
+    site.ovs.vsctl("clear", "bridge", "h1f", "flow_tables")
+    wait_until(lambda: entries(site), 10, "it is as before", until=lambda now: now == before)
+    assert site.ask("GET", "chains/d").status == 404
+    assert list(site.client.get("/v1/functions/nat")["instances"]) == ["a"]
+    back = udp(2, 1, 2000, 1000)
+    assert site.through("h1f-cable", packets.tagged(back, 102), "nat-a-out") == back
+    wait_until(lambda: site.ask("PUT", path, bodies[path]).status, 10, "it made", until=lambda told: told in (200, 201))
