@@ -142,7 +142,7 @@ def _choose(client: RestClient, hops: Sequence[str] | None) -> None:
         return
     if client.call("GET", "/v1/layers/measured/groups/past").status == 200:
         client.delete("/v1/layers/measured/groups/past")
-    client.put(f"/v1/chains/{TENANT}", {"tenant": TENANT, "hops": list(hops), "fail": "open"})
+    client.put(f"/v1/chains/{TENANT}?force=true", {"tenant": TENANT, "hops": list(hops), "fail": "open"})
 
 
 def _measure(net: Mininet) -> Round:
