@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ryu_apps.api.rule_schemas import MOST_RULES
 from ryu_apps.api.scalars import Body
-from ryu_apps.api.schemas import MOST_RULES
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.turns import AT_ONCE, Pause, no_pause
