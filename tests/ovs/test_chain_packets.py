@@ -13,6 +13,7 @@ from tests.ovs.harness.switch import OpenVSwitch
 from tests.ovs.test_chains import FAR, MACS, Site, given_to, instance, refused, udp
 
 ENDS = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
+CONNECTIONS = 8
 TYPES = {4: packets.IPV4, 6: packets.IPV6}
 
 
@@ -32,37 +33,41 @@ def ip(version: int, proto: int, there: bytes, back: bytes) -> tuple[bytes, byte
     return made[0], made[1]
 
 
-def pairs() -> dict[str, tuple[bytes, bytes]]:
-    """Return a packet and its reply of each kind that the switch remembers in its own way."""
+def pairs() -> dict[str, list[tuple[bytes, bytes]]]:
+    """Return packets and their replies of each kind that the switch remembers in its own way, one for a connection."""
     other = packets.ether(MACS[1], MACS[2], 0x88B5, b"ask"), packets.ether(MACS[2], MACS[1], 0x88B5, b"told")
-    found = {"other": other}
+    found = {"other": [other],
+             "ARP": [(packets.arp(1, MACS[1], *ENDS[4], eth_dst=MACS[2]),
+                      packets.arp(2, MACS[2], *ENDS[4][::-1], tha=MACS[1], eth_dst=MACS[1]))],
+             "ping over IPv4": [ip(4, packets.ICMP, packets.icmp(8, rest=7), packets.icmp(0, rest=7))],
+             "ping over IPv6": [ip(6, packets.ICMPV6, packets.icmp(128, rest=7), packets.icmp(129, rest=7))],
+             }  # fmt: skip
     for version in (4, 6):
         for name, proto, make in (("tcp", packets.TCP, packets.tcp), ("udp", packets.UDP, packets.udp),
                                   ("sctp", packets.SCTP, packets.sctp)):  # fmt: skip
-            found[f"{name} over IPv{version}"] = ip(version, proto, make(1000, 2000), make(2000, 1000))
-    found["ping over IPv4"] = ip(4, packets.ICMP, packets.icmp(8, rest=7), packets.icmp(0, rest=7))
-    found["ping over IPv6"] = ip(6, packets.ICMPV6, packets.icmp(128, rest=7), packets.icmp(129, rest=7))
-    found["ARP"] = (packets.arp(1, MACS[1], *ENDS[4], eth_dst=MACS[2]),
-                    packets.arp(2, MACS[2], *ENDS[4][::-1], tha=MACS[1], eth_dst=MACS[1]))  # fmt: skip
+            found[f"{name} over IPv{version}"] = [
+                ip(version, proto, make(sport, 2000), make(2000, sport)) for sport in range(1000, 1000 + CONNECTIONS)
+            ]
     return found
 
 
 def test_replies_of_every_kind_come_back_by_the_instances_of_their_connection(site: Site) -> None:
-    """H07 H11: of every protocol, over both address families, a packet passes the hops in order and its reply in
-    reverse, by the same one of two instances, though another would be chosen by then."""
+    """H07 H11: of every protocol, over both address families, connections spread over two instances, and each packet's
+    reply passes the hops in reverse by the instance of its own, though another would be chosen by then."""
     both = {name: instance(f"nat-{name}") for name in "ab"}
     site.client.put("/v1/functions/nat", {"instances": both})
-    kinds, given = pairs(), {}
-    for kind, (there, _) in kinds.items():
-        (into,) = given_to(site, [there]).values()
-        given[kind] = into.removesuffix("-in")
-        assert site.through(f"{given[kind]}-out", there, "h1f-cable") == packets.tagged(there, 102), kind
-    assert set(given.values()) == {"nat-a", "nat-b"}
-    for idle in "ab":
-        site.client.put("/v1/functions/nat", {"instances": {**both, idle: instance(f"nat-{idle}", weight=0)}})
-        name = f"nat-{idle}"
-        for kind, (there, back) in kinds.items():
-            if given[kind] == name:
+    given: list[tuple[str, str, bytes, bytes]] = []
+    for kind, connections in pairs().items():
+        into = given_to(site, [there for there, _ in connections])
+        given += [(kind, into[there].removesuffix("-in"), there, back) for there, back in connections]
+        assert len(connections) == 1 or set(into.values()) == {"nat-a-in", "nat-b-in"}, kind
+    for kind, name, there, _ in given:
+        assert site.through(f"{name}-out", there, "h1f-cable") == packets.tagged(there, 102), kind
+    for idle in ("nat-a", "nat-b"):
+        weights = {name: instance(f"nat-{name}", weight=int(f"nat-{name}" != idle)) for name in both}
+        site.client.put("/v1/functions/nat", {"instances": weights})
+        for kind, name, there, back in given:
+            if name == idle:
                 assert site.through("h1f-cable", packets.tagged(back, 102), f"{name}-out") == back, kind
                 assert site.through(f"{name}-in", back, "fw-a-out") == back, kind
                 assert site.through("fw-a-in", back, "h1f-cable") == packets.tagged(back, 101), kind
