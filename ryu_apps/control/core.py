@@ -162,7 +162,7 @@ class ControlCore:
         watched = not begun and (flow.half_open or self.life.busy)
         in_nic = not watched or self.life.goes_on(flow, leg, event.frame, parsed)
         steered = in_nic and self.offload.steers(flow)
-        if steered and watched and flow.half_open and not self.life.is_half_open(flow.id):
+        if steered and watched and flow.half_open and self.life.has_answer(flow, leg):
             # The host has seen the answer itself: from now on the connection has its lasting timeouts.
             flow = self.life.lasting(flow, 1) or flow
             self.offload.forget_age(flow)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ryu_apps.control.ageing import Ageing
 from ryu_apps.control.connection_id import connection_id
-from ryu_apps.control.connections import Connections
+from ryu_apps.control.connections import Connections, awaits_answer
 from ryu_apps.control.crowding import Crowding
 from ryu_apps.control.effects import Effect
 from ryu_apps.control.events import PacketIn
@@ -102,13 +102,14 @@ class Meeting:
         if self._flows.begun_by(vport.number) >= self._flows_per_vport:
             self._tally.count("flow-limit", vport.number)
             return Met(None, False, effects)
-        half_open = attempt is not None and not parent
-        if attempt and half_open and plan.allow and self._life.full(vport.number):
+        counts = attempt is not None and not parent and plan.allow
+        if attempt and counts and self._life.full(vport.number):
             return Met(None, False, effects + self._crowding.full(vport.number, direction, attempt, now_s))
         # A refusal of the way back stood only until somebody began the connection from that side.
         for flow in known if plan.allow and not parent else ():
             if not flow.plan.allow and self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self._ageing.remove(flow)
+        half_open = not parent and (attempt is not None or awaits_answer(plan, key))
         generation = policy.snapshot.generation
         flow_id = self._flows.new_id()
         lacks = plan.metered and not self._flows.meters.fit(plan, parent or flow_id)
@@ -125,7 +126,7 @@ class Meeting:
             receiver = brought_to(policy, plan)
             if receiver:
                 self._tally.count("brought", receiver)
-        if half_open and plan.allow:
+        if counts:
             self._life.began(flow.id, vport.number)
         return Met(flow, True, effects)
 
