@@ -70,7 +70,7 @@ class Crowding:
                 most -= 1
                 yield waiting.popleft()[1]
             if not waiting:
-                del self._waiting[vport]
+                self._waiting.pop(vport, None)
 
     def keep(self, vports: Container[int]) -> None:
         """Drop what waits of vports that are not among these: others may have their numbers now."""
