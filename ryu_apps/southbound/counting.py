@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import MeterChange
 from ryu_apps.control.health import function_statistics
 from ryu_apps.control.ledger import Ledger
 from ryu_apps.control.pace import Pace
@@ -18,6 +19,7 @@ from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
 from ryu_apps.pipeline.meters import metered_vports
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
+from ryu_apps.southbound.meters import ALL, commit
 
 ANSWER_S: Final = 5.0
 """How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
@@ -57,6 +59,22 @@ class Counting:
     def sample(self) -> None:
         """Take a sample of the connections begun; called at even times."""
         self._pace.sample(self._clock(), self._core.tally.total["begun"])
+
+    def read_dropped(self, link: Link, decide: Callable[[Mapping[int, int]], MeterChange]) -> None:
+        """Take what a switch's meters have dropped, and change them as `decide` says; VfswitchError as the switch does.
+
+        What one that changes drops between its reading and its change, some ms of a flood, is not counted.
+        """
+        with self._turn:
+            owners = metered_vports(self._core.policy, link.id)
+            # Connections may have thousands of meters.
+            numbers = tuple(owners) if len(self._core.flows.meters) else (ALL,)
+            dropped = {meter: count.dropped_pkts for meter, count in link.count_meters(ANSWER_S, numbers).items()}
+            self._ledger.take_dropped(link.id, dropped, owners)
+            change = decide(dropped)
+            if any(change):
+                commit(link, change, ANSWER_S)
+                self._ledger.begin_anew(link.id, (config.number for config in change.altered))
 
     def _ask(self) -> None:
         begun_s = self._clock()
