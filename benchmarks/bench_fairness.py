@@ -146,7 +146,8 @@ def main() -> int:
         for name, pair in found.items()
     }  # fmt: skip
     print(json.dumps({"benchmark": "fairness", "bar": BAR, "rate": options.rate, "seconds": options.seconds,
-                      "real_seconds": options.real_seconds, "settings": options.set, "results": summary, "flooder": figures}))  # fmt: skip
+                      "real_seconds": options.real_seconds, "settings": options.set, "results": summary,
+                      "flooder": figures}))  # fmt: skip
     return 0
 
 
