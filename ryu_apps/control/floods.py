@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ryu_apps.engine.policy import Policy
-from ryu_apps.pipeline.meters import MeterConfig, miss_meters
+from ryu_apps.pipeline.meters import MeterConfig, metered_vports, miss_meters
 
 FAR_TOO_MUCH: Final = 4
 """A meter that drops so many times its rate is slowed down."""
@@ -40,20 +40,33 @@ class Reading(NamedTuple):
     dropped: Mapping[int, int]
 
 
+class Metered(NamedTuple):
+    """The meters of misses of a datapath, and the numbers of the vports whose they are, by number of the meter."""
+
+    configs: Mapping[int, MeterConfig]
+    owners: Mapping[int, int]
+
+
 class Floods:
     """What was last read of the meters of misses, and which are slowed down, by how many steps."""
 
     def __init__(self) -> None:
         self._readings: dict[int, Reading] = {}
         self._steps: dict[int, dict[int, int]] = {}
-        self._known: tuple[Policy, dict[int, dict[int, MeterConfig]]] | None = None
+        self._known: tuple[tuple[object, ...], dict[int, Metered]] = (), {}
 
-    def meters(self, policy: Policy) -> Mapping[int, Mapping[int, MeterConfig]]:
-        """Return the meters of misses of a policy by number, of each datapath that has some."""
-        if self._known is None or self._known[0] is not policy:
-            made = {host.dpid: miss_meters(policy, host) for host in policy.snapshot.hosts.values()}
-            self._known = policy, {dpid: configs for dpid, configs in made.items() if configs}
-        return self._known[1]
+    def meters(self, policy: Policy) -> Mapping[int, Metered]:
+        """Return the meters of misses of a policy, of each datapath that has some."""
+        snapshot = policy.snapshot
+        # Rules change often, and matter only where they take meters of a NIC that has not any number.
+        limited = any(host.limits.meters is not None for host in snapshot.hosts.values())
+        made_from = snapshot.vports, snapshot.hosts, snapshot.nat_pools, policy if limited else None
+        known_from, found = self._known
+        if len(known_from) != len(made_from) or any(a is not b for a, b in zip(known_from, made_from, strict=True)):
+            made = ((host, miss_meters(policy, host)) for host in snapshot.hosts.values())
+            found = {host.dpid: Metered(has, metered_vports(policy, host.dpid)) for host, has in made if has}
+            self._known = made_from, found
+        return found
 
     def slowed_at(self, dpid: int) -> frozenset[int]:
         """Return the numbers of the meters of a datapath that were slowed down."""
@@ -71,7 +84,7 @@ class Floods:
 
         wanted are its meters of misses as the policy has them, dropped how many packets each has dropped so far,
         and present says how those of `slowed_at` are set: one that was set otherwise meanwhile is not slowed down.
-        They are slowed down at once, and let up by one step in each reading.
+        They are slowed down at once, and let up by one step in each second reading.
         """
         before = self._readings.get(dpid)
         had = self._steps.get(dpid, {})

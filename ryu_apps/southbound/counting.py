@@ -24,6 +24,9 @@ from ryu_apps.southbound.meters import ALL, commit
 ANSWER_S: Final = 5.0
 """How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
 
+SOON_S: Final = 1.0
+"""How long a switch may take to tell what its meters have dropped: all figures wait meanwhile."""
+
 AGREE_S: Final = 0.2
 """How long the counts of a switch wait for packet-ins that came before them."""
 
@@ -60,20 +63,22 @@ class Counting:
         """Take a sample of the connections begun; called at even times."""
         self._pace.sample(self._clock(), self._core.tally.total["begun"])
 
-    def read_dropped(self, link: Link, decide: Callable[[Mapping[int, int]], MeterChange]) -> None:
-        """Take what a switch's meters have dropped, and change them as `decide` says; VfswitchError as the switch does.
+    def read_dropped(
+        self, link: Link, owners: Mapping[int, int], decide: Callable[[Mapping[int, int]], MeterChange]
+    ) -> None:
+        """Take what the meters of a switch's vports have dropped, and change them as `decide` says.
 
-        What one that changes drops between its reading and its change, some ms of a flood, is not counted.
+        Raises VfswitchError where the switch refuses. A switch that does not answer soon is left for another time.
+        What a meter drops between its reading and its change, some ms of a flood, is not counted.
         """
-        with self._turn:
-            owners = metered_vports(self._core.policy, link.id)
-            # Connections may have thousands of meters.
-            numbers = tuple(owners) if len(self._core.flows.meters) else (ALL,)
-            dropped = {meter: count.dropped_pkts for meter, count in link.count_meters(ANSWER_S, numbers).items()}
+        # Connections may have thousands of meters.
+        numbers = tuple(owners) if len(self._core.flows.meters) else (ALL,)
+        with self._turn, eventlet.Timeout(SOON_S, False):
+            dropped = {meter: count.dropped_pkts for meter, count in link.count_meters(SOON_S, numbers).items()}
             self._ledger.take_dropped(link.id, dropped, owners)
             change = decide(dropped)
             if any(change):
-                commit(link, change, ANSWER_S)
+                commit(link, change, SOON_S)
                 self._ledger.begin_anew(link.id, (config.number for config in change.altered))
 
     def _ask(self) -> None:

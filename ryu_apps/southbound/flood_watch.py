@@ -10,9 +10,8 @@ from ryu.lib import hub
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import MeterChange
-from ryu_apps.control.floods import Floods
+from ryu_apps.control.floods import Floods, Metered
 from ryu_apps.model.errors import VfswitchError
-from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
@@ -37,14 +36,14 @@ class FloodWatch:
         while True:
             hub.sleep(POLL_S)
             try:
-                for dpid, wanted in self._floods.meters(self._core.policy).items():
+                for dpid, metered in self._floods.meters(self._core.policy).items():
                     link = self._links.get(dpid)
                     if link is not None and dpid in self._core.datapaths:
-                        self._look(link, wanted)
+                        self._look(link, metered)
             except Exception:
                 self._links.fault("slowing floods down")
 
-    def _look(self, link: Link, wanted: Mapping[int, MeterConfig]) -> None:
+    def _look(self, link: Link, metered: Metered) -> None:
         policy, slow = self._core.policy, self._floods.slowed_at(link.id)
 
         def decide(dropped: Mapping[int, int]) -> MeterChange:
@@ -52,9 +51,9 @@ class FloodWatch:
             # A change of policy that came meanwhile sets the meters itself; they are looked at again next time.
             if policy is not self._core.policy:
                 return MeterChange()
-            return MeterChange(altered=self._floods.counted(link.id, wanted, dropped, present, self._clock()))
+            return MeterChange(altered=self._floods.counted(link.id, metered.configs, dropped, present, self._clock()))
 
         try:
-            self._counting.read_dropped(link, decide)
+            self._counting.read_dropped(link, metered.owners, decide)
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", link.id, error.message)

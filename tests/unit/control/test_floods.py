@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ryu_apps.control.floods import FAR_TOO_MUCH, Floods, slowed, steps_for
-from ryu_apps.model.action import RateUnit
+from ryu_apps.engine.policy import Policy, compile_policy, recompile
+from ryu_apps.model.action import Allow, RateUnit
+from ryu_apps.model.policy import Change
 from ryu_apps.pipeline.meters import MeterConfig
+from tests.unit.policies import OUT, group, layer, rule, snapshot, vport
 
 METER = MeterConfig(7, RateUnit.PPS, 500, 256)
 OTHER = METER._replace(number=8)
@@ -79,6 +84,26 @@ def test_a_meter_that_went_is_forgotten() -> None:
     assert switch.floods.slowed_at(DPID) == {7}
     assert switch.floods.counted(DPID, {8: OTHER}, {8: 0}, {}, switch.now_s + 1) == ()
     assert not switch.floods.slowed_at(DPID)
+
+
+def test_only_what_meters_follow_from_has_them_made_again() -> None:
+    """S07: a change of rules leaves the known meters of misses as they are, one of a vport's rate does not."""
+    floods = Floods()
+    policy = compile_policy(snapshot(layer("l", 1)))
+    known = floods.meters(policy)
+    assert [(dpid, len(each.configs), sorted(each.owners.values())) for dpid, each in sorted(known.items())] == [
+        (1, 4, [101, 101, 102, 102]),
+        (2, 2, [103, 103]),
+    ]
+    ruled = _changed(policy, group("l", "g", OUT, rule("r", Allow())))
+    assert floods.meters(ruled) is known
+    faster = replace(vport("vm3", "h2", 3), miss_rate_pps=900)
+    again = floods.meters(_changed(ruled, Change(kind="vports", key="vm3", value=faster)))
+    assert {config.rate for config in again[2].configs.values()} == {900}
+
+
+def _changed(policy: Policy, change: Change) -> Policy:
+    return recompile(policy, policy.snapshot.changed([change]), [change])
 
 
 @given(st.integers(1, 1_000_000), st.floats(0, 1e7), st.floats(0, 1e7))
