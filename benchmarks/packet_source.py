@@ -124,11 +124,6 @@ def _ends(part: int) -> Any:
     return np.stack((numbers // _SPORTS, numbers % _SPORTS + _FIRST_SPORT), axis=1).astype(">u2").view("u1")
 
 
-def delivered(device: str) -> int:
-    """Return how many packets a switch has given to a network device of its own."""
-    return deliveries()[device]
-
-
 def deliveries() -> dict[str, int]:
     """Return how many packets each network device has been given."""
     return {name: counts[_GIVEN] for name, counts in _counted().items()}
