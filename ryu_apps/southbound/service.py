@@ -33,6 +33,7 @@ from ryu_apps.pipeline.show import show
 from ryu_apps.southbound import nic_watch, share_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.counting import Counting
+from ryu_apps.southbound.flood_watch import FloodWatch
 from ryu_apps.southbound.functions import Functions
 from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.link import Link
@@ -81,6 +82,7 @@ class SwitchService:
         hub.spawn(self._tick)
         hub.spawn(nic_watch.watch, core, self._links, clock)
         hub.spawn(share_watch.watch, core, self._links)
+        hub.spawn(FloodWatch(core, self._links, self._counting, clock).watch)
 
     # -- handler of the receive loops: nothing here waits ------------------------------------------------------------
 
