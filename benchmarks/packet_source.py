@@ -29,9 +29,9 @@ SERVER_PORT: Final = 80
 
 SYN, SYN_ACK, ACK, FIN_ACK = 0x02, 0x12, 0x10, 0x11
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
-# asm-generic/socket.h: a send buffer beyond the usual limit.
 # What /proc/net/dev counts of a device, by column: received by it is what a switch gave, sent what a switch took.
 _GIVEN, _TAKEN = 1, 9
+# asm-generic/socket.h: a send buffer beyond the usual limit.
 _SNDBUFFORCE: Final = 32
 _CLONE_NEWNET: Final = 0x40000000
 
