@@ -64,6 +64,10 @@ def _testcontroller(place: Place) -> list[str]:
     return [program, f"--unixctl={place.folder / 'ctl'}", f"ptcp:{place.of_port}:127.0.0.1"]
 
 
+def _bare_loop(place: Place) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.bare_loop", str(place.of_port)]
+
+
 def _vfswitch(place: Place) -> list[str]:
     rest = ("--wsapi-host", "127.0.0.1", "--wsapi-port", str(place.rest_port))
     apps = [str(_ROOT / "ryu_apps" / name) for name in ("vswitch.py", "rest_api.py")]
@@ -115,7 +119,16 @@ VFSWITCH: Final = Peer(
 )
 # The same where no two misses are of one kind, so that each walks the layers.
 NO_TWO_ALIKE: Final = replace(VFSWITCH, name="vfswitch, none alike", prepare=_unlike)
-PEERS: Final = {peer.name: peer for peer in (VFSWITCH, NO_TWO_ALIKE, SIMPLE_SWITCH, TESTCONTROLLER)}
+# No controller: it shows what of the latencies is the machine's.
+BARE_LOOP: Final = Peer(
+    name="bare socket loop",
+    version=VERSIONS["1.4"],
+    ports=learning.PORTS,
+    command=_bare_loop,
+    environment=lambda _: {},
+    prepare=lambda *_: learning.templates(),
+)
+PEERS: Final = {peer.name: peer for peer in (VFSWITCH, NO_TWO_ALIKE, SIMPLE_SWITCH, TESTCONTROLLER, BARE_LOOP)}
 
 
 class PeerFailed(Exception):

@@ -19,6 +19,7 @@ from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.pipeline.cookie import FLOW_IDS
 from ryu_apps.southbound.context import SwitchContext
+from ryu_apps.southbound.reserve import reserve
 from ryu_apps.southbound.service import SwitchService
 from ryu_apps.store.errors import StoreError
 from ryu_apps.store.keeper import StoreKeeper
@@ -76,6 +77,7 @@ class VSwitch(app_manager.RyuApp):
         # A young collection looks at as many objects as it has waited for, and at all that they refer to: of 1,000
         # some are lists with 4,096 flows each, which is a pause of a millisecond, and of 20 times that one of six.
         gc.set_threshold(200, 5, 100_000)
+        self._reserve = reserve()
         LOG.info("state in %s: generation %d, %d vports, %d groups restored",
                  keeper.path, snapshot.generation, len(snapshot.vports), len(snapshot.groups))
         LOG.info("OpenFlow 1.4 on %s:%s", CONF.ofp_listen_host, CONF.ofp_tcp_listen_port or "6633 and 6653")

@@ -1,6 +1,5 @@
 """What a client may send of rules: conditions, actions, groups, as pydantic models; see `api.schemas`."""
 
-
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
