@@ -112,9 +112,8 @@ def favour(pid: int, nice: int) -> None:
     """
     if os.geteuid():
         return
-    # Linux gives it to one thread alone, and a thread that waits for another's lock waits for that one's core too.
-    for thread in Path(f"/proc/{pid or 'self'}/task").iterdir():
-        os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+    # Linux gives it to the first thread alone. That one forwards in Open vSwitch; its others take what is left.
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
     group = Path(f"/proc/{pid or 'self'}/autogroup")
     if group.exists():
         group.write_text(str(nice))
