@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from typing import Any, Final, NamedTuple
 
 from benchmarks import fairness_load, fairness_probe
@@ -19,22 +18,29 @@ from benchmarks.load_generator import CONTROLLER_CORE, GENERATOR_CORE, pin
 from benchmarks.measurement import print_table
 from benchmarks.packet_source import own_network
 from benchmarks.peers import NO_TWO_ALIKE, VFSWITCH, Peer, running
-from benchmarks.switch_site import MORE, MOST, favour, site
+from benchmarks.switch_site import MORE, MOST, Site, favour, register_vm, site
+from mininet_scripts.support.waiting import wait_until
 
 BAR: Final = 2.0
 RATE: Final = 100_000
 VMS: Final = 4
 REAL: Final = "real switch"
 GENERATED: Final = {"load generator, one kind": VFSWITCH, "load generator, none alike": NO_TWO_ALIKE}
-HEADINGS: Final = ("first packets of the quiet VM", "offered/s", "p50 µs", "p99 µs", "max µs", "sent", "lost")
+HEADINGS: Final = (
+    "first packets of the quiet VM", "flood offered/s", "taken/s", "p50 µs", "p99 µs", "max µs", "sent", "lost",
+)  # fmt: skip
 
 
 class Seen(NamedTuple):
-    """What one sight showed: latencies of the quiet VM's first packets, how many it sent, and the flood per second."""
+    """What one sight showed: latencies of the quiet VM's first packets, how many it sent, and the flood per second.
+
+    What of the flood is not taken is lost between its VM and the switch.
+    """
 
     latencies_us: tuple[float, ...]
     sent: int
-    flood_per_s: float = 0.0
+    offered_per_s: float = 0.0
+    taken_per_s: float = 0.0
 
     def percentile_us(self, share: float) -> float:
         """Return the latency that the share of the packets that arrived stayed within."""
@@ -64,13 +70,13 @@ def generated(peer: Peer, options: argparse.Namespace) -> Pair:
             os.sched_setaffinity(0, cores)
             favour(0, 0)
     flood = {"quiet": 0.0, "flood": sent / options.seconds}
-    return {name: Seen(tuple(us), len(us) + lost, flood[name]) for name, (us, lost) in found.items()}
+    return {name: Seen(tuple(us), len(us) + lost, flood[name], flood[name]) for name, (us, lost) in found.items()}
 
 
 def real(options: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
     """Return what a real switch shows, quiet and under a flood, and what the flooder's figures are afterwards."""
     vport = {} if options.miss_rate is None else {"miss_rate_pps": options.miss_rate or None}
-    count = round(options.seconds / 0.005)
+    count = round(options.real_seconds / 0.005)
     with site(options.set, VMS, first=False, **vport) as running_site:
         favour(0, MORE)
         # It sends a packet now and then, and what it waits for then is no part of what is measured.
@@ -78,24 +84,31 @@ def real(options: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
         devices = running_site.devices
         fairness_probe.first_packets(devices, 0, 100)
         quiet = Seen(tuple(fairness_probe.first_packets(devices, 1000, count)), count)
-        started_s = time.monotonic()
-        with fairness_probe.flooding(devices, options.rate) as sent:
+        _forget_quiet(running_site, vport)
+        with fairness_probe.flooding(devices, options.rate) as flood:
             latencies_us = fairness_probe.first_packets(devices, 1000 + count, count)
-            took_s = time.monotonic() - started_s
-        flood = Seen(tuple(latencies_us), count, sent.value / took_s)
+        flooded = Seen(tuple(latencies_us), count, flood.offered_per_s, flood.taken_per_s)
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         favour(0, 0)
         stats = running_site.controller.client.get("/v1/stats")
     flooder = stats["vports"]["vm1"]
     figures = {"answered": flooder["misses"], "refused": flooder["refused"], "flows": stats["flows"]}
-    return {"quiet": quiet, "flood": flood}, figures
+    return {"quiet": quiet, "flood": flooded}, figures
+
+
+def _forget_quiet(running_site: Site, vport: dict[str, Any]) -> None:
+    """Have the switch without the quiet VM's connections: each of them costs it time, and both runs begin with none."""
+    client = running_site.controller.client
+    client.delete(f"/v1/vports/vm{fairness_probe.QUIET + 1}")
+    register_vm(running_site.controller, running_site.devices, fairness_probe.QUIET, **vport)
+    wait_until(lambda: not client.get("/v1/stats")["flows"], 20, "the connections to be gone")
 
 
 def rows(name: str, pair: Pair) -> list[tuple[str, ...]]:
     """Return the lines of one sight for the table."""
     return [
-        (f"{name}, {state}", f"{seen.flood_per_s:,.0f}", f"{seen.percentile_us(0.5):,.0f}",
-         f"{seen.percentile_us(0.99):,.0f}", f"{seen.percentile_us(1):,.0f}", f"{seen.sent}", f"{seen.lost}")
+        (f"{name}, {state}", f"{seen.offered_per_s:,.0f}", f"{seen.taken_per_s:,.0f}",
+         *(f"{seen.percentile_us(share):,.0f}" for share in (0.5, 0.99, 1)), f"{seen.sent}", f"{seen.lost}")
         for state, seen in pair.items()
     ]  # fmt: skip
 
@@ -127,12 +140,14 @@ def main() -> int:
     summary = {
         name: {"p50_ratio": round(ratio(pair, 0.5), 3), "p99_ratio": round(ratio(pair, 0.99), 3)}
         | {state: {"p50_us": round(seen.percentile_us(0.5), 1), "p99_us": round(seen.percentile_us(0.99), 1),
-                   "sent": seen.sent, "lost": seen.lost, "flood_per_s": round(seen.flood_per_s)}
+                   "sent": seen.sent, "lost": seen.lost, "offered_per_s": round(seen.offered_per_s),
+                   "taken_per_s": round(seen.taken_per_s)}
            for state, seen in pair.items()}
         for name, pair in found.items()
     }  # fmt: skip
     print(json.dumps({"benchmark": "fairness", "bar": BAR, "rate": options.rate, "seconds": options.seconds,
-                      "settings": options.set, "results": summary, "flooder": figures}))  # fmt: skip
+                      "real_seconds": options.real_seconds, "settings": options.set, "results": summary,
+                      "flooder": figures}))  # fmt: skip
     return 0
 
 
@@ -140,9 +155,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare a VM's first-packet latency with and without a flood.")
     parser.add_argument("--sights", nargs="+", choices=[*GENERATED, REAL], default=[*GENERATED, REAL])
     parser.add_argument("--rate", type=int, default=RATE, help="misses a second that the flooding VM offers")
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of the load generator, quiet and flood each")
+    parser.add_argument("--real-seconds", type=float, default=15.0, help="of the real switch, quiet and flood each")
     parser.add_argument("--miss-rate", type=int, help="miss_rate_pps of the VFs, 0 for none; else their default")
-    parser.add_argument("--set", nargs="*", default=["max-idle=500"], help="other_config of Open vSwitch")
+    parser.add_argument("--set", nargs="*", default=["max-idle=100"], help="other_config of Open vSwitch")
     return parser.parse_args()
 
 

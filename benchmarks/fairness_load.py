@@ -9,9 +9,9 @@ from typing import Final
 from benchmarks import openflow
 from benchmarks.fake_switch import Disconnected, FakeSwitch
 from benchmarks.frames import ConnectionRing
-from benchmarks.load_generator import quiet_generator
 from benchmarks.openflow import Port, Type
 from benchmarks.peers import Peer, Running
+from benchmarks.undisturbed import without_collector
 
 # Few at once, so that a miss of the quiet VM does not wait behind many on its way out.
 _MOST_AT_ONCE: Final = 64
@@ -56,7 +56,7 @@ def first_packets(
     clock = time.perf_counter
     latencies_us: list[float] = []
     asked_s, sent, lost = 0.0, 0, 0
-    with quiet_generator():
+    with without_collector():
         started_s = clock()
         due_s = started_s + _PROBE_EVERY_S
         while (now_s := clock()) < started_s + duration_s or asked_s:

@@ -10,10 +10,11 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.frames import mac
-from benchmarks.packet_source import Source, Step
+from benchmarks.packet_source import Source, Step, taken
 from benchmarks.switch_site import CONTROLLER_CORE, mac_of
 
 FLOODER, FLOODED, QUIET, ASKED = range(4)
@@ -22,9 +23,8 @@ _FIRST_FLOODED: Final = 1_000_000
 _PROBE_EVERY_S: Final = 0.005
 _LATE_S: Final = 1.0
 _STAMPED_AFTER_S: Final = 0.1
-_TICK_S: Final = 0.0005
-_MOST_AT_ONCE_PKTS: Final = 500
-_REST: Final = 0.4
+_TICK_S: Final = 0.001
+_MOST_AT_ONCE_PKTS: Final = 1000
 # asm-generic/socket.h: times of arrival in nanoseconds, and a receive buffer beyond the usual limit.
 _TIMESTAMPNS, _RCVBUFFORCE = 35, 33
 _ALL_PROTOCOLS: Final = 3
@@ -70,17 +70,29 @@ def _arrived(receiver: socket.socket) -> Iterator[tuple[int, int]]:
             yield high * _SPORTS + sport - _FIRST_SPORT, times[0][0] * 1_000_000_000 + times[0][1]
 
 
+@dataclass(slots=True)
+class Flood:
+    """How many packets a second a VM has sent, and how many of them the switch has taken from its device."""
+
+    offered_per_s: float = 0.0
+    taken_per_s: float = 0.0
+
+
 @contextmanager
-def flooding(devices: tuple[str, ...], rate: float) -> Iterator[Any]:
-    """Have a VM send first packets at a rate; the number sent stands in the value afterwards."""
-    stop, sent = multiprocessing.Event(), multiprocessing.Value("q", 0)
+def flooding(devices: tuple[str, ...], rate: float) -> Iterator[Flood]:
+    """Have a VM send first packets at a rate; what became of them stands in the value afterwards."""
+    flood, stop, sent = Flood(), multiprocessing.Event(), multiprocessing.Value("q", 0)
     process = multiprocessing.Process(target=_flood, args=(devices, rate, stop, sent))
+    before, started_s = taken(devices[FLOODER]), time.monotonic()
     process.start()
     try:
-        yield sent
+        yield flood
     finally:
         stop.set()
         process.join()
+        took_s = time.monotonic() - started_s
+        flood.offered_per_s = sent.value / took_s
+        flood.taken_per_s = (taken(devices[FLOODER]) - before) / took_s
 
 
 def _flood(devices: tuple[str, ...], rate: float, stop: Any, sent: Any) -> None:
@@ -95,9 +107,8 @@ def _flood(devices: tuple[str, ...], rate: float, stop: Any, sent: Any) -> None:
     source.allow_unsent(1 << 26)
     started_s, number = time.monotonic(), 0
     while not stop.is_set():
-        began_s = time.monotonic()
-        due = min(int((began_s - started_s) * rate), number + _MOST_AT_ONCE_PKTS)
+        due = min(int((time.monotonic() - started_s) * rate), number + _MOST_AT_ONCE_PKTS)
         source.send(_FIRST_FLOODED + number, due - number)
         number = due
-        time.sleep(max(_TICK_S, (time.monotonic() - began_s) * _REST))
+        time.sleep(_TICK_S)
     sent.value = number

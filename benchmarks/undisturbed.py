@@ -22,17 +22,26 @@ def undisturbed(pid: int | None) -> Iterator[None]:
     Nothing may last as long as a second in it; others get their time behind it.
     """
     pids = [0] if pid is None else [0, pid]
+    with without_collector():
+        _schedule(pids, os.SCHED_FIFO, _PRIORITY)
+        try:
+            yield
+        finally:
+            _schedule(pids, os.SCHED_OTHER, 0)
+    time.sleep(_BREAK_S)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the garbage collector of this process out of what is measured."""
     gc.collect()
     gc.freeze()
     gc.disable()
-    _schedule(pids, os.SCHED_FIFO, _PRIORITY)
     try:
         yield
     finally:
-        _schedule(pids, os.SCHED_OTHER, 0)
         gc.enable()
         gc.unfreeze()
-        time.sleep(_BREAK_S)
 
 
 def _schedule(pids: list[int], policy: int, priority: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import matplotlib
 
@@ -30,6 +31,9 @@ _LEVELS: tuple[tuple[type[Node], float, str, str], ...] = (
     (TopOfRack, 3.0, "#999999", "top of rack"),
     (Node, 4.0, "#cc79a7", "VM"),
 )
+
+# What is written stays readable where an arrow passes under it.
+_PAPER: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.5}
 
 
 def draw(path: Path, net: Mininet, ways: Mapping[str, tuple[Sequence[Step], networkx.DiGraph]]) -> None:
@@ -59,13 +63,16 @@ def _panel(panel: Axes, net: Mininet, steps: Sequence[Step], graph: networkx.DiG
             connectionstyle="arc3,rad=0.12",
         )  # fmt: skip
     for port, (x, y) in places.items():
-        panel.annotate(port, (x, y), xytext=(0, -7), textcoords="offset points", rotation=90, ha="center", va="top")
+        panel.annotate(
+            port, (x, y), xytext=(0, -7), textcoords="offset points", rotation=90, ha="center", va="top", bbox=_PAPER
+        )
     for step in steps:
         if step.by and step.vlan is not None:
-            x, y = places[step.end]
+            (begin, _), (end, y) = places[step.begin], places[step.end]
             panel.annotate(
-                f"VLAN {step.vlan}", (x, y), xytext=(0, 7), textcoords="offset points", ha="center", color="#d55e00"
-            )
+                f"VLAN {step.vlan}", ((begin + end) / 2, y), xytext=(0, 8), textcoords="offset points", ha="center",
+                color="#d55e00", bbox=_PAPER,
+            )  # fmt: skip
     panel.set_ylim(-1.3, 4.6)
     panel.set_axis_off()
 

@@ -8,14 +8,13 @@ from typing import Any, Final
 
 from ryu_apps.api.chain_schemas import ChainBody, FunctionBody
 from ryu_apps.api.hairpin_schemas import OutletBody
+from ryu_apps.api.rule_schemas import GroupBody, RuleBody
 from ryu_apps.api.scalars import Body
 from ryu_apps.api.schemas import (
-    GroupBody,
     HostBody,
     LayerBody,
     NatPoolBody,
     RouteBody,
-    RuleBody,
     SegmentBody,
     TenantBody,
     VportBody,

@@ -97,7 +97,7 @@ FORCE: Final = Parameter(
     name="force",
     parse=_flag,
     default=False,
-    text="With true instances go although connections go through them, which lose their way.",
+    text="With true it is done although connections lose their way: they go through what is taken away.",
     schema={"type": "boolean", "default": False},
 )
 

@@ -49,7 +49,7 @@ def _of_kind(kind: Kind) -> Iterator[Route]:
         handler=partial(resources.put, kind),
         needs=writes,
         summary=f"Create or replace one {kind.one}",
-        query=(DRY_RUN, FORCE) if kind is FUNCTIONS else (DRY_RUN,),
+        query=(DRY_RUN, FORCE) if kind in (FUNCTIONS, CHAINS) else (DRY_RUN,),
         body=kind.schema,
         answers={201: "Created; the switches have it.", 200: "Replaced, or as it was.", **_OUTCOME},
     )
@@ -59,7 +59,7 @@ def _of_kind(kind: Kind) -> Iterator[Route]:
         handler=partial(resources.delete, kind),
         needs=writes,
         summary=f"Delete one {kind.one}",
-        query=(DRY_RUN,),
+        query=(DRY_RUN, FORCE) if kind is CHAINS else (DRY_RUN,),
         answers={200: "Deleted; the switches no longer have it.", **_OUTCOME},
     )
 

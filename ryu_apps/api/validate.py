@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ryu_apps.api.rule_schemas import MOST_RULES
 from ryu_apps.api.scalars import Body
-from ryu_apps.api.schemas import MOST_RULES
 from ryu_apps.model.errors import FieldError
 from ryu_apps.model.nic_limits import ACTION_NAMES
 from ryu_apps.model.turns import AT_ONCE, Pause, no_pause
@@ -17,6 +17,8 @@ from ryu_apps.model.turns import AT_ONCE, Pause, no_pause
 _MANY: Final = "rules"
 # Alternatives that pydantic names in a location although no such name stands in the body.
 _ALTERNATIVES: Final = {"action": set(ACTION_NAMES), "applies_to": {"all", "one"}, "hairpin": {"vlan", "mac"}}
+# What pydantic adds to the location of a name in an object where the name itself is at fault.
+_KEY: Final = ("[key]",)
 # The field that tells alternatives apart, where it is not `type`.
 _TAGS: Final = {"hairpin": "steering"}
 
@@ -50,6 +52,8 @@ def _fault(detail: ErrorDetails, start: int) -> FieldError:
     location = detail["loc"]
     if start and isinstance(location[1], int):
         location = (_MANY, start + location[1], *location[2:])
+    if location[-1:] == _KEY and detail["type"] != "extra_forbidden":
+        location = location[:-1]
     path = _path(location)
     match detail["type"]:
         case "extra_forbidden":

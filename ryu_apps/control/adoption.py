@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from ryu_apps.control.connections import awaits_answer
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import limits_at
 from ryu_apps.control.flow_table import UnifiedFlow
@@ -18,7 +19,7 @@ from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.network import tag_of
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S, is_tcp
+from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S, UNANSWERED_UDP_IDLE_TIMEOUT_S, is_tcp
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
 
 _VLAN_SHIFT = FIELDS["vlan_vid"].shifts
@@ -69,7 +70,7 @@ def adopt_flows(
         flow = None if first is None else _flow(core, flow_id, first, now_s, led.get(flow_id))
         if flow is not None:
             core.flows.add(flow)
-            if flow.half_open:
+            if flow.half_open and is_tcp(flow.key):
                 core.life.began(flow_id, flow.plan.forward[0].vport)
             adopted += 1
     return adopted
@@ -125,7 +126,8 @@ def _flow(
     cookie = unpack(first.cookie)
     # Of the generation that the entry was made under the cookie holds the low bits.
     made = generation - (generation - (cookie.generation if cookie else 0)) % GENERATIONS
-    half_open = is_tcp(key) and first.idle_timeout_s == HALF_OPEN_IDLE_TIMEOUT_S
+    unanswered_s = HALF_OPEN_IDLE_TIMEOUT_S if is_tcp(key) else UNANSWERED_UDP_IDLE_TIMEOUT_S
+    half_open = (is_tcp(key) or awaits_answer(plan, key)) and first.idle_timeout_s == unanswered_s
     lacks = plan.metered and not core.flows.meters.fit(plan, flow_id)
     flow = UnifiedFlow(
         flow_id, segment.number, key, plan, made, generation, now_s, half_open=half_open, lacks_meter=lacks

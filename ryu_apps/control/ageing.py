@@ -13,6 +13,7 @@ from ryu_apps.control.letting_go import ended_by_fin
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
+from ryu_apps.pipeline.cached import is_tcp
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal, unpack
 
 _IN_HOST_IDLE_S: Final = 60.0
@@ -60,6 +61,7 @@ class Ageing:
             return []
         if (
             flow.half_open
+            and is_tcp(flow.key)
             and flow.plan.reply
             and event.reason == IDLE_TIMEOUT
             and not self._expiry.confirmed(flow.id, now_s)
@@ -81,12 +83,16 @@ class Ageing:
         flow = self._flows.get(cookie.detail) if cookie else None
         if flow is None or cookie is None:
             return []
-        if (flow.half_open and self._life.replied(flow.id, event.packets)) or self._expiry.confirmed(flow.id, now_s):
+        half_open = flow.half_open and is_tcp(flow.key)
+        if (half_open and self._life.replied(flow.id, event.packets)) or self._expiry.confirmed(flow.id, now_s):
             return []
-        if flow.half_open:
+        if half_open:
             return self._end_idle(flow, now_s)
         if event.packets is None or not self._expiry.advanced(flow.id, cookie.entry_class, event.packets, now_s):
             return self._end_idle(flow, now_s)
+        if flow.half_open and cookie.entry_class is EntryClass.REPLY:
+            # UDP that was answered. The entries of its answers stand, and keep the time when they were last in use.
+            return self._placement.install(self._life.lasting(flow, event.packets) or flow, replies=False)
         return self._install_again(flow)
 
     def tick(self, now_s: float) -> list[Effect]:

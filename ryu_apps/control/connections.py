@@ -9,9 +9,10 @@ from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.holding import Held
 from ryu_apps.control.life import Life
 from ryu_apps.control.variant import same_ends
-from ryu_apps.model.flow_key import PROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, FlowKey, Parsed, parse
+from ryu_apps.engine.connection import Plan
+from ryu_apps.model.flow_key import PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, FlowKey, Parsed, parse
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import is_tcp
+from ryu_apps.pipeline.cached import is_tcp, protocol
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.registers import RECEIVER, SENDER
@@ -26,6 +27,11 @@ _MOST_DOUBTFUL: Final = 200
 def tcp_flags(frame: bytes, parsed: Parsed) -> int:
     """Return the flags of a TCP packet, 0 for any other and for later fragments."""
     return frame[parsed.l4_offset + 13] if is_tcp(parsed.key) and parsed.fragment != 2 else 0
+
+
+def awaits_answer(plan: Plan, key: FlowKey) -> bool:
+    """Return whether a connection is UDP that may be answered: unanswered, it is to go sooner."""
+    return plan.allow and bool(plan.reply) and protocol(key) == PROTO_UDP
 
 
 class Connections(Life):
@@ -75,6 +81,12 @@ class Connections(Life):
             self.answered(whole)
         return True
 
+    def has_answer(self, flow: UnifiedFlow, leg: Held) -> bool:
+        """Return whether a half-open flow has been answered, by what missed; at this leg a packet did just now."""
+        if is_tcp(flow.key):
+            return not self.is_half_open(flow.id)
+        return any(leg[1:] == (back.vport, back.direction) for back in flow.plan.reply)
+
     def replied(self, flow_id: int, replies: int | None) -> bool:
         """Return whether a connection has been answered, by the count of its replies, None where no entry counts."""
         if replies:
@@ -96,7 +108,7 @@ class Connections(Life):
 
     def lasting(self, flow: UnifiedFlow, replies: int) -> UnifiedFlow | None:
         """Return a flow whose short timeout has run out, as it is kept from now on; None when nobody has answered."""
-        if not self.replied(flow.id, replies):
+        if not (self.replied(flow.id, replies) if is_tcp(flow.key) else replies):
             return None
         self.returned(flow.id)
         return self._kept(flow._replace(half_open=False, ended=self.ended_ways(flow.id)), flow)

@@ -12,6 +12,7 @@ from ryu_apps.control.ageing import Ageing
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connections import Connections
 from ryu_apps.control.course import Reason
+from ryu_apps.control.crowding import Crowding
 from ryu_apps.control.effects import Effect, Emit, Install
 from ryu_apps.control.events import PacketIn
 from ryu_apps.control.expiry import Expiry
@@ -28,7 +29,7 @@ from ryu_apps.control.placement import Placement
 from ryu_apps.control.pool_answers import answer
 from ryu_apps.control.probes import Probes
 from ryu_apps.control.sharing import Sharing
-from ryu_apps.control.single import BEHIND, send_edited, send_on
+from ryu_apps.control.single import BEHIND, send_as_entry, send_edited, send_on
 from ryu_apps.control.tally import Tally
 from ryu_apps.engine.connection import Leg, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
@@ -69,8 +70,9 @@ class ControlCore:
         self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
         self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
         self.ageing = Ageing(self.flows, self.placement, self.offload, self.life, self.expiry, self.tally)
+        self.crowding = Crowding(self.life, self.tally, self.dpid_of)
         self._meeting = Meeting(
-            self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.dpid_of
+            self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.crowding
         )
         self._fragments = Fragments()
 
@@ -84,7 +86,9 @@ class ControlCore:
         """Put another policy in force."""
         if policy.vports is not self._policy.vports:
             before = self._policy.vports
-            self._fragments.keep({n for n, each in policy.vports.items() if n in before and before[n].id == each.id})
+            same = {n for n, each in policy.vports.items() if n in before and before[n].id == each.id}
+            self._fragments.keep(same)
+            self.crowding.keep(same)
         self._policy = policy
         self.offload.policy = policy
         self.sharing.policy = policy
@@ -145,20 +149,20 @@ class ControlCore:
             return self._single(event, vport, direction, parsed)
         if is_icmp_error(parsed.key):
             return self._icmp_error(event, vport, direction, parsed)
-        syn = travels_alone(event.frame, parsed)
-        flow, begun, effects = self._meeting.meet(policy, segment, vport, direction, parsed.key, now_s, syn=syn)
+        attempt = event if travels_alone(event.frame, parsed) else None
+        flow, begun, effects = self._meeting.meet(policy, segment, vport, direction, parsed.key, now_s, attempt=attempt)
         if flow is None:
             return effects
         self.ageing.leaves_host(flow)
         verdict = _verdict_at(flow, vport.number, direction)
-        alone = syn or not flow.plan.allow
+        alone = attempt is not None or not flow.plan.allow
         leg = Held(flow.id, vport.number, direction)
         if not begun:
             flow = self.life.host_forwards(flow, leg, event.frame, parsed, now_s)
         watched = not begun and (flow.half_open or self.life.busy)
         in_nic = not watched or self.life.goes_on(flow, leg, event.frame, parsed)
         steered = in_nic and self.offload.steers(flow)
-        if steered and watched and flow.half_open and not self.life.is_half_open(flow.id):
+        if steered and watched and flow.half_open and self.life.has_answer(flow, leg):
             # The host has seen the answer itself: from now on the connection has its lasting timeouts.
             flow = self.life.lasting(flow, 1) or flow
             self.offload.forget_age(flow)
@@ -177,7 +181,7 @@ class ControlCore:
             if through:
                 # Its entry decides; of a denied packet that may be a copy for a mirror.
                 if verdict.allow or verdict.treatment is not None:
-                    effects.append(_emit(event, event.table))
+                    effects.append(send_as_entry(event))
                 return effects
         # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
         effects += self._pass_on(vport, verdict, send_on(event, direction, verdict, parsed.key))
@@ -304,7 +308,3 @@ def _verdict_at(flow: UnifiedFlow, vport: int, direction: Direction) -> Verdict:
 
 def _rewrite_later(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:
     return rewrite(frame, parsed, later_edit(edit))
-
-
-def _emit(event: PacketIn, table: str) -> Emit:
-    return Emit(event.dpid, table, event.in_port, event.segment, event.sender, event.receiver, event.frame)

@@ -68,7 +68,7 @@ class Answer:
     """What becomes of all first packets of one kind.
 
     legs are the entries to install at once; table is where the packet goes on from, None when it is dropped.
-    held is the leg whose entry is held back. half_open: the connection counts as half open.
+    held is the leg whose entry is held back. half_open: the connection counts as half open, being TCP.
     counts stands for all that one such packet counts.
     encoded is what the shell that writes the answers keeps with it.
     """
@@ -264,7 +264,7 @@ class FastPath:
             legs=legs,
             table=table,
             held=held,
-            half_open=flow.half_open and flow.plan.allow,
+            half_open=flow.half_open and flow.plan.allow and proto == PROTO_TCP,
             least_bytes=_LEAST_BYTES.get(proto) or 20 + (frame[46] >> 4) * 4,
             connection_head=head_of(flow.segment, proto),
             counts=self._tally.joint(*counts),

@@ -22,7 +22,7 @@ from ryu_apps.engine.own_meters import of_connection
 from ryu_apps.model.flow_key import Family, FlowKey, reverse
 from ryu_apps.model.match import Condition
 from ryu_apps.model.treatment import Treatment
-from ryu_apps.pipeline.cached import CachedEntry, cached
+from ryu_apps.pipeline.cached import CachedEntry, cached, is_tcp
 from ryu_apps.pipeline.cookie import FLOW_IDS, Cookie, EntryClass, of_vport
 
 
@@ -31,7 +31,8 @@ class UnifiedFlow(NamedTuple):
 
     generation is the policy's under which the plan was made, renewed the one under which a walk last confirmed it.
     parent is the flow that this one is a variant of (same connection, other MACs or DSCP), 0 for none.
-    half_open: its entries have the short timeout of a TCP connection that was not seen answered when they were made.
+    half_open: it was not seen answered when its entries were made, which have the short timeouts for that: all of a TCP
+    connection that a SYN began, of UDP those of the first packet's way.
     ended: of a TCP connection, the ways whose FIN has passed while the other goes on: 1 its first packet's, 2 replies'.
     lacks_meter: a NIC has no meter left for it, so that its packets stay with the host.
     """
@@ -82,8 +83,9 @@ class UnifiedFlow(NamedTuple):
             return
         key = reverse(key)
         cookie = Cookie(EntryClass.REPLY, self.generation, 0, self.id).pack()
+        half_open = self.half_open and is_tcp(key)
         for leg in self.plan.reply:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open, self.ended & 2 > 0)
+            yield cached(leg, key, segment, of_vport(cookie, leg.vport), half_open, self.ended & 2 > 0)
             key = leg.verdict.edit.apply(key)
 
 

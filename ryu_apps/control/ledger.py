@@ -202,6 +202,11 @@ class Ledger:
                 vport.counted[EntryClass.GUARD, Refusal.MISS_LIMIT] += more
         self._dropped[dpid] = dict(dropped)
 
+    def begin_anew(self, dpid: int, changed: Iterable[int]) -> None:
+        """Take note that meters were changed, by number: Open vSwitch has them count from nothing then."""
+        for meter in changed:
+            self._dropped.get(dpid, {}).pop(meter, None)
+
     def settle(self, owners: Mapping[int, tuple[str, int]]) -> None:
         """Take note of which vport has which number on which datapath; what is another's now starts from nothing."""
         for number, owner in self._owners.items():

@@ -42,7 +42,7 @@ class Life:
     """Half-open connections by vport, and closing and closed ones by the time at which something is due."""
 
     def __init__(self, half_open_per_vport: int = HALF_OPEN_PER_VPORT) -> None:
-        self._most = half_open_per_vport
+        self.quota = half_open_per_vport
         self._many = max(1, half_open_per_vport // 4)
         self.crowded: set[int] = set()
         # The vport of each, by flow id, in blocks of ids, which rise: growing one dictionary of all would be a pause.
@@ -70,7 +70,7 @@ class Life:
 
     def full(self, vport: int) -> bool:
         """Return whether a vport may have no more half-open connections."""
-        return self._counts.get(vport, 0) >= self._most
+        return self._counts.get(vport, 0) >= self.quota
 
     def began(self, flow_id: int, vport: int) -> None:
         """Count a connection as half open at a vport."""
@@ -120,6 +120,10 @@ class Life:
             return False
         self._choked_s[vport] = now_s
         return True
+
+    def choked_lately(self, vport: int, now_s: float) -> bool:
+        """Return whether the switch drops a vport's attempts, or did so until a moment ago."""
+        return now_s - self._choked_s.get(vport, -2 * CHOKE_S) < 2 * CHOKE_S
 
     # -- closing -------------------------------------------------------------------------------------------------------
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from ryu_apps.control.ageing import Ageing
 from ryu_apps.control.connection_id import connection_id
-from ryu_apps.control.connections import Connections, choke
-from ryu_apps.control.effects import Choke, Effect
+from ryu_apps.control.connections import Connections, awaits_answer
+from ryu_apps.control.crowding import Crowding
+from ryu_apps.control.effects import Effect
+from ryu_apps.control.events import PacketIn
 from ryu_apps.control.expiry import Expiry
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.leases import Owner, owner_of
 from ryu_apps.control.lender import Lender
-from ryu_apps.control.life import CHOKE_S
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.variant import plan_of_packet, same_packets
@@ -48,9 +48,9 @@ class Meeting:
         expiry: Expiry,
         tally: Tally,
         flows_per_vport: int,
-        dpid_of: Callable[[int], int | None],
+        crowding: Crowding,
     ) -> None:
-        """Keep what is shared with the core; dpid_of returns the connected datapath that a vport is on."""
+        """Keep what is shared with the core."""
         self._flows = flows
         self._ageing = ageing
         self._placement = placement
@@ -58,7 +58,7 @@ class Meeting:
         self._expiry = expiry
         self._tally = tally
         self._flows_per_vport = flows_per_vport
-        self._dpid_of = dpid_of
+        self._crowding = crowding
 
     def meet(
         self,
@@ -69,13 +69,13 @@ class Meeting:
         key: FlowKey,
         now_s: float,
         *,
-        syn: bool = False,
+        attempt: PacketIn | None = None,
     ) -> Met:
-        """Return the flow that a packet belongs to, found or begun; a SYN begins one that is half open."""
+        """Return the flow that a packet belongs to, found or begun; attempt: it is a SYN, and begins one half open."""
         connection = connection_id(segment.number, key)
         known = self._flows.find(connection)
         effects: list[Effect] = []
-        if syn and known and any(self._life.is_closing(flow.id) for flow in known):
+        if attempt and known and any(self._life.is_closing(flow.id) for flow in known):
             # The ends use their ports again; what follows is another connection.
             for flow in known:
                 if self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
@@ -102,14 +102,14 @@ class Meeting:
         if self._flows.begun_by(vport.number) >= self._flows_per_vport:
             self._tally.count("flow-limit", vport.number)
             return Met(None, False, effects)
-        half_open = syn and not parent
-        if half_open and plan.allow and self._life.full(vport.number):
-            self._tally.count("half-open-limit", vport.number)
-            return Met(None, False, effects + self._choke(vport.number, direction, now_s))
+        counts = attempt is not None and not parent and plan.allow
+        if attempt and counts and self._life.full(vport.number):
+            return Met(None, False, effects + self._crowding.full(vport.number, direction, attempt, now_s))
         # A refusal of the way back stood only until somebody began the connection from that side.
         for flow in known if plan.allow and not parent else ():
             if not flow.plan.allow and self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self._ageing.remove(flow)
+        half_open = not parent and (attempt is not None or awaits_answer(plan, key))
         generation = policy.snapshot.generation
         flow_id = self._flows.new_id()
         lacks = plan.metered and not self._flows.meters.fit(plan, parent or flow_id)
@@ -126,7 +126,7 @@ class Meeting:
             receiver = brought_to(policy, plan)
             if receiver:
                 self._tally.count("brought", receiver)
-        if half_open and plan.allow:
+        if counts:
             self._life.began(flow.id, vport.number)
         return Met(flow, True, effects)
 
@@ -153,10 +153,3 @@ class Meeting:
         """Return whether a plan denies because a pool lends nothing yet."""
         verdict = plan.forward[0].verdict
         return is_exhausted(verdict) and verdict.rulings[-1].pool in self._closed(policy)
-
-    def _choke(self, vport: int, direction: Direction, now_s: float) -> list[Effect]:
-        """Return what spares the controller a flood: for a moment the switch itself drops what it would refuse."""
-        dpid = self._dpid_of(vport)
-        if dpid is None or not self._life.choke(vport, now_s):
-            return []
-        return [Choke(dpid, made) for made in choke(vport, direction, CHOKE_S)]

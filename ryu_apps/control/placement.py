@@ -10,7 +10,7 @@ from ryu_apps.control.holding import Held
 from ryu_apps.control.leading import leads
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.tally import Tally
-from ryu_apps.pipeline.cookie import EntryClass, unpack
+from ryu_apps.pipeline.cookie import EntryClass, is_reply, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 
 
@@ -24,11 +24,13 @@ class Placement:
         self._tally = tally
         self._dpid_of = dpid_of
 
-    def install(self, flow: UnifiedFlow, *, but: Held | None = None) -> list[Effect]:
-        """Return the installing of a flow's entries, all or all but that of one leg."""
+    def install(self, flow: UnifiedFlow, *, but: Held | None = None, replies: bool = True) -> list[Effect]:
+        """Return the installing of a flow's entries, all, all but that of one leg, or all but those for replies."""
         effects: list[Effect] = []
         for made in self._offload.entries(flow):
             dpid = self._dpid_of(made.vport)
+            if not replies and is_reply(made.cookie):
+                continue
             if dpid is not None and (but is None or but != (flow.id, made.vport, made.direction)):
                 effects.append(Install(dpid, made))
                 self._tally.count("offloads", made.vport)

@@ -1,13 +1,13 @@
 """Which instances of functions answer their probes: when one is sent, which are lost, and what follows from it.
 
 An instance works until `fall` probes in a row are lost, and again when `rise` in a row have come back.
-What a process knows of it ends with the process: after a restart all work until they show otherwise.
+What a process knows of it ends with the process, but for who has failed: that the switches tell the next one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -102,16 +102,23 @@ class Probes:
         """The instances that have failed by their probes."""
         self.failures: Counter[str] = Counter()
         """By function, how often an instance has failed, by a link or by its probes."""
+        self._before: frozenset[Name] = frozenset()
         self._states: dict[Name, _State] = {}
         self._owners: dict[bytes, Name] = {}
         self._latencies: dict[str, Histogram] = {}
         self._turn_s: float | None = None
+
+    def had_failed(self, names: Iterable[Name]) -> None:
+        """Take note of instances that had failed before this process began: their probes must come back first."""
+        self._before |= frozenset(names) - self._states.keys()
+        self._judge()
 
     def aim(self, aims: Mapping[Name, Aim | None], now_s: float) -> bool:
         """Probe these instances from now on; return whether others have failed than before.
 
         One that cannot be reached keeps what is known of it; one that is probed otherwise than before begins anew.
         """
+        self._before &= aims.keys()
         for name in self._states.keys() - aims.keys():
             self._forget_under_way(self._states.pop(name))
         for name, aim in aims.items():
@@ -123,9 +130,11 @@ class Probes:
             elif state is None or state.aim != aim:
                 if state is not None:
                     self._forget_under_way(state)
-                self._states[name] = _State(aim, now_s + _phase_s(name, aim.target.probe))
+                works = state is not None or name not in self._before
+                self._states[name] = _State(aim, now_s + _phase_s(name, aim.target.probe), works=works)
             elif not state.reachable:
                 state.reachable, state.due_s = True, now_s + _phase_s(name, aim.target.probe)
+        self._before -= self._states.keys()
         functions = sorted({function for function, _ in aims})
         self._latencies = {name: self._latencies.get(name) or Histogram() for name in functions}
         return self._judge()
@@ -205,7 +214,8 @@ class Probes:
                 state.works = False
             elif not state.works and state.streak >= probe.rise:
                 state.works = True
-        before, self.failed = self.failed, frozenset([name for name, state in self._states.items() if not state.works])
+        before, failed = self.failed, [name for name, state in self._states.items() if not state.works]
+        self.failed = self._before.union(failed)
         return before != self.failed
 
 

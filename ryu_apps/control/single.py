@@ -45,6 +45,11 @@ def send_on(event: PacketIn, direction: Direction, verdict: Verdict, key: FlowKe
             return
 
 
+def send_as_entry(event: PacketIn) -> Emit:
+    """Return a packet that goes through the cache that it missed in, where an entry is for it now."""
+    return _emit(event, event.table, event.frame, ())
+
+
 def send_edited(
     event: PacketIn, direction: Direction, verdict: Verdict, edited: Callable[[Transposition], bytes]
 ) -> Iterator[Emit]:

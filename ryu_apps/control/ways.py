@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ryu_apps.control.change import base_changes
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange
+from ryu_apps.control.probes import Name
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.ways import broken_vports, bypassed, failed_instances, with_broken
 from ryu_apps.model.hairpin import Hairpin
@@ -41,6 +42,19 @@ def follow_ways(core: ControlCore, down: Mapping[int, frozenset[str]]) -> Turn:
     for function in failures.keys() - policy.snapshot.functions.keys():
         del failures[function]
     return turn
+
+
+def take_for_failed(core: ControlCore, names: frozenset[Name]) -> tuple[str, ...]:
+    """Put in force that instances have failed which had before this process began; return a line for the log on each.
+
+    The switches change nothing: it is from them that it is known.
+    """
+    if not names:
+        return ()
+    core.probes.had_failed(names)
+    core.policy = with_broken(core.policy, core.policy.broken, core.policy.failed | names)
+    told = "instance {1} of function {0} had failed before this start"
+    return tuple([told.format(*name) for name in sorted(names)])
 
 
 def _news(before: Policy, after: Policy, without_link: frozenset[tuple[str, str]]) -> Iterator[str]:

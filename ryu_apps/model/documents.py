@@ -9,9 +9,8 @@ A document is taken to have the right names and types; `api.schemas` sees to tha
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from ryu_apps.model.address import format_ip, format_mac, parse_address, parse_unicast_mac
+from ryu_apps.model.address import format_mac, parse_unicast_mac
 from ryu_apps.model.chain import Chain, Function
 from ryu_apps.model.chain_documents import chain_document, function_document, parse_chain, parse_function
 from ryu_apps.model.datapath_id import parse_dpid
@@ -28,13 +27,14 @@ from ryu_apps.model.nat_pool import (
     parse_addresses,
     parse_ports,
 )
-from ryu_apps.model.network import MISS_RATE_PPS, Bandwidth, Host, MissPath, Route, Segment, Tenant, Vport, VportKind
+from ryu_apps.model.network import Host, MissPath, Route, Segment, Tenant, Vport
 from ryu_apps.model.nic_limits import NicLimits
 from ryu_apps.model.policy import GroupKey, Resource, RuleKey
 from ryu_apps.model.rights import ADMIN
 from ryu_apps.model.rule_documents import Document, group_document, parse_group, parse_rule, rule_document
 from ryu_apps.model.rules import Direction, Group, Layer, Rule
 from ryu_apps.model.turns import Pause, no_pause
+from ryu_apps.model.vport_documents import parse_vport, vport_document
 
 ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _ID = re.compile(ID_PATTERN)
@@ -57,7 +57,7 @@ def to_document(resource: Resource, pause: Pause = no_pause) -> Document:
         case Segment():
             return _segment_document(resource)
         case Vport():
-            return _vport_document(resource)
+            return vport_document(resource)
         case Route():
             target: Document = {"to": "uplink"} if resource.vport is None else {"vport": resource.vport}
             return {"segment": resource.segment, "eth_dst": format_mac(resource.eth_dst), **target}
@@ -106,7 +106,7 @@ def _from_named(kind: str, key: str, document: Document) -> Resource:
             outside = {name: document.get(name) for name in ("vlan", "vni", "chain")}
             return Segment(id=key, tenant=document["tenant"], number=document["number"], **outside)
         case "vports":
-            return _parse_vport(key, document)
+            return parse_vport(key, document)
         case "routes":
             return _parse_route(key, document)
         case "outlets":
@@ -176,79 +176,6 @@ def _parse_limits(document: Document) -> NicLimits:
         meters=document.get("meters"),
         uplink_kbps=document.get("uplink_kbps"),
     )
-
-
-def _vport_document(vport: Vport) -> Document:
-    document: Document = {
-        "host": vport.host,
-        "port": vport.port,
-        "kind": vport.kind.value,
-        "tenant": vport.tenant,
-        "mac": format_mac(vport.mac),
-        "ips": [format_ip(version, value) for version, value in vport.ips],
-        "vlan": vport.vlan,
-        "bandwidth": {
-            "outbound_kbps": vport.bandwidth.outbound_kbps,
-            "inbound_kbps": vport.bandwidth.inbound_kbps,
-        },
-        "miss_rate_pps": vport.miss_rate_pps,
-        "priority": vport.priority,
-        "synthetic": vport.synthetic,
-    }
-    if vport.subinterface is not None:
-        document["subinterface"] = vport.subinterface
-    if vport.kind is VportKind.TRUNK:
-        return {**document, "trunk": list(vport.trunk)}
-    return {**document, "segment": vport.segment}
-
-
-def _parse_vport(key: str, document: Document) -> Vport:
-    faults = Faults()
-    kind = VportKind(document.get("kind", "vf"))
-    mac = faults.attempt("mac", parse_unicast_mac, document["mac"])
-    ips: list[tuple[int, int]] = []
-    for index, text in enumerate(document.get("ips", ())):
-        address = faults.attempt(f"ips[{index}]", parse_address, text)
-        if address in ips:
-            faults.add(f"ips[{index}]", f"{text!r} is given twice")
-        elif address is not None:
-            ips.append(address)
-    segment, trunk = document.get("segment"), document.get("trunk") or ()
-    _check_attachment(kind, segment, trunk, faults)
-    if document.get("synthetic") == document["port"]:
-        faults.add("synthetic", "is the VF's port")
-    faults.refuse("the vport cannot be accepted")
-    if kind is VportKind.VF and segment is None:
-        segment = document["tenant"]
-    return Vport(
-        id=key,
-        host=document["host"],
-        port=document["port"],
-        kind=kind,
-        tenant=document["tenant"],
-        segment=segment,
-        mac=mac or 0,
-        ips=tuple(ips),
-        vlan=document["vlan"],
-        trunk=tuple(trunk),
-        subinterface=document.get("subinterface"),
-        bandwidth=Bandwidth(**(document.get("bandwidth") or {})),
-        miss_rate_pps=document.get("miss_rate_pps", MISS_RATE_PPS),
-        priority=document.get("priority", 0),
-        synthetic=document.get("synthetic"),
-    )
-
-
-def _check_attachment(kind: VportKind, segment: str | None, trunk: Sequence[str], faults: Faults) -> None:
-    if kind is VportKind.VF and trunk:
-        faults.add("trunk", "only a vport of kind trunk has one")
-    if kind is VportKind.TRUNK and not trunk:
-        faults.add("trunk", "a vport of kind trunk needs at least one VLAN")
-    if kind is VportKind.TRUNK and segment is not None:
-        faults.add("segment", "a vport of kind trunk has none of its own")
-    for index, name in enumerate(trunk):
-        if name in trunk[:index]:
-            faults.add(f"trunk[{index}]", f"{name!r} is given twice")
 
 
 def _parse_route(key: str, document: Document) -> Route:

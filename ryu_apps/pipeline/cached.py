@@ -23,6 +23,8 @@ IDLE_TIMEOUTS_S: Final = {6: 300, 17: 60, 132: 300}
 # The most for a TCP connection that nobody has answered yet, whatever a rule says.
 HALF_OPEN_IDLE_TIMEOUT_S: Final = 10
 OTHER_IDLE_TIMEOUT_S: Final = 30
+# Of UDP that nobody has answered yet, the entries that its questions pass; a rule's value stands before this as well.
+UNANSWERED_UDP_IDLE_TIMEOUT_S: Final = 30
 # What a FIN or RST of its direction leaves of an entry's timeouts. The hard one tells this from others when the entry
 # goes; it counts from the making of the entry, so that one older than 18 hours goes at once.
 FIN_IDLE_TIMEOUT_S: Final = 1
@@ -65,8 +67,10 @@ def cached(
     vport, direction, verdict, exact_dscp = leg
     if verdict.allow:
         idle, hard = verdict.idle_timeout_s or idle_timeout_s(key), 0
-        if half_open and idle > HALF_OPEN_IDLE_TIMEOUT_S:
-            idle = HALF_OPEN_IDLE_TIMEOUT_S
+        if half_open and is_tcp(key):
+            idle = min(idle, HALF_OPEN_IDLE_TIMEOUT_S)
+        elif half_open:
+            idle = verdict.idle_timeout_s or UNANSWERED_UDP_IDLE_TIMEOUT_S
     else:
         idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
         if verdict.pooled and is_exhausted(verdict):
@@ -80,18 +84,20 @@ def cached(
     )
 
 
+def protocol(key: FlowKey) -> int:
+    """Return the IP protocol of packets with a key, -1 for what is not IP."""
+    shift = _PROTO_SHIFT.get(key.family)
+    return -1 if shift is None else key.bits >> shift & 0xFF
+
+
 def is_tcp(key: FlowKey) -> bool:
     """Return whether packets with a key are TCP."""
-    shift = _PROTO_SHIFT.get(key.family)
-    return shift is not None and key.bits >> shift & 0xFF == PROTO_TCP
+    return protocol(key) == PROTO_TCP
 
 
 def idle_timeout_s(key: FlowKey) -> int:
     """Return the idle timeout of a key's protocol, in seconds."""
-    shift = _PROTO_SHIFT.get(key.family)
-    return (
-        OTHER_IDLE_TIMEOUT_S if shift is None else IDLE_TIMEOUTS_S.get(key.bits >> shift & 0xFF, OTHER_IDLE_TIMEOUT_S)
-    )
+    return IDLE_TIMEOUTS_S.get(protocol(key), OTHER_IDLE_TIMEOUT_S)
 
 
 def compile_cached(made: CachedEntry) -> FlowEntry:

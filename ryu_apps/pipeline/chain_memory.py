@@ -19,6 +19,11 @@ from ryu_apps.pipeline.registers import CHAIN, POSITION, SEGMENT, WAY
 
 # The direction of a connection must outlive the instances that it was given, or its replies would count as reflected.
 _LONGER_S: Final = 30
+# What has ended must not pile up: Open vSwitch looks at each of these entries again and again.
+# A side that has closed sends no more than acknowledgements, and what it acknowledges has the way back written anew.
+_ENDED_IDLE_S: Final = 10
+_ENDED_DIRECTION_IDLE_S: Final = 20
+_TCP: Final = 6
 _PRIORITY: Final = 100
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 
@@ -29,6 +34,11 @@ class Kind(NamedTuple):
     match: dict[str, int]
     fields: tuple[tuple[str, str], ...]
     idle_s: int
+
+    @property
+    def ends(self) -> bool:
+        """Whether such connections say that they have ended."""
+        return self.match.get("ip_proto") == _TCP
 
     def tuple_(self, *, of_reply: bool) -> tuple[tuple[str, Source], ...]:
         """Return what a new entry matches: the connection of the packet at hand, or that of its reply."""
@@ -74,7 +84,7 @@ def _learn(kind: Kind, cookie: int, *, of_reply: bool, way: str) -> Learn:
     match = (*place, *kind.tuple_(of_reply=of_reply))
     return Learn(
         table="assigned", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s,
-        match=match, load=((WAY, way),),
+        fin_idle_s=_ENDED_IDLE_S if kind.ends else 0, match=match, load=((WAY, way),),
     )  # fmt: skip
 
 
@@ -90,6 +100,7 @@ def _resumed(course: Course, kind: Kind, cookie: int) -> Learn:
     at: Source = course.end if course.symmetric_return else INWARD
     return Learn(
         table="resume", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s + _LONGER_S,
+        fin_idle_s=_ENDED_DIRECTION_IDLE_S if kind.ends else 0,
         match=(segment, *back, *ends), load=((CHAIN, CHAIN), (POSITION, at)),
     )  # fmt: skip
 

@@ -8,7 +8,8 @@ class   4    what the entry is for
 gen     12   generation of the policy that it was made under, modulo 4096
 vport   12   number of the vport, 0 for none
 detail  28   flow id of a connection's entry; reason of a guard entry; kind of a punt,
-             plus 8 at a receiver's; what a base entry counts of its vport
+             plus 8 at a receiver's; what a base entry counts of its vport;
+             1 on what catches the probes of an instance that has failed
 ======= ==== =====================================================================
 """
 

@@ -14,12 +14,14 @@ class Learn:
 
     match and load pair a field of the new entry, or a register that it sets, with where the value comes from.
     They go with the entry that this action stands in.
+    Once a FIN or RST has met the new entry, it goes after fin_idle_s without packets; 0 changes nothing.
     """
 
     table: str
     priority: int
     cookie: int
     idle_timeout_s: int
+    fin_idle_s: int
     match: tuple[tuple[str, Source], ...]
     load: tuple[tuple[str, Source], ...]
 

@@ -30,6 +30,9 @@ TOKEN_BYTES: Final = 16
 """What a probe carries: it is drawn by lot, so that nobody who has not seen it can send it."""
 
 _CAUGHT: Final = Cookie(EntryClass.PROBE).pack()
+_CAUGHT_OF_FAILED: Final = Cookie(EntryClass.PROBE, detail=1).pack()
+"""On what catches the probes of an instance that has failed: a controller that starts again is told by it."""
+
 _FEIGNED: Final = Cookie(EntryClass.GUARD, detail=Refusal.PROBE).pack()
 _UDP: Final = 17
 _TTL: Final = 64
@@ -78,10 +81,11 @@ def _probe_tag(policy: Policy, function: Function) -> int:
 def probe_parts(policy: Policy, host: Host, ports: Mapping[str, int]) -> Iterator[Part]:
     """Yield what catches the probes of a host's instances."""
     for target in targets(policy, host, ports):
-        yield Part(_catch, (target.function, target.instance), (target,))
+        name = target.function, target.instance
+        yield Part(_catch, name, (target, name in policy.failed))
 
 
-def _catch(target: Target) -> Iterator[FlowEntry]:
+def _catch(target: Target, failed: bool) -> Iterator[FlowEntry]:
     """Yield that a probe ends where it comes out, and is told of where that is the outside, with the tag that it had.
 
     Lower priorities: what comes out elsewhere goes nowhere.
@@ -90,9 +94,14 @@ def _catch(target: Target) -> Iterator[FlowEntry]:
     tag = VLAN_PRESENT | target.tag if target.tag else 0
     back: dict[str, MatchValue] = {"in_port": target.outside, "vlan_vid": tag, **likeness}
     up = ToController(_meter_number(target.function, target.instance))
-    yield entry("splice", 210, back, up, cookie=_CAUGHT)
+    yield entry("splice", 210, back, up, cookie=_CAUGHT_OF_FAILED if failed else _CAUGHT)
     for port_no in (target.inside, target.outside):
         yield entry("splice", 200, {"in_port": port_no, **likeness}, cookie=_FEIGNED)
+
+
+def said_to_have_failed(cookie: int) -> bool:
+    """Return whether an entry says that the instance whose probes it catches has failed."""
+    return cookie == _CAUGHT_OF_FAILED
 
 
 def _likeness(probe: Probe, *, rewriting: bool) -> dict[str, MatchValue]:

@@ -134,8 +134,9 @@ def _ports(members: tuple[int, ...]) -> str:
 
 def _learn(action: Learn) -> str:
     parts = [
-        f"table={NUMBER[action.table]}", f"idle_timeout={action.idle_timeout_s}", f"priority={action.priority}",
-        "delete_learned", f"cookie=0x{action.cookie:x}",
+        f"table={NUMBER[action.table]}", f"idle_timeout={action.idle_timeout_s}",
+        *([f"fin_idle_timeout={action.fin_idle_s}"] if action.fin_idle_s else ()),
+        f"priority={action.priority}", "delete_learned", f"cookie=0x{action.cookie:x}",
     ]  # fmt: skip
     parts += [f"{_learned(name, name)}={_source(name, source)}" for name, source in action.match]
     parts += [f"load:{_source(name, source)}->{_learned(name, source)}" for name, source in action.load]

@@ -29,6 +29,8 @@ def function_parts(
     """Yield the entries of NIC port 2: cable ↔ sub-interfaces."""
     cable = ports.get(function_port.cable)
     yield Part(_miss, None, ())
+    # Probes need no cable: which of both is down must be told apart.
+    yield from probe_parts(policy, host, ports)
     if cable is None:
         return
     yield Part(_unknown_vlan, cable, (cable,))
@@ -43,7 +45,6 @@ def function_parts(
                 yield Part(_from_sub_interface, vport.number, (cable, vport.vlan, port_no, macs))
     if policy.snapshot.chains:
         yield from chain_parts(policy, host, cable, ports)
-    yield from probe_parts(policy, host, ports)
 
 
 def network_parts(policy: Policy, host: Host, network_port: NetworkPort, ports: Mapping[str, int]) -> Iterator[Part]:

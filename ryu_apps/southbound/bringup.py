@@ -54,12 +54,17 @@ class BringUp:
         lock: hub.BoundedSemaphore,
         clock: Callable[[], float],
         current: Callable[[int], Link | None],
+        recall: Callable[[], None],
     ) -> None:
-        """Keep what is shared; `current` returns the connection of a datapath that counts now."""
+        """Keep what is shared; `current` returns the connection of a datapath that counts now.
+
+        `recall` takes from the switches what they have kept for a controller that starts again.
+        """
         self._core = core
         self._lock = lock
         self._clock = clock
         self._current = current
+        self._recall = recall
         self._met: set[int] = set()
         core.flows.leases.unread = self.expected()
         self._dumps: dict[int, list[PresentEntry]] = {}
@@ -127,6 +132,7 @@ class BringUp:
     def agree(self, link: Link) -> Comparison:
         """Compare one datapath with what it must have and change what differs; the caller holds the lock."""
         dpid = link.id
+        self._recall()
         self._core.connected(dpid, link.known_ports())
         self._core.flows.meters.forget_told(dpid)
         present = link.dump_flows()

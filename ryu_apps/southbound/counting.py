@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
 from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import MeterChange
 from ryu_apps.control.health import function_statistics
 from ryu_apps.control.ledger import Ledger
 from ryu_apps.control.pace import Pace
@@ -18,9 +19,13 @@ from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
 from ryu_apps.pipeline.meters import metered_vports
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
+from ryu_apps.southbound.meters import ALL, commit
 
 ANSWER_S: Final = 5.0
 """How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
+
+SOON_S: Final = 1.0
+"""How long a switch may take to tell what its meters have dropped: all figures wait meanwhile."""
 
 AGREE_S: Final = 0.2
 """How long the counts of a switch wait for packet-ins that came before them."""
@@ -57,6 +62,24 @@ class Counting:
     def sample(self) -> None:
         """Take a sample of the connections begun; called at even times."""
         self._pace.sample(self._clock(), self._core.tally.total["begun"])
+
+    def read_dropped(
+        self, link: Link, owners: Mapping[int, int], decide: Callable[[Mapping[int, int]], MeterChange]
+    ) -> None:
+        """Take what the meters of a switch's vports have dropped, and change them as `decide` says.
+
+        Raises VfswitchError where the switch refuses. A switch that does not answer soon is left for another time.
+        What a meter drops between its reading and its change, some ms of a flood, is not counted.
+        """
+        # Connections may have thousands of meters.
+        numbers = tuple(owners) if len(self._core.flows.meters) else (ALL,)
+        with self._turn, eventlet.Timeout(SOON_S, False):
+            dropped = {meter: count.dropped_pkts for meter, count in link.count_meters(SOON_S, numbers).items()}
+            self._ledger.take_dropped(link.id, dropped, owners)
+            change = decide(dropped)
+            if any(change):
+                commit(link, change, SOON_S)
+                self._ledger.begin_anew(link.id, (config.number for config in change.altered))
 
     def _ask(self) -> None:
         begun_s = self._clock()

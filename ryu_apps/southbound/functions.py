@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -11,17 +10,15 @@ from eventlet.semaphore import Semaphore
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.draining import refuse_live
-from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.health import chain_health, health_of
 from ryu_apps.model.chain import Chain, Function, Instance
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.pipeline.cookie import CLASS_MASK, MARK_MASK, Cookie, EntryClass
-from ryu_apps.pipeline.registers import WAY
 from ryu_apps.southbound.links import Links
+from ryu_apps.southbound.passages import Passages
 from ryu_apps.southbound.ways import Ways
-from ryu_apps.southbound.wire import oxm
 
 LOG = logging.getLogger("vfswitch")
 
@@ -30,10 +27,6 @@ COUNTED_S: Final = 1.0
 
 _LEARNED: Final = Cookie(EntryClass.LEARNED).pack()
 _ANSWER_S: Final = 5.0
-_IP: Final = oxm("ipv4_src"), oxm("ipv6_src")
-# Open vSwitch reports what a written entry sets as NXAST_REG_LOAD: the register's header, then 64 bits.
-_LOAD: Final = oxm(WAY)
-_VALUE_BYTES: Final = 8
 
 
 class Functions:
@@ -46,7 +39,7 @@ class Functions:
         self._ways = ways
         self._clock = clock
         self._turn = Semaphore(1)
-        self._counts: dict[int, tuple[float, Counter[int] | None]] = {}
+        self._counts: dict[int, tuple[float, Passages | None]] = {}
 
     def health(self, function: Function) -> Mapping[str, Any]:
         """Return what is known of the instances of a function."""
@@ -57,8 +50,19 @@ class Functions:
         return chain_health(self._core.policy, chain)
 
     def refuse_live(self, before: Snapshot, changes: Iterable[Change]) -> None:
-        """Raise Conflict when changes that are not forced take away instances that connections go through."""
-        refuse_live(before, changes, lambda one: self._connections(one, 0.0))
+        """Raise Conflict when changes that are not forced take away what connections go through."""
+        refuse_live(before, changes, self._live)
+
+    def _live(self, one: Instance | Chain) -> int | None:
+        return self._along(one) if isinstance(one, Chain) else self._connections(one, 0.0)
+
+    def _along(self, chain: Chain) -> int | None:
+        """Return how many connections go through a chain on all hosts, None where no switch can say."""
+        snapshot = self._core.policy.snapshot
+        parts = [host.hairpin.function_port for host in snapshot.hosts.values() if isinstance(host.hairpin, Hairpin)]
+        told = [counts for part in parts if (counts := self._counted(part.dpid, 0.0)) is not None]
+        number = snapshot.segments[chain.segment].number
+        return sum(counts.along(number, chain.mark) for counts in told) if told else None
 
     def _connections(self, one: Instance, max_age_s: float) -> int | None:
         """Return how many connections have an instance, None where its switch cannot say."""
@@ -68,10 +72,10 @@ class Functions:
         dpid = host.hairpin.function_port.dpid
         port_no = self._core.datapaths.get(dpid, {}).get(one.inside)
         counts = self._counted(dpid, max_age_s) if port_no is not None else None
-        return None if counts is None else counts[port_no or 0]
+        return None if counts is None else counts.into(port_no or 0)
 
-    def _counted(self, dpid: int, max_age_s: float) -> Counter[int] | None:
-        """Return how many connections go into each port; all who wait for the same answer share it."""
+    def _counted(self, dpid: int, max_age_s: float) -> Passages | None:
+        """Return where connections go on a datapath; all who wait for the same answer share it."""
         wanted_s = self._clock() - max_age_s
         with self._turn:
             known = self._counts.get(dpid)
@@ -80,7 +84,7 @@ class Functions:
                 known = self._counts[dpid] = asked_s, self._ask(dpid)
             return known[1]
 
-    def _ask(self, dpid: int) -> Counter[int] | None:
+    def _ask(self, dpid: int) -> Passages | None:
         link = self._links.get(dpid)
         if link is None:
             return None
@@ -90,17 +94,4 @@ class Functions:
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", dpid, error.message)
             return None
-        return by_way(present)
-
-
-def by_way(present: Iterable[PresentEntry]) -> Counter[int]:
-    """Return how many IP connections a switch has given each way, from the entries that it has written.
-
-    A connection has an entry for each side of an instance; that of the inside is where its frames from VMs go in.
-    """
-    found: Counter[int] = Counter()
-    for entry in present:
-        at = entry.instructions.find(_LOAD) + len(_LOAD)
-        if at >= len(_LOAD) and any(field in entry.match for field in _IP):
-            found[int.from_bytes(entry.instructions[at : at + _VALUE_BYTES], "big")] += 1
-    return found
+        return Passages(present)

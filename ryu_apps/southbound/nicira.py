@@ -51,7 +51,7 @@ def learn(action: Learn) -> bytes:
     length = (_LEARN.size + len(parts) + 7) // 8 * 8
     head = _LEARN.pack(
         _EXPERIMENTER, length, _NICIRA, 16, action.idle_timeout_s, 0, action.priority, action.cookie,
-        _DELETE_LEARNED, NUMBER[action.table], 0, 0,
+        _DELETE_LEARNED, NUMBER[action.table], action.fin_idle_s, 0,
     )  # fmt: skip
     return (head + parts).ljust(length, b"\0")
 

@@ -33,6 +33,7 @@ from ryu_apps.pipeline.show import show
 from ryu_apps.southbound import nic_watch, share_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.counting import Counting
+from ryu_apps.southbound.flood_watch import FloodWatch
 from ryu_apps.southbound.functions import Functions
 from ryu_apps.southbound.handler import Refusal
 from ryu_apps.southbound.link import Link
@@ -68,8 +69,8 @@ class SwitchService:
         self._clock = clock
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
-        self._bringup = BringUp(core, self._lock, clock, self._links.get)
         self._ways = Ways(core, self._lock, self._links)
+        self._bringup = BringUp(core, self._lock, clock, self._links.get, self._ways.recall)
         self._probing = Probing(core, self._links, self._bringup, clock, self._ways.follow)
         self.functions = Functions(core, self._links, self._ways, clock)
         self._upkeep = Upkeep(core, self._links, clock)
@@ -81,6 +82,7 @@ class SwitchService:
         hub.spawn(self._tick)
         hub.spawn(nic_watch.watch, core, self._links, clock)
         hub.spawn(share_watch.watch, core, self._links)
+        hub.spawn(FloodWatch(core, self._links, self._counting, clock).watch)
 
     # -- handler of the receive loops: nothing here waits ------------------------------------------------------------
 
@@ -195,6 +197,7 @@ class SwitchService:
             before = self.snapshot()
             check_rights(rights, before, changes)
             self._keep_owed()
+            self._ways.recall()
             if all(before.get(change.kind, change.key) == change.value for change in changes):
                 away = () if dry_run else self._waited_for(needed_hosts(before, before, changes), wait)
                 if away:
@@ -217,8 +220,7 @@ class SwitchService:
                 self._probing.settle()
                 self._ways.settle()
             # A host may be registered before its switch connects; the answer says that it waits.
-            absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
-            waiting = tuple(sorted({*away, *absent}))
+            waiting = tuple(sorted({*away, *self._away(str(each.key) for each in changes if each.kind == "hosts")}))
             if waiting:
                 self._promises.promise(after.generation, waiting)
             return _outcome("stored" if waiting else "installed", plan, waiting_for=waiting)

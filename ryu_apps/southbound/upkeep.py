@@ -18,6 +18,9 @@ LOG = logging.getLogger("vfswitch")
 # How often closed connections are taken off the switch, and a crowded vport is looked at.
 CLOSE_EVERY_S: Final = 0.05
 LOOK_EVERY_S: Final = 0.1
+# The same while attempts wait for a place, and how many of them are decided without a pause.
+WAITED_FOR_EVERY_S: Final = 0.01
+_ADMITTED_AT_ONCE: Final = 128
 # So many of its connections are asked for at once, and again without a pause when this part of them was answered.
 AT_ONCE: Final = 512
 WORTH_IT: Final = 0.25
@@ -59,14 +62,23 @@ class Upkeep:
         life = self._core.life
         looked_at: dict[int, int] = {}
         try:
-            while life.crowded:
+            while life.crowded or self._core.crowding:
                 found = [self._count_answers(vport, looked_at) for vport in tuple(life.crowded)]
+                waits = self._admit()
                 # Where many were answered others will be, and the vport's attempts must not wait for our asking.
-                hub.sleep(LOOK_EVERY_S if max(found, default=0.0) < WORTH_IT else 0)
+                seldom_s = WAITED_FOR_EVERY_S if waits else LOOK_EVERY_S
+                hub.sleep(seldom_s if max(found, default=0.0) < WORTH_IT else 0)
         except Exception:
             self._links.fault("looking for answers")
         finally:
             self._looking = False
+
+    def _admit(self) -> bool:
+        """Begin connections that waited for a place in their vport's quota; return whether others still wait."""
+        core, now_s = self._core, self._clock()
+        for attempt in core.crowding.due(now_s, _ADMITTED_AT_ONCE):
+            self._links.apply(core.packet_in(attempt, now_s, again=True))
+        return bool(core.crowding)
 
     def _count_answers(self, vport: int, looked_at: dict[int, int]) -> float:
         """Take connections off a vport's half-open ones when the entry of their replies has counted a packet.

@@ -80,7 +80,8 @@ class Lab:
     def _delete(self, *kinds: str) -> None:
         for kind in kinds:
             for name in self._ids(kind):
-                self.client.delete(f"/v1/{kind}/{name}")
+                # What the switch remembers of connections that are over may still be there.
+                self.client.delete(f"/v1/{kind}/{name}" + ("?force=true" if kind == "chains" else ""))
 
     def _ids(self, path: str) -> list[str]:
         return [item["id"] for item in self.client.get(f"/v1/{path}?limit=1000")["items"]]

@@ -384,7 +384,7 @@ def test_a_chain_that_changes_forgets_its_connections(site: Site) -> None:
     pass_chain(site, udp(1, 2))
     site.client.put("/v1/functions/fw", {"instances": {"a": instance("fw-a", weight=2)}})
     assert len(site.ovs.dump_flows("h1f", ASSIGNED)) == 2
-    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["nat", "fw"]})
+    site.client.put("/v1/chains/c?force=true", {"tenant": "red", "hops": ["nat", "fw"]})
     wait_until(lambda: len(site.ovs.dump_flows("h1f", ASSIGNED)), 5, "nothing is left", until=lambda count: count == 0)
     assert len(site.ovs.dump_flows("h1f", RESUME)) == 0
 
@@ -394,7 +394,7 @@ def test_a_hop_more_forgets_connections_whatever_its_name(site: Site) -> None:
     pass_chain(site, udp(1, 2))
     # Of the names of these hops nine bits of the checksum are those of "fw/nat".
     site.client.put("/v1/functions/x405", {"instances": {"b": instance("nat-b")}})
-    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "x405", "nat"]})
+    site.client.put("/v1/chains/c?force=true", {"tenant": "red", "hops": ["fw", "x405", "nat"]})
     wait_until(lambda: len(site.ovs.dump_flows("h1f", ASSIGNED)), 5, "nothing is left", until=lambda count: count == 0)
     assert site.ovs.dump_flows("h1f", RESUME) == []
 

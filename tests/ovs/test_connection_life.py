@@ -236,7 +236,7 @@ def test_a_flood_fills_its_own_quota_only(lab: Lab) -> None:
     """
     lab.tenant(VM1, VM2)
     lab.layer("firewall", stateful=True)
-    extra = 500
+    extra = 1200
     for round_number in range(2):
         base = 1024 + round_number * 20_000
         flood = [tcp(VM1, EXT, base + n) for n in range(HALF_OPEN_PER_VPORT + extra)]
@@ -244,7 +244,8 @@ def test_a_flood_fills_its_own_quota_only(lab: Lab) -> None:
         lab.send(VM1, *flood)
         lab.settle()
         assert len(lab.sent("h1-uplink")) - sent == HALF_OPEN_PER_VPORT
-        # What was under way when the switch began to refuse may be counted there once more.
+        # They have waited for a place. What was under way when the switch began to refuse may be counted once more.
+        _wait_refused(lab, counted + extra)
         assert extra <= refused(lab, VM1) - counted <= 1.5 * extra
 
         before = lab.packet_ins()
@@ -257,6 +258,10 @@ def test_a_flood_fills_its_own_quota_only(lab: Lab) -> None:
         lab.warp(HALF_OPEN_IDLE_TIMEOUT_S + 2)
         lab.wait_cached(0)
         wait_until(lambda: lab.get("stats")["flows"], 10, "the flood to be forgotten", until=lambda left: not left)
+
+
+def _wait_refused(lab: Lab, count: int) -> None:
+    wait_until(lambda: refused(lab, VM1), 10, f"{count} to be refused", until=lambda now: now >= count)
 
 
 def refused(lab: Lab, vm: Station) -> int:

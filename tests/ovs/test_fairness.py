@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
+from mininet_scripts.support.waiting import wait_until
 from ryu_apps.pipeline.cookie import Punt
 from ryu_apps.pipeline.meters import LEAST_BURST_PKTS
 from tests.ovs import packets
 from tests.ovs.scenario import Lab
-from tests.ovs.stations import EXT, EXT2, VM1, VM2, VM4, Station, udp
+from tests.ovs.stations import EXT, EXT2, MISS_RATE_PPS, VM1, VM2, VM4, Station, udp
 from tests.ovs.test_nic_limits import _unlimited, limit  # noqa: F401  (the fixture gives NICs no limits again)
 from tests.ovs.test_statistics import scrape, value
 
 FLOOD = 400
-SLOW_PPS = 1
+SLOW_PPS, FAST_PPS = 1, 16
 
 
 def register(lab: Lab, vm: Station, **changes: Any) -> None:
@@ -104,6 +106,38 @@ def test_a_broadcast_that_one_member_may_not_ask_about_reaches_the_others(lab: L
     lab.settle()
     assert len(lab.sent(VM2)) - before[1] == 10
     assert 10 - (len(lab.sent(VM1)) - before[0]) == asked(lab, VM1)[1] - before[2] > 0
+
+
+def test_who_asks_far_too_much_may_ask_less_until_it_stops(lab: Lab) -> None:
+    """S07, M21: a flooding VF's meter is slowed down for as long as the flood lasts.
+
+    Its connections go on meanwhile, others lose nothing, and what is dropped is counted.
+    """
+    lab.tenant(VM1, VM2)
+    register(lab, VM1, miss_rate_pps=FAST_PPS)
+    lab.send(VM1, udp(VM1, VM2, 9, 9))
+    lab.wait_cached(4)
+    flooded = itertools.count(step=FLOOD)
+
+    def slowed() -> bool:
+        first = next(flooded)
+        lab.send(VM1, *(udp(VM1, EXT, 2000 + n % 60_000, 80) for n in range(first, first + FLOOD)))
+        return rates(lab)[0] < FAST_PPS
+
+    wait_until(slowed, 20, "the meter of the flood to be slowed down")
+    assert rates(lab)[1:] == [FAST_PPS, MISS_RATE_PPS, MISS_RATE_PPS]
+    lab.settle()
+    before = len(lab.sent(VM2))
+    lab.send(VM1, *(udp(VM1, VM2, 9, 9) for _ in range(50)))
+    lab.send(VM2, *(udp(VM2, VM1, 3000 + n, 80) for n in range(10)))
+    assert len(lab.wait_sent(VM2, before + 50)) == before + 50
+    assert asked(lab, VM2) == (10, 0)
+
+    wait_until(lambda: rates(lab) == [FAST_PPS] * 2 + [MISS_RATE_PPS] * 2, 20, "the meter to have its rate again")
+    misses, dropped = asked(lab, VM1)
+    sent = next(flooded) + 2
+    # What the switch drops between the reading of a meter and its change goes uncounted.
+    assert sent - FLOOD <= misses + dropped <= sent
 
 
 def rates(lab: Lab) -> list[int]:

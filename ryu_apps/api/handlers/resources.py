@@ -48,8 +48,7 @@ def _put(kind: Kind, call: Call) -> Response:
     snapshot = call.service.snapshot()
     kind.require_parent(snapshot, call.params)
     resource = understood(kind, key, call.body, snapshot, call.service.pause)
-    forced = call.query.get("force", False)
-    changes = [replace(kind.change(key, resource), forced=forced), *_own_segment(kind, key, snapshot)]
+    changes = [replace(kind.change(key, resource), forced=_forced(call)), *_own_segment(kind, key, snapshot)]
     outcome = carry_out(call, changes)
     created = snapshot.get(kind.name, key) is None and not call.query["dry_run"]
     body = {**shown(kind, key, resource, snapshot, call.service.pause), "outcome": outcome_body(outcome)}
@@ -62,7 +61,7 @@ def delete(kind: Kind, call: Call) -> Response:
     key = kind.key(call.params)
     snapshot = call.service.snapshot()
     kind.require(snapshot, call.params)
-    changes = [kind.change(key, None)]
+    changes = [replace(kind.change(key, None), forced=_forced(call))]
     if kind is TENANTS and _is_own(snapshot.get("segments", key), key):
         changes.append(SEGMENTS.change(key, None))
     outcome = carry_out(call, changes)
@@ -79,6 +78,11 @@ def outcome_body(outcome: Outcome) -> dict[str, Any]:
         "touched_flows": outcome.touched_flows,
         "difference": list(outcome.difference),
     }
+
+
+def _forced(call: Call) -> bool:
+    """Return whether the client asks for a change that breaks connections; most kinds take no such parameter."""
+    return bool(call.query.get("force", False))
 
 
 def _own_segment(kind: Kind, key: Key, snapshot: Snapshot) -> list[Change]:

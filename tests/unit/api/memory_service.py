@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ryu_apps.control.draining import refuse_live
 from ryu_apps.control.promises import Progress
 from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Figures, Statistics
@@ -16,7 +17,14 @@ from ryu_apps.model.rights import Rights, check_rights
 
 
 class MemoryFunctions:
-    """Knows of functions that all work."""
+    """Knows of functions that all work, and of the connections of instances and chains, by id, that a test says."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, int] = {}
+
+    def refuse_live(self, before: Snapshot, changes: Sequence[Change]) -> None:
+        """Refuse what takes away what connections go through."""
+        refuse_live(before, changes, lambda one: self.connections.get(one.id))
 
     def health(self, function: Function) -> Mapping[str, Any]:
         """Return that every instance works."""
@@ -55,6 +63,7 @@ class MemoryService:
         if not dry_run and all(self.policy.get(change.kind, change.key) == change.value for change in changes):
             return Outcome(state="unchanged", generation=self.policy.generation)
         after = check(self.policy, changes)
+        self.functions.refuse_live(self.policy, changes)
         if dry_run:
             return Outcome(state="planned", generation=after.generation, difference=("+ h1 table=outbound",))
         if self.away and wait:

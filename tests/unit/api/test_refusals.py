@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryu_apps.api.http import BODY_LIMIT_BYTES
-from ryu_apps.api.schemas import MOST_RULES, GroupBody, MatchBody, OutcomeBody, ProblemBody, SetBody
+from ryu_apps.api.rule_schemas import MOST_RULES, GroupBody, MatchBody, SetBody
+from ryu_apps.api.schemas import OutcomeBody, ProblemBody
 from ryu_apps.api.validate import faults_of
 from ryu_apps.model.fields import FIELDS, SETTABLE
 from ryu_apps.model.turns import AT_ONCE

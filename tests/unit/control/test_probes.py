@@ -188,3 +188,31 @@ def test_any_frame_can_be_read(frame: bytes) -> None:
     """H12: a frame that is cut short, or none of ours, has a token that nobody waits for."""
     assert len(token_of(frame)) <= TOKEN_BYTES
     assert not Bench().probes.came_back(DPID, OUTSIDE, frame, 0.0)
+
+
+def test_what_had_failed_works_when_its_probes_are_back() -> None:
+    """H12 M26: what had failed before the process began works when `rise` probes in a row have come back."""
+    bench = Bench()
+    bench.probes.aim({}, bench.now_s)
+    bench.probes.had_failed([NAME])
+    assert not bench.works
+    bench.probes.aim({NAME: None}, bench.now_s)
+    assert not bench.works
+    bench.probes.aim({NAME: aim()}, bench.now_s)
+    bench.answer(bench.next_shot())
+    lose(bench, 1)
+    bench.answer(bench.next_shot())
+    assert not bench.works
+    bench.answer(bench.next_shot())
+    assert bench.works
+
+
+def test_what_had_failed_and_is_probed_no_more_works() -> None:
+    """H12: of an instance without a probe nothing is kept, and what has begun since is not overruled."""
+    bench = Bench()
+    bench.probes.had_failed([NAME])
+    assert bench.works
+    bench.probes.had_failed([("fw", "b")])
+    assert bench.probes.failed == {("fw", "b")}
+    assert bench.probes.aim({NAME: aim()}, bench.now_s)
+    assert bench.probes.failed == frozenset()

@@ -9,12 +9,11 @@ from ryu.ofproto import ofproto_v1_4 as ofp
 from ryu.ofproto import ofproto_v1_4_parser as parser
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
-from ryu_apps.control.events import PresentEntry, ProbeCaught
+from ryu_apps.control.events import ProbeCaught
 from ryu_apps.control.probes import Shot
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound import packet_in
-from ryu_apps.southbound.functions import by_way
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.probing import packet_out
 from tests.unit.southbound import messages
@@ -60,22 +59,3 @@ def test_a_hostile_probe_is_malformed_or_read(fields: bytes, cut: int) -> None:
     except Malformed:
         return
     assert found is not None
-
-
-# As Open vSwitch 3.1 reports them: load:0xa->NXM_NX_REG12[], and of 16 bits of a port 0xb.
-_INSIDE = "0004002000000000ffff0018000023200007001f00011804000000000000000a"
-_OUTSIDE = "0004002000000000ffff0018000023200007000f00011804000000000000000b"
-_UDP = "80000a020800800016040a000001800018040a0000028000140111"
-_ARP = "80000a0208060001000400000001"
-
-
-def written(match: str, instructions: str) -> PresentEntry:
-    """Return an entry that a switch has written."""
-    return PresentEntry(4, 100, 0, bytes.fromhex(match), bytes.fromhex(instructions), 60, 0, 0, 0)
-
-
-def test_connections_are_counted_by_their_way() -> None:
-    """H12: each IP connection counts at the port that it goes in by; ARP is no connection."""
-    entries = [written(_UDP, _INSIDE), written(_UDP, _INSIDE), written(_UDP, _OUTSIDE), written(_ARP, _INSIDE)]
-    assert by_way(entries) == {0xA: 2, 0xB: 1}
-    assert by_way([written(_UDP, "")]) == {}

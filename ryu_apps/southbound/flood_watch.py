@@ -1,0 +1,59 @@
+"""Vports that ask far too much: the meters of misses are read several times a second, and slowed down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ryu.lib import hub
+
+from ryu_apps.control.core import ControlCore
+from ryu_apps.control.effects import MeterChange
+from ryu_apps.control.floods import Floods, Metered
+from ryu_apps.model.errors import VfswitchError
+from ryu_apps.southbound.counting import Counting
+from ryu_apps.southbound.link import Link
+from ryu_apps.southbound.links import Links
+
+LOG = logging.getLogger("vfswitch")
+
+POLL_S: Final = 0.25
+
+
+class FloodWatch:
+    """Reads the meters of misses of all switches that have some."""
+
+    def __init__(self, core: ControlCore, links: Links, counting: Counting, clock: Callable[[], float]) -> None:
+        self._core = core
+        self._links = links
+        self._counting = counting
+        self._clock = clock
+        self._floods = Floods()
+
+    def watch(self) -> None:
+        """Slow floods down for ever."""
+        while True:
+            hub.sleep(POLL_S)
+            try:
+                for dpid, metered in self._floods.meters(self._core.policy).items():
+                    link = self._links.get(dpid)
+                    if link is not None and dpid in self._core.datapaths:
+                        self._look(link, metered)
+            except Exception:
+                self._links.fault("slowing floods down")
+
+    def _look(self, link: Link, metered: Metered) -> None:
+        policy, slow = self._core.policy, self._floods.slowed_at(link.id)
+
+        def decide(dropped: Mapping[int, int]) -> MeterChange:
+            present = link.dump_meters(numbers=tuple(slow)) if slow else {}
+            # A change of policy that came meanwhile sets the meters itself; they are looked at again next time.
+            if policy is not self._core.policy:
+                return MeterChange()
+            return MeterChange(altered=self._floods.counted(link.id, metered.configs, dropped, present, self._clock()))
+
+        try:
+            self._counting.read_dropped(link, metered.owners, decide)
+        except VfswitchError as error:
+            LOG.warning("datapath %016x: %s", link.id, error.message)
