@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote_to_bytes
 
+import eventlet.wsgi
 from ryu import cfg
 from ryu.app.wsgi import ControllerBase, WSGIApplication, route
 from ryu.base import app_manager
 from ryu.lib import hub
 
+from ryu_apps.api import http
 from ryu_apps.api.application import Api
 from ryu_apps.api.http import BODY_LIMIT_BYTES, Request, Response
 from ryu_apps.api.problems import BadRequest, LengthRequired, NotStarted, TooLarge, TooSlow, problem
@@ -78,6 +80,7 @@ class RestApi(app_manager.RyuApp):
         self._api: Api | None = None
         self._tokens = tokens_in_force()
         kwargs["wsgi"].register(V1, {"answer": self.answer})
+        hub.WSGIServer.serve_forever = _serve
         who = "no token is asked for" if self._tokens is None else f"tokens in force: {len(self._tokens)}"
         LOG.info("REST on http://%s:%s/v1, %s", CONF.wsapi_host, CONF.wsapi_port, who)
         if not _is_loopback(CONF.wsapi_host):
@@ -90,6 +93,11 @@ class RestApi(app_manager.RyuApp):
         if self._api is None:
             self._api = Api(self._context.service, _report, hub.Semaphore(1), self._tokens)
         return self._api.handle(request)
+
+
+def _serve(server: hub.WSGIServer) -> None:
+    """Serve all clients until the process ends; Ryu's own way waits for silent ones for ever."""
+    eventlet.wsgi.server(server.server, server.handle, hub.LoggingWrapper(), socket_timeout=http.SILENT_S)
 
 
 def _report(error: Exception) -> str:

@@ -24,7 +24,7 @@ WAITING_OF_QUOTA: Final = 4
 WAITING_S: Final = 0.5
 # No attempt is as long, but for data in a SYN, which senders repeat.
 WAITING_BYTES: Final = 256
-# No place has come free for so long: the connections are not being answered.
+# When no more can wait and the first has waited for so long, connections are answered too slowly for all to begin.
 HOPELESS_S: Final = 0.25
 
 

@@ -220,3 +220,14 @@ def test_without_the_switch_app(tmp_path: Path) -> None:
     with Controller(tmp_path, apps=("ryu_apps/rest_api.py",), ready_path="/elsewhere") as controller:
         answer = controller.rest("GET", "/v1")
     assert (answer.status, answer.body["title"]) == (503, "Not started")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /v1/layers HTTP/1.1\r\nHost: loc"])
+def test_silent_clients_do_not_keep_others_out(tmp_path: Path, begun: bytes) -> None:
+    """A connection that brings no request is closed after a while, so that the places for others come free."""
+    with Controller(tmp_path, apps=(*APPS, "tests/unit/api/impatient.py")) as controller:
+        with Connection(controller) as silent:
+            silent.send_bytes(begun)
+            assert silent.is_closed()
+        assert controller.rest("GET", "/v1/layers").status == 200
+        assert "Traceback" not in controller.log()
