@@ -12,7 +12,7 @@ TEXT: Final = "text/plain"
 # A group of 10,000 rules takes about 2 MiB.
 BODY_LIMIT_BYTES: Final = 8 << 20
 # The server serves 1,024 connections at a time and has others wait: one that is silent for so long is closed.
-SILENT_S = 60.0
+SILENT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
