@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ hypothesis.settings.register_profile(
     print_blob=True,
 )
 hypothesis.settings.load_profile("vfswitch")
+
+# A shell starts what it puts in the background with SIGINT ignored, and every program of a test would inherit that:
+# those that are ended by Ctrl-C would not end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _chosen_tiers() -> tuple[str, ...]:
