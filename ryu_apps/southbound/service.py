@@ -220,7 +220,8 @@ class SwitchService:
                 self._probing.settle()
                 self._ways.settle()
             # A host may be registered before its switch connects; the answer says that it waits.
-            waiting = tuple(sorted({*away, *self._away(str(each.key) for each in changes if each.kind == "hosts")}))
+            absent = self._away(str(change.key) for change in changes if change.kind == "hosts")
+            waiting = tuple(sorted({*away, *absent}))
             if waiting:
                 self._promises.promise(after.generation, waiting)
             return _outcome("stored" if waiting else "installed", plan, waiting_for=waiting)

@@ -63,15 +63,21 @@ class Upkeep:
         looked_at: dict[int, int] = {}
         try:
             while life.crowded or self._core.crowding:
-                found = [self._count_answers(vport, looked_at) for vport in tuple(life.crowded)]
-                waits = self._admit()
-                # Where many were answered others will be, and the vport's attempts must not wait for our asking.
-                seldom_s = WAITED_FOR_EVERY_S if waits else LOOK_EVERY_S
-                hub.sleep(seldom_s if max(found, default=0.0) < WORTH_IT else 0)
-        except Exception:
-            self._links.fault("looking for answers")
+                hub.sleep(self._look_once(looked_at))
         finally:
             self._looking = False
+
+    def _look_once(self, looked_at: dict[int, int]) -> float:
+        """Return when to look again, in seconds; a fault ends nothing, since attempts wait for the next look."""
+        try:
+            found = [self._count_answers(vport, looked_at) for vport in tuple(self._core.life.crowded)]
+            waits = self._admit()
+        except Exception:
+            self._links.fault("looking for answers")
+            return LOOK_EVERY_S
+        # Where many were answered others will be, and the vport's attempts must not wait for our asking.
+        seldom_s = WAITED_FOR_EVERY_S if waits else LOOK_EVERY_S
+        return seldom_s if max(found, default=0.0) < WORTH_IT else 0
 
     def _admit(self) -> bool:
         """Begin connections that waited for a place in their vport's quota; return whether others still wait."""

@@ -10,9 +10,9 @@ import pytest
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
+from tests.ovs.chain_site import MACS, PORTS, Site, refused
 from tests.ovs.harness.switch import OpenVSwitch
 from tests.ovs.test_chain_health import passing, probed, until, until_counted
-from tests.ovs.test_chains import MACS, PORTS, Site, refused
 
 VMS = ["vm1", "vm2", "vm3"]
 

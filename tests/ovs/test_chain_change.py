@@ -11,8 +11,8 @@ from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
+from tests.ovs.chain_site import ASSIGNED, FAR, MACS, NIC, RESUME, Site, instance, pass_chain, udp
 from tests.ovs.harness.switch import OpenVSwitch
-from tests.ovs.test_chains import ASSIGNED, FAR, MACS, NIC, RESUME, Site, instance, pass_chain, udp
 
 CHAIN: dict[str, Any] = {"tenant": "red", "hops": ["fw", "nat"]}
 

@@ -13,8 +13,8 @@ import pytest
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
+from tests.ovs.chain_site import FAR, MACS, OWN, Site, instance, pass_chain, refused, udp
 from tests.ovs.harness.switch import OpenVSwitch
-from tests.ovs.test_chains import FAR, MACS, OWN, Site, instance, pass_chain, refused, udp
 
 # Patient, because a test stands in the place of the functions and must keep up on a busy machine.
 PROBE: dict[str, Any] = {"interval_ms": 150, "timeout_ms": 1500, "fall": 2, "rise": 2}

@@ -8,7 +8,7 @@ import pytest
 
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
-from tests.ovs.test_chains import ASSIGNED, MACS, RESUME, Site, site
+from tests.ovs.chain_site import ASSIGNED, MACS, RESUME, Site, site
 
 __all__ = ["site"]
 

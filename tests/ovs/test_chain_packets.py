@@ -9,8 +9,8 @@ import pytest
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
+from tests.ovs.chain_site import FAR, MACS, Site, given_to, instance, refused, udp
 from tests.ovs.harness.switch import OpenVSwitch
-from tests.ovs.test_chains import FAR, MACS, Site, given_to, instance, refused, udp
 
 ENDS = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
 CONNECTIONS = 8

@@ -13,9 +13,9 @@ import pytest
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
+from tests.ovs.chain_site import Site, udp
 from tests.ovs.harness.switch import OpenVSwitch
 from tests.ovs.test_chain_health import PROBE, live, passing, probed, until, until_spread
-from tests.ovs.test_chains import Site, udp
 
 
 @pytest.fixture

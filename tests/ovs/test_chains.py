@@ -2,154 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
 
-from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
-from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
-from tests.ovs.harness.switch import OpenVSwitch
+from tests.ovs.chain_site import (
+    ASSIGNED,
+    FAR,
+    MACS,
+    NIC,
+    OWN,
+    RESUME,
+    Site,
+    instance,
+    pass_chain,
+    refused,
+    site,
+    traced_chain,
+    udp,
+)
 
-NIC = {"h1": 1, "h1f": 0x101, "h1n": 0x201}
-INSTANCES = ("fw-a", "nat-a", "nat-b")
-PORTS = {
-    "h1": {"h1-vf1": 1, "h1-vf2": 2, "h1-vf3": 3, "h1-cable": 9},
-    "h1f": {
-        "h1f-cable": 9, "h1f-net": 8,
-        **{f"{name}-{side}": 10 + number * 2 + place
-           for number, name in enumerate(INSTANCES) for place, side in enumerate(("in", "out"))},
-    },
-    "h1n": {"h1n-red": 1, "h1n-uplink": 9},
-}  # fmt: skip
-MACS = {number: f"02:00:00:00:00:{number:02x}" for number in (1, 2, 3)}
-HOST: dict[str, Any] = {
-    "dpid": "1",
-    "hairpin": {
-        "cable": "h1-cable",
-        "function_port": {"dpid": "101", "cable": "h1f-cable"},
-        "network_port": {"dpid": "201", "uplink": "h1n-uplink"},
-    },
-}
-
-
-def instance(name: str, **more: Any) -> dict[str, Any]:
-    """Return what a PUT says of an instance on the host."""
-    return {"host": "h1", "inside": f"{name}-in", "outside": f"{name}-out", **more}
-
-
-class Site:
-    """Three bridges of a private Open vSwitch, with a segment whose chain is `fw`, then `nat`."""
-
-    def __init__(self, ovs: OpenVSwitch, controller: Controller) -> None:
-        self.ovs = ovs
-        self.controller = controller
-        self.client = controller.client
-        for name, dpid in NIC.items():
-            ovs.add_bridge(name, dpid, PORTS[name])
-            ovs.set_controller(name, controller.openflow_port)
-        put = self.client.put
-        put("/v1/tenants/red", {})
-        put("/v1/segments/red", {"tenant": "red", "vlan": 200})
-        wait_until(lambda: len(self.client.get("/v1/hosts")["unregistered"]), 10, "three datapaths",
-                   until=lambda count: count == len(NIC))  # fmt: skip
-        put("/v1/hosts/h1", HOST)
-        put("/v1/functions/fw", {"instances": {"a": instance("fw-a")}})
-        put("/v1/functions/nat", {"instances": {"a": instance("nat-a")}})
-        put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"]})
-        put("/v1/segments/red", {"tenant": "red", "vlan": 200, "chain": "c"})
-        for number, mac in MACS.items():
-            body = {"host": "h1", "port": f"h1-vf{number}", "tenant": "red", "mac": mac, "vlan": 100 + number}
-            put(f"/v1/vports/vm{number}", body)
-        put("/v1/outlets/o", {"host": "h1", "segment": "red", "port": "h1n-red", "chain_port": "h1f-net"})
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Return the answer to a call, whatever the status."""
-        return self.controller.rest(method, f"/v1/{path}", body)
-
-    def soon_through(self, into: str, frame: bytes, out: str) -> bytes:
-        """Return what comes out of a port for a frame that is sent until the switch has followed the last change."""
-        before = len(self.ovs.sent(out))
-
-        def came() -> bool:
-            self.ovs.receive(into, frame)
-            return len(self.ovs.sent(out)) > before
-
-        wait_until(came, 5, f"a frame out of {out}")
-        return bytes(self.ovs.sent(out)[-1])
-
-    def through(self, into: str, frame: bytes, out: str) -> bytes:
-        """Return the one frame that comes out of a port of the functions' datapath for one that goes into another."""
-        before = len(self.ovs.sent(out))
-        self.ovs.receive(into, frame)
-        return bytes(self.ovs.wait_sent(out, before + 1)[-1])
-
-
-@pytest.fixture
-def site(ovs: OpenVSwitch, controller: Controller) -> Iterator[Site]:
-    """Return three bridges with a chain."""
-    yield Site(ovs, controller)
-
-
-FAR = "02:00:00:00:00:fe"
-OWN = "02:00:00:00:0f:01"
-RESUME, ASSIGNED = NUMBER["resume"], NUMBER["assigned"]
-
-
-def pass_chain(site: Site, frame: bytes, received: bytes | None = None) -> None:
-    """Have a frame of vm1 pass both hops, as functions that change nothing would."""
-    site.through("h1f-cable", packets.tagged(frame, 101), "fw-a-in")
-    site.through("fw-a-out", frame, "nat-a-in")
-    before = len(site.ovs.sent("h1f-cable"))
-    site.ovs.receive("nat-a-out", frame)
-    out = site.ovs.wait_sent("h1f-cable", before + 1)[before]
-    assert out == (received or packets.tagged(frame, 102))
-
-
-def given_to(site: Site, frames: list[bytes]) -> dict[bytes, str]:
-    """Return into which instance of the second hop each frame of vm1 goes that has passed the first."""
-    given = {}
-    for frame in frames:
-        before = _entered(site)
-        site.through("h1f-cable", packets.tagged(frame, 101), "fw-a-in")
-        site.ovs.receive("fw-a-out", frame)
-        now = wait_until(partial(_entered, site), 5, "it is given to one", until=partial(operator.ne, before))
-        (given[frame],) = [way for way, count in now.items() if count > before[way]]
-    return given
-
-
-def _entered(site: Site) -> dict[str, int]:
-    """Return how many frames went into each instance of the second hop."""
-    return {way: len(site.ovs.sent(way)) for way in ("nat-a-in", "nat-b-in")}
-
-
-def refused(site: Site, reason: str) -> int:
-    """Return how many frames were dropped for a reason."""
-    return int(site.client.get("/v1/stats")["hosts"]["h1"]["refused"].get(reason, 0))
-
-
-def instance_state(site: Site, function: str, name: str) -> str:
-    """Return what is known of an instance."""
-    return str(site.client.get(f"/v1/functions/{function}")["live"]["instances"][name]["state"])
-
-
-def traced_chain(site: Site, dport: int) -> str:
-    """Return the chain that a trace names for a datagram of vm1 to vm2."""
-    packet = {"eth_dst": MACS[2], "ipv4_src": "10.0.0.1", "ipv4_dst": "10.0.0.2", "ip_proto": "udp", "l4_dst": dport}
-    answer = site.ask("POST", "trace", {"vport": "vm1", "direction": "outbound", "packet": packet})
-    return str(answer.body["delivery"]["chain"])
-
-
-def udp(sender: int, receiver: int, sport: int = 1000, dport: int = 2000) -> bytes:
-    """Return a datagram from one VM to another."""
-    ends = f"10.0.0.{sender}", f"10.0.0.{receiver}"
-    payload = packets.transport(*ends, packets.UDP, packets.udp(sport, dport))
-    return packets.ether(MACS[sender], MACS[receiver], packets.IPV4, packets.packet(*ends, packets.UDP, payload))
+__all__ = ["site"]
 
 
 def test_a_connection_passes_the_hops_in_order_and_its_replies_in_reverse(site: Site) -> None:
@@ -264,76 +139,6 @@ def test_a_connection_that_both_ends_begin_at_once_goes_on(site: Site) -> None:
     before = refused(site, "reflected")
     site.ovs.receive("fw-a-in", there)
     wait_until(lambda: refused(site, "reflected"), 5, "it is refused", until=lambda count: count == before + 1)
-
-
-def test_a_connection_keeps_its_instance(site: Site) -> None:
-    """H12: new connections spread over instances by weight, and each keeps its own when weights change."""
-    both = {"a": instance("nat-a"), "b": instance("nat-b")}
-    site.client.put("/v1/functions/nat", {"instances": both})
-    frames = [udp(1, 2, 1000 + number) for number in range(64)]
-    given = given_to(site, frames)
-    assert 10 < sum(name == "nat-a-in" for name in given.values()) < 54
-    site.client.put("/v1/functions/nat", {"instances": {**both, "a": instance("nat-a", weight=0)}})
-    assert given_to(site, frames) == given
-    assert set(given_to(site, [udp(1, 2, 5000 + number) for number in range(16)]).values()) == {"nat-b-in"}
-
-
-def test_replies_pass_the_instance_of_their_connection(site: Site) -> None:
-    """H11 H12: a reply goes into the instance that its connection came out of, whatever the choice would be."""
-    site.client.put("/v1/functions/nat", {"instances": {"a": instance("nat-a"), "b": instance("nat-b")}})
-    for number in range(16):
-        there, back = udp(1, 2, 1000 + number), udp(2, 1, 2000, 1000 + number)
-        (way,) = given_to(site, [there]).values()
-        name = way.removesuffix("-in")
-        site.ovs.receive(f"{name}-out", there)
-        assert site.through("h1f-cable", packets.tagged(back, 102), f"{name}-out") == back
-
-
-def test_another_instance_takes_over_while_a_link_is_down(site: Site) -> None:
-    """H12: connections of an instance without a link go on by another, and new ones go there; back again without it."""
-    site.client.put("/v1/functions/nat", {"instances": {"a": instance("nat-a"), "b": instance("nat-b")}})
-    frames = [udp(1, 2, 1000 + number) for number in range(32)]
-    assert set(given_to(site, frames).values()) == {"nat-a-in", "nat-b-in"}
-    site.ovs.ofctl("mod-port", "h1f", "nat-a-in", "down")
-    # The datapath may for a moment send the live ones where they went before.
-    wait_until(lambda: set(given_to(site, frames).values()), 5, "b to take over", until=lambda now: now == {"nat-b-in"})
-    wait_until(lambda: instance_state(site, "nat", "a"), 5, "it has failed", until=lambda state: state == "down")
-    # A change comes after what the link has changed; only then are live ones given to b for good.
-    site.client.put("/v1/tenants/other", {})
-    assert set(given_to(site, frames).values()) == {"nat-b-in"}
-    site.ovs.ofctl("mod-port", "h1f", "nat-a-in", "up")
-    wait_until(lambda: instance_state(site, "nat", "a"), 5, "it works again", until=lambda state: state == "up")
-    assert set(given_to(site, frames).values()) == {"nat-b-in"}
-    sports = itertools.count(3000)
-
-    def new_ones() -> set[str]:
-        return set(given_to(site, [udp(1, 2, next(sports)) for _ in range(32)]).values())
-
-    wait_until(new_ones, 5, "new ones to spread", until=lambda now: now == {"nat-a-in", "nat-b-in"})
-
-
-@pytest.mark.parametrize("fail", ["closed", "open"])
-def test_a_hop_without_an_instance_that_works(site: Site, fail: str) -> None:
-    """H12: frames are dropped there and counted, or pass it by as the chain says."""
-    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"], "fail": fail})
-    site.ovs.ofctl("mod-port", "h1f", "nat-a-out", "down")
-    wait_until(lambda: instance_state(site, "nat", "a"), 5, "it has failed", until=lambda state: state == "down")
-    frame, before = udp(1, 2), refused(site, "no-function")
-    site.through("h1f-cable", packets.tagged(frame, 101), "fw-a-in")
-    if fail == "open":
-        assert site.soon_through("fw-a-out", frame, "h1f-cable") == packets.tagged(frame, 102)
-        site.ovs.ofctl("mod-port", "h1f", "fw-a-out", "down")
-        wait_until(lambda: instance_state(site, "fw", "a"), 5, "it has failed", until=lambda state: state == "down")
-        other = udp(1, 2, 4444)
-        assert site.soon_through("h1f-cable", packets.tagged(other, 101), "h1f-cable") == packets.tagged(other, 102)
-    else:
-
-        def counted() -> bool:
-            site.ovs.receive("fw-a-out", frame)
-            return refused(site, "no-function") > before
-
-        wait_until(counted, 5, "it is counted")
-        assert site.ovs.sent("h1f-cable") == []
 
 
 def test_a_rule_sends_a_connection_by_another_chain(site: Site) -> None:

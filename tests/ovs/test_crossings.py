@@ -5,7 +5,7 @@ from __future__ import annotations
 from mininet_scripts.support import flow_dump
 from mininet_scripts.support.crossings import Packet, leave
 from tests.ovs import packets
-from tests.ovs.test_chains import MACS, Site, site
+from tests.ovs.chain_site import MACS, Site, site
 
 __all__ = ["site"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import replace
 from zlib import crc32
 
@@ -11,91 +10,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ryu_apps.control.adoption import Found, adopt_flows
 from ryu_apps.control.change import adopt, plan_change, revise_flows
-from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import Add, Remove
-from ryu_apps.control.events import PacketIn, PresentEntry
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Leases
-from ryu_apps.control.quarantine import keep_leases
 from ryu_apps.control.trace import trace
 from ryu_apps.engine.connection import Plan
-from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Deny, Nat
 from ryu_apps.model.fields import FIELDS, describe
 from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.nat_pool import AddressRange, Lease, NatPool, lease_for
 from ryu_apps.model.packet import build_key
-from ryu_apps.model.policy import Change, Snapshot
-from ryu_apps.model.transposition import IDENTITY, transposition
-from ryu_apps.pipeline.cookie import Punt
-from ryu_apps.southbound.codec import encode_match
-from ryu_apps.southbound.led import replies_led, sources_led
-from tests.unit.frames import frame_of
-from tests.unit.policies import IN, IP, OUT, group, layer, rule, snapshot, tcp
-
-PORTS = {1: {"h1-vf1": 1, "h1-vf2": 2, "h1-uplink": 9}, 2: {"h2-vf3": 1, "h2-uplink": 9}}
-FIRST = 0x0A0000C8
-SMALL = NatPool(id="p", segment="red", host="h1", mac=0x02FA00000001, addresses=(AddressRange(4, FIRST, FIRST + 1),),
-                ports=(1000, 1003))  # fmt: skip
-SMALL_LEASE = Lease("p", 4, FIRST, 17, port=1000)
-POOLED = rule("out", Nat(edit=IDENTITY, pool="p"), eth_type="ipv4")
-
-
-def pool(value: NatPool) -> Change:
-    """Return the change that puts a pool."""
-    return Change(kind="nat_pools", key=value.id, value=value)
-
-
-def make_core(policy: Snapshot, first_flow_id: int = 1) -> ControlCore:
-    """Return a core with both hosts' datapaths up."""
-    core = ControlCore(compile_policy(policy), first_flow_id=first_flow_id)
-    core.datapaths = dict(PORTS)
-    return core
-
-
-def pooled(value: NatPool = SMALL, *more: Change) -> ControlCore:
-    """Return a core whose policy gives every connection to the outside a source of one pool."""
-    return make_core(snapshot(pool(value), layer("nat", 1), group("nat", "out", OUT, POOLED), *more))
-
-
-def meet(core: ControlCore, key: FlowKey, now_s: float = 0.0, vport: int = 101) -> list[object]:
-    """Return what the core does about a packet met at a vport's outbound cache."""
-    event = PacketIn(1, "outbound", Punt.MISS, 1, 1, vport, 0, frame_of(key))
-    return [*core.packet_in(event, now_s)]
-
-
-def udp(source: str, sport: int, dport: int = 53) -> FlowKey:
-    """Return the key of a datagram to the outside."""
-    return tcp(source, "ext", sport, dport, ip_proto="udp")
-
-
-def given_to(flow: UnifiedFlow) -> tuple[int, int]:
-    """Return the source of a flow's packets as the outside sees them."""
-    seen = flow.plan.forward[0].verdict.edit.apply(flow.key)
-    return FIELDS["ipv4_src"].get(seen), FIELDS["l4_src"].get(seen)
-
-
-def led_by(core: ControlCore) -> dict[int, tuple[int, int]]:
-    """Return what a restart reads of the sources of flows, from the entries that lead their replies."""
-    present = []
-    for _, made in leads(core.flows, core.policy.vports, core.dpid_of):
-        present.append(PresentEntry(0, made.priority, made.cookie, encode_match(made.match), b"", 0, 0, 0, 0))
-    return sources_led(present)
-
-
-def check_apart(core: ControlCore) -> None:
-    """See that no two live connections have one address and port of a protocol, and that the books agree."""
-    owners: Counter[Lease] = Counter()
-    for flow in core.flows:
-        for lease in flow.plan.leases if not flow.parent else ():
-            assert given_to(flow) == (lease.address, lease.port)
-            owners[lease] += 1
-    assert not [lease for lease, count in owners.items() if count > 1]
-    assert core.flows.leases.uses(["p"])["p"].lent == len(owners)
-
+from ryu_apps.model.transposition import transposition
+from tests.unit.control.pools import (
+    FIRST,
+    SMALL,
+    SMALL_LEASE,
+    check_apart,
+    given_to,
+    meet,
+    pool,
+    pooled,
+    udp,
+)
+from tests.unit.policies import IN, IP, OUT, group, layer, rule, tcp
 
 _EVENTS = st.lists(
     st.tuples(
@@ -244,47 +182,6 @@ def test_a_trace_takes_nothing() -> None:
     assert said[0]["edit"]["ipv4_src"] == FIELDS["ipv4_src"].format(address) and said[0]["edit"]["l4_src"] == str(port)
 
 
-def test_a_restart_keeps_every_lease() -> None:
-    """M26: connections taken over have the sources that they had, in whatever order they are read."""
-    core = pooled()
-    for number, name in ((101, "vm1"), (102, "vm2")):
-        for place in range(3):
-            meet(core, udp(name, 1002, 53 + place), vport=number)
-    kept = {flow.id: given_to(flow) for flow in core.flows}
-    found = [
-        Found(made.cookie, made.segment, made.vport, made.direction, made.key, made.idle_timeout_s)
-        for flow in core.flows
-        for made in flow.entries()
-    ]
-    led = led_by(core)
-    assert led == kept
-    after = make_core(core.policy.snapshot, 100)
-    assert adopt_flows(after, reversed(found), 0.0, led) == 6
-    assert {flow.id: given_to(flow) for flow in after.flows} == kept
-    meet(after, udp("vm1", 1002, 99))
-    check_apart(after)
-
-
-def test_a_restart_takes_over_first_who_is_known_to_have_something() -> None:
-    """M26: a connection whose source cannot be read any more gets another, and not that of one whose can."""
-    core = pooled()
-    for number, name in ((101, "vm1"), (102, "vm2")):
-        meet(core, udp(name, 1002), vport=number)
-        meet(core, udp(name, 1002, 54), vport=number)
-    kept = {flow.id: given_to(flow) for flow in core.flows}
-    lost = next(flow for flow in core.flows if kept[flow.id][1] == 1003)
-    found = [
-        Found(made.cookie, made.segment, made.vport, made.direction, made.key)
-        for flow in sorted(core.flows, key=lambda each: each is not lost)
-        for made in flow.entries()
-    ]
-    led = {flow_id: source for flow_id, source in led_by(core).items() if flow_id != lost.id}
-    after = make_core(core.policy.snapshot, 100)
-    assert adopt_flows(after, found, 0.0, led) == 4
-    assert {flow.id: given_to(flow) for flow in after.flows if flow.id != lost.id} == led
-    check_apart(after)
-
-
 def test_pools_of_several_layers_compose() -> None:
     """M07 M23: with pools in two layers the later one's source is on the wire, and both translate the reply back."""
     other = replace(SMALL, id="q", mac=0x02FA00000002, addresses=(AddressRange(4, FIRST + 50, FIRST + 50),))
@@ -413,74 +310,3 @@ def test_a_pool_that_is_lent_out_answers_at_once() -> None:
     assert leases.next_free(pool, key) is None
     # Looking at one address costs 0.5 us at least, so that looking at all would take a second.
     assert quick_s < 0.5
-
-
-def _restarted(before: ControlCore, now_s: float = 10.0) -> ControlCore:
-    """Return a core that starts anew where no entry of a cache is left, but those that lead replies."""
-    core = make_core(before.policy.snapshot, first_flow_id=1000)
-    present = [
-        PresentEntry(0, made.priority, made.cookie, encode_match(made.match), b"", 0, 0, 0, 0)
-        for _, made in leads(before.flows, before.policy.vports, before.dpid_of)
-    ]
-    assert keep_leases(core, replies_led(present), now_s) == len(present)
-    return core
-
-
-@pytest.mark.parametrize(("proto", "idle_s"), [("tcp", 300), ("udp", 60), ("icmp", 30)])
-def test_what_was_lent_before_a_restart_is_nobody_elses(proto: str, idle_s: int) -> None:
-    """M23 M26: the source of a connection that was not taken over waits for it as long as it may be idle."""
-    def key(name: str) -> FlowKey:
-        more = {"icmpv4_type": "8", "icmpv4_code": "0"} if proto == "icmp" else {"l4_src": "1000", "l4_dst": "53"}
-        return build_key({**describe_ends(name), "ip_proto": proto, **more}, "packet")
-
-    one = replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST),), ports=(1000, 1000))
-    before = pooled(one)
-    meet(before, key("vm1"))
-    (lost,) = before.flows
-    core = _restarted(before)
-    meet(core, key("vm2"), 11.0, vport=102)
-    assert [flow.plan.allow for flow in core.flows] == [False]
-    meet(core, key("vm1"), 12.0)
-    assert [flow.plan.leases for flow in core.flows if flow.plan.allow] == [lost.plan.leases]
-
-    core = _restarted(before)
-    assert core.flows.leases.uses(["p"])["p"] == (0, 1)
-    core.ageing.tick(10.0 + idle_s - 1)
-    assert core.flows.leases.uses(["p"])["p"] == (0, 1)
-    core.ageing.tick(10.0 + idle_s)
-    assert core.flows.leases.uses(["p"])["p"] == (0, 0)
-    meet(core, key("vm2"), 11.0 + idle_s, vport=102)
-    assert [flow.plan.leases for flow in core.flows] == [lost.plan.leases]
-
-
-def describe_ends(name: str) -> dict[str, str]:
-    """Return the fields of packets from a VM to the outside."""
-    shown = describe(udp(name, 1))
-    return {field: shown[field] for field in ("eth_src", "eth_dst", "ipv4_src", "ipv4_dst")}
-
-
-def test_another_connection_of_the_same_vm_does_not_take_it() -> None:
-    """M23: what waits for a connection is for that one: not for another port of the VM, nor for another station."""
-    before = pooled(replace(SMALL, addresses=(AddressRange(4, FIRST, FIRST),)))
-    meet(before, udp("vm1", 1001))
-    (lost,) = before.flows
-    core = _restarted(before)
-    meet(core, udp("vm1", 1001, dport=54), 11.0)
-    meet(core, udp("vm1", 1002), 11.0)
-    given = [given_to(flow) for flow in core.flows]
-    assert len(set(given)) == 2 and given_to(lost) not in given
-    meet(core, udp("vm1", 1001), 12.0)
-    assert given_to(lost) in [given_to(flow) for flow in core.flows]
-    check_apart(core)
-
-
-def test_nothing_is_lent_before_the_switch_is_read() -> None:
-    """M23 M26: after a start, who wants of a pool waits until it is known what connections have there."""
-    core = pooled()
-    core.flows.leases.unread = {1}
-    assert meet(core, udp("vm1", 1000)) == [] and len(core.flows) == 0
-    assert core.tally.of_vport(101)["pool-unread"] == 1
-    core.flows.leases.unread.clear()
-    assert meet(core, udp("vm1", 1000)) != []
-    (flow,) = core.flows
-    assert flow.plan.leases
