@@ -53,8 +53,9 @@ def test_another_instance_takes_over_while_a_link_is_down(site: Site) -> None:
     # The datapath may for a moment send the live ones where they went before.
     wait_until(lambda: set(given_to(site, frames).values()), 5, "b to take over", until=lambda now: now == {"nat-b-in"})
     wait_until(lambda: instance_state(site, "nat", "a"), 5, "it has failed", until=lambda state: state == "down")
-    # A change comes after what the link has changed; only then are live ones given to b for good.
+    # A change comes after what the link has changed, and the datapath follows; only then is b theirs for good.
     site.client.put("/v1/tenants/other", {})
+    site.ovs.appctl("revalidator/wait")
     assert set(given_to(site, frames).values()) == {"nat-b-in"}
     site.ovs.ofctl("mod-port", "h1f", "nat-a-in", "up")
     wait_until(lambda: instance_state(site, "nat", "a"), 5, "it works again", until=lambda state: state == "up")

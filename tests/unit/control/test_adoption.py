@@ -18,8 +18,8 @@ from ryu_apps.model.policy import Change
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import EntryClass, unpack
 from tests.unit.control.histories import first_changes, next_changes
+from tests.unit.control.pools import led_by
 from tests.unit.control.test_change import agree, anew, disagreements, make_core, meet, packets
-from tests.unit.control.test_leases import led_by
 from tests.unit.policies import OUT, snapshot, tcp
 
 _DSCP = {Family.IPV4: 0x3F << 96, Family.IPV6: 0x3F << 288}
