@@ -2,8 +2,12 @@
 
 A frame that is about to pass hop k has a position; so has one that has passed the last.
 Frames that begin a connection go forward: into each instance's inside, out of its outside.
-Replies go in reverse, by the same instances, because the switch writes down for each connection where it went
-(`ryu_apps/pipeline/chain_memory.py`).
+Replies go in reverse, by the same instances, because the switch writes down for each connection where it goes
+(`ryu_apps/pipeline/chain_memory.py`): its heading, and its ways, the instances of all hops that it meets with the same
+headers.
+A way is a port's number: of an instance that was chosen for frames that rewriting has not changed yet, its inside;
+of one that frames come out of, or that they meet first in reverse where it rewrites, the port at that side.
+So forward each instance's inside stands once among what is written down of a connection, however often it is rewritten.
 """
 
 from __future__ import annotations
@@ -26,17 +30,14 @@ from ryu_apps.pipeline.entry import (
     SetField,
     entry,
 )
-from ryu_apps.pipeline.learning import NONE_UP, FirstUp, Spread
-from ryu_apps.pipeline.registers import CAME_BY, CHAIN, POSITION, SEGMENT, WAY
+from ryu_apps.pipeline.learning import NONE_UP, Bits, FirstUp, Spread
+from ryu_apps.pipeline.registers import CAME_BY, CHAIN, FORWARD, HEADING, POSITION, REVERSE, SEGMENT, WAYS
 
 OUTWARD: Final = 0xFFFE
 """Position of what has passed the last hop forward."""
 
 INWARD: Final = 0xFFFF
 """Position of what has passed the first hop in reverse."""
-
-_IN_DOUBT: Final = 0xFFE0
-"""In place of a way, no port's number: whether the frame is a reply is being looked up."""
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 _NO_FUNCTION: Final = Cookie(EntryClass.GUARD, detail=Refusal.NO_FUNCTION).pack()
@@ -59,6 +60,7 @@ class Course:
     """A chain on one host: for each hop the instances that are there.
 
     tags has for each hop the VLAN toward its function, 0 for none: only those that keep chains apart need one.
+    rewriting has for each hop whether its function changes addresses or ports.
     sign, 32 bits, is a number that other hops give another of.
     """
 
@@ -68,6 +70,7 @@ class Course:
     fail: Fail
     symmetric_return: bool
     tags: tuple[int, ...]
+    rewriting: tuple[bool, ...]
     sign: int
 
     @property
@@ -85,6 +88,11 @@ class Course:
         """The position at which frames that come the other way enter."""
         return reverse(len(self.hops) - 1)
 
+    @property
+    def choice(self) -> bool:
+        """Whether there is more than one instance for some hop."""
+        return any(len(hop) > 1 for hop in self.hops)
+
 
 def forward(hop: int) -> int:
     """Return the position before a hop, toward the end of the chain."""
@@ -96,71 +104,99 @@ def reverse(hop: int) -> int:
     return 2 + 2 * hop
 
 
+def way_of(hop: int) -> Bits:
+    """Return where the way of a hop stands."""
+    return Bits(WAYS[hop // 2], hop % 2 * 16, 16)
+
+
 def course_entries(course: Course) -> Iterator[FlowEntry]:
     """Yield how frames pass each hop of a chain, both ways."""
-    yield entry("passed", 90, course.place, cookie=_REFLECTED)
+    yield from _not_back(course)
+    yield from _begin_anew(course)
     last = len(course.hops) - 1
     for hop in range(last + 1):
-        yield from _begun_by_both(course, hop)
-        yield from _passed(course, hop, reverse(hop), OUTWARD if hop == last else forward(hop + 1))
-        yield from _passed(course, hop, forward(hop), INWARD if hop == 0 else reverse(hop - 1))
+        yield _passed(course, reverse(hop), OUTWARD if hop == last else forward(hop + 1))
+        yield _passed(course, forward(hop), INWARD if hop == 0 else reverse(hop - 1))
         for position in (forward(hop), reverse(hop)):
             yield from _choose(course, hop, position)
             yield from _enter(course, hop, position)
     for number, stand in enumerate(course.hops):
         for one in stand:
-            yield from _arrive(course, course.tags[number], one.inside, forward(number))
-            yield from _arrive(course, course.tags[number], one.outside, reverse(number))
+            yield from _arrive(course, number, one.inside, forward(number))
+            yield from _arrive(course, number, one.outside, reverse(number))
             for mac in one.macs:
                 own: dict[str, MatchValue] = {SEGMENT: course.segment, "eth_dst": mac}
                 to_end = SetField(CHAIN, course.mark), SetField(POSITION, course.end)
                 yield entry("resume", 50, own, *to_end, cookie=_BASE)
 
 
-def _begun_by_both(course: Course, hop: int) -> Iterator[FlowEntry]:
-    """Yield that a connection which both ends have begun at once goes on: one way it is replies from then on.
+def _not_back(course: Course) -> Iterator[FlowEntry]:
+    """Yield that what comes out of the side of an instance that it went in by is dropped.
 
-    What comes out of an instance's inside may have gone in there before it was known as a reply.
+    Positions before hops are odd forward and even in reverse; here they are those that a reply would have.
     """
-    before: dict[str, MatchValue] = {**course.place, POSITION: forward(hop)}
-    told = SetField(WAY, _IN_DOUBT + hop), Resubmit("resume")
-    yield entry("passed", 95, before, *told, goto="choose", cookie=_BASE)
-    doubted: dict[str, MatchValue] = {**course.place, WAY: _IN_DOUBT + hop}
-    yield entry("choose", 126, {**doubted, POSITION: forward(hop)}, cookie=_REFLECTED)
-    reply: dict[str, MatchValue] = {**doubted, POSITION: course.end}
-    if hop == 0:
-        yield entry("choose", 126, reply, SetField(POSITION, INWARD), goto="leave", cookie=_BASE)
-        return
-    onward = SetField(POSITION, reverse(hop - 1)), SetField(WAY, 0), Resubmit("assigned"), Resubmit("choose")
-    yield entry("choose", 126, reply, *onward, cookie=_BASE)
+    for odd, heading in ((1, FORWARD), (0, REVERSE)):
+        yield entry("passed", 110, {**course.place, POSITION: (odd, 1), HEADING: heading}, cookie=_REFLECTED)
 
 
-def _arrive(course: Course, tag: int, port_no: int, position: int) -> Iterator[FlowEntry]:
-    """Yield what comes out of an instance's port: at first it is looked up whether it went in by the same one."""
+def _begin_anew(course: Course) -> Iterator[FlowEntry]:
+    """Yield that frames which enter at one end, and are known to go the other way, are as good as unknown.
+
+    Both ends may begin a connection at once: the first that has passed the chain has replies.
+    """
+    for position, heading in ((course.begin, REVERSE), (course.end, FORWARD)):
+        match: dict[str, MatchValue] = {**course.place, POSITION: position, HEADING: heading}
+        yield entry("choose", 115, match, SetField(HEADING, 0), Resubmit("choose"), cookie=_BASE)
+
+
+def _arrive(course: Course, hop: int, port_no: int, position: int) -> Iterator[FlowEntry]:
+    """Yield what comes out of an instance's port; its way back is there, unless more is written down."""
+    tag, way = course.tags[hop], way_of(hop)
     match: dict[str, MatchValue] = {"in_port": port_no, "vlan_vid": VLAN_PRESENT | tag if tag else 0}
     actions: list[EntryAction] = [PopVlan()] if tag else []
     actions += [SetField(SEGMENT, course.segment), SetField(CHAIN, course.mark), SetField(POSITION, position)]
-    yield entry("splice", 100, match, *actions, Resubmit("assigned"), goto="passed", cookie=_BASE)
+    actions += [SetField(way.register, port_no << way.first), Resubmit("assigned")]
+    yield entry("splice", 100, match, *actions, goto="passed", cookie=_BASE)
 
 
-def _passed(course: Course, hop: int, back: int, then: int) -> Iterator[FlowEntry]:
-    """Yield where a frame goes that has passed an instance; `back` is the position of its reply.
+def _passed(course: Course, back: int, then: int) -> FlowEntry:
+    """Return where a frame goes that has passed an instance; `back` is the position of its reply.
 
-    Where there is no other instance nothing has to be written down for replies, but at the end of the chain.
+    The way of replies is written down at the end of the chain, and before their headers change.
+    With a choice of instances it is renewed at each hop, so that none is forgotten while the other direction is silent.
     """
-    match: dict[str, MatchValue] = {**course.place, POSITION: back, WAY: 0}
-    onward: list[EntryAction] = [SetField(POSITION, then)]
-    if back == course.end or len(course.hops[hop]) > 1:
-        onward.insert(0, Resubmit("remember"))
-    if then in (OUTWARD, INWARD):
-        yield entry("passed", 100, match, *onward, goto="leave", cookie=_BASE)
-        return
-    yield entry("passed", 100, match, *onward, Resubmit("assigned"), goto="choose", cookie=_BASE)
+    hop = (back - 1) // 2
+    renamed = back == reverse(hop) and then != OUTWARD and course.rewriting[hop + 1]
+    noted = (Resubmit("remember"),) if course.choice or renamed or back == course.end else ()
+    goto = "leave" if then in (OUTWARD, INWARD) else "choose"
+    match: dict[str, MatchValue] = {**course.place, POSITION: back}
+    return entry("passed", 100, match, *noted, SetField(POSITION, then), goto=goto, cookie=_BASE)
 
 
-def _way(stand: Stand, position: int) -> int:
-    """Return the port by which frames at a position go into an instance."""
-    return stand.inside if position % 2 else stand.outside
+def _met_at(course: Course, hop: int, position: int, stand: Stand) -> int:
+    """Return the number by which an instance is chosen at a position."""
+    return stand.outside if course.rewriting[hop] and position % 2 == 0 else stand.inside
+
+
+def _members(course: Course, hop: int, position: int) -> tuple[int, ...]:
+    """Return what a choice at a hop is among, each as often as its weight says."""
+    working = [stand for stand in course.hops[hop] if stand.works]
+    return tuple([_met_at(course, hop, position, stand) for stand in working for _ in range(stand.weight)])
+
+
+def _all_ahead(course: Course, hop: int, position: int) -> Iterator[Spread]:
+    """Yield what chooses for all hops from one on that are met with the same headers.
+
+    Where a function has MACs of its own they decide, once a frame is there.
+    """
+    ahead = range(hop, len(course.hops)) if position % 2 else range(hop, -1, -1)
+    for number in ahead:
+        members = _members(course, number, position)
+        own_macs = position % 2 == 0 and any(stand.macs for stand in course.hops[number])
+        if members and (number == hop or not own_macs):
+            yield Spread(members, way_of(number))
+        if course.rewriting[number]:
+            return
 
 
 def _choose(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
@@ -171,18 +207,27 @@ def _choose(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
     if not working:
         yield _none_works(course, hop, position, 120, here)
         return
-    members = tuple([_way(stand, position) for stand in working for _ in range(stand.weight)])
-    yield entry("choose", 90, here, goto="enter", cookie=_BASE)
-    for way in (0, *[_way(stand, position) for stand in course.hops[hop] if not stand.works]):
-        anew: dict[str, MatchValue] = {**here, WAY: way}
-        if members:
-            yield entry("choose", 100, anew, Spread(members), goto="assign", cookie=_BASE)
-        else:
-            yield _none_works(course, hop, position, 99, anew)
+    members, unknown = _members(course, hop, position), {**here, HEADING: 0}
+    if members:
+        yield entry("choose", 105, unknown, *_all_ahead(course, hop, position), goto="assign", cookie=_BASE)
+        yield entry("choose", 90, here, Spread(members, way_of(hop)), goto="assign", cookie=_BASE)
+    else:
+        yield _none_works(course, hop, position, 104, unknown)
+        yield _none_works(course, hop, position, 89, here)
+    for stand in working:
+        for register, way in _ways(hop, stand):
+            yield entry("choose", 100, {**here, register: way}, goto="enter", cookie=_BASE)
     for stand in working if position == reverse(hop) else ():
         for mac in stand.macs:
-            named: dict[str, MatchValue] = {**here, WAY: 0, "eth_dst": mac}
-            yield entry("choose", 110, named, SetField(WAY, _way(stand, position)), goto="assign", cookie=_BASE)
+            register, way = way_of(hop).holding(0)
+            named: dict[str, MatchValue] = {**here, register: way, "eth_dst": mac}
+            chosen = Spread((_met_at(course, hop, position, stand),), way_of(hop))
+            yield entry("choose", 110, named, chosen, goto="assign", cookie=_BASE)
+
+
+def _ways(hop: int, stand: Stand) -> list[tuple[str, tuple[int, int]]]:
+    """Return what matches the way of a hop that leads to an instance."""
+    return [way_of(hop).holding(port_no) for port_no in (stand.inside, stand.outside)]
 
 
 def _to_failed(course: Course, hop: int, here: dict[str, MatchValue]) -> Iterator[FlowEntry]:
@@ -193,9 +238,7 @@ def _to_failed(course: Course, hop: int, here: dict[str, MatchValue]) -> Iterato
             yield entry("choose", 125, {**here, "eth_dst": mac}, *tag, Output(stand.outside), cookie=_BASE)
 
 
-def _none_works(
-    course: Course, hop: int, position: int, priority: int, match: dict[str, MatchValue]
-) -> FlowEntry:
+def _none_works(course: Course, hop: int, position: int, priority: int, match: dict[str, MatchValue]) -> FlowEntry:
     """Return what becomes of frames at a hop without an instance that works: dropped and counted, or past it."""
     if course.fail is Fail.CLOSED:
         return entry("choose", priority, match, cookie=_NO_FUNCTION)
@@ -204,22 +247,26 @@ def _none_works(
     else:
         then = INWARD if hop == 0 else reverse(hop - 1)
     # An entry that replaces another takes over what that has counted, so its priority is its own.
-    past = SetField(POSITION, then), SetField(WAY, 0), Resubmit("assigned"), Resubmit("choose")
+    past = SetField(POSITION, then), Resubmit("choose")
     return entry("choose", priority + 1, match, *past, cookie=_BASE)
 
 
 def _enter(course: Course, hop: int, position: int) -> Iterator[FlowEntry]:
     here: dict[str, MatchValue] = {**course.place, POSITION: position}
-    working = [_way(stand, position) for stand in course.hops[hop] if stand.works]
-    if not working:
-        return
+    working = [stand for stand in course.hops[hop] if stand.works]
     tag: tuple[EntryAction, ...] = (PushVlan(course.tags[hop]),) if course.tags[hop] else ()
-    for way in working:
-        others = [other for other in working if other != way]
-        yield entry("enter", 100, {**here, WAY: way}, *tag, FirstUp((way, *others)), cookie=_BASE)
-    yield entry("enter", 100, {**here, WAY: NONE_UP}, cookie=_NO_FUNCTION)
-    # What a connection was given is there no more.
-    yield entry("enter", 90, here, SetField(WAY, 0), Resubmit("choose"), cookie=_BASE)
+    for stand in working:
+        own, *others = [_side(one, position) for one in (stand, *[one for one in working if one is not stand])]
+        for register, way in _ways(hop, stand):
+            yield entry("enter", 100, {**here, register: way}, *tag, FirstUp((own, *others)), cookie=_BASE)
+    if working:
+        register, way = way_of(hop).holding(NONE_UP)
+        yield entry("enter", 100, {**here, register: way}, cookie=_NO_FUNCTION)
+
+
+def _side(stand: Stand, position: int) -> int:
+    """Return the port by which frames at a position go into an instance."""
+    return stand.inside if position % 2 else stand.outside
 
 
 def ended() -> Iterator[FlowEntry]:

@@ -30,6 +30,8 @@ from ryu_apps.pipeline.registers import CHAIN, POSITION, SEGMENT, SENDER
 
 _BASE: Final = Cookie(EntryClass.BASE).pack()
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
+# Names what entries look like that switches write themselves: of another look none is kept.
+_WRITTEN_AS: Final = "ways"
 _LOOK_UP: Final = Resubmit("resume"), Resubmit("assigned")
 
 
@@ -95,7 +97,8 @@ def _course(policy: Policy, host: Host, segment: Segment, chain: Chain, ports: M
         fail=chain.fail,
         symmetric_return=chain.symmetric_return,
         tags=tuple([tag_of(chain, function) for function in functions]),
-        sign=crc32("/".join(chain.hops).encode()) ^ chain.symmetric_return,
+        rewriting=tuple([function.rewriting for function in functions]),
+        sign=crc32("/".join((_WRITTEN_AS, *chain.hops)).encode()) ^ chain.symmetric_return,
     )
 
 

@@ -1,7 +1,10 @@
 """What NIC port 2 writes down by itself for each connection in a chain, and the entries that make it do so.
 
-An instance that a connection was given stays its own, and what comes out of an instance says how replies come back:
-with its addresses and ports as they are behind the instance, so that functions may change them.
+The instances that a connection was given stay its own.
+How its replies come back is known where it leaves, and before its headers change: with its addresses and ports as they
+are there, so that functions may change them.
+One entry has all instances that a packet meets with the same headers: Open vSwitch looks at each entry with a timeout
+again and again, and with one for each hop and direction chained connections were slow to set up.
 No packet asks the controller for it.
 """
 
@@ -14,8 +17,8 @@ from ryu_apps.pipeline.cached import IDLE_TIMEOUTS_S, OTHER_IDLE_TIMEOUT_S
 from ryu_apps.pipeline.chain import INWARD, Course
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
-from ryu_apps.pipeline.learning import Learn, Source
-from ryu_apps.pipeline.registers import CHAIN, POSITION, SEGMENT, WAY
+from ryu_apps.pipeline.learning import Bits, Learn, Source, Target
+from ryu_apps.pipeline.registers import CHAIN, HEADING, POSITION, SEGMENT, WAYS
 
 # The direction of a connection must outlive the instances that it was given, or its replies would count as reflected.
 _LONGER_S: Final = 30
@@ -64,31 +67,32 @@ _KINDS: Final = tuple(_kinds())
 
 def memory_entries(course: Course) -> Iterator[FlowEntry]:
     """Yield what makes the switch write down the ways of a chain's connections."""
-    cookie = _cookie(course)
     for kind in _KINDS:
         priority = 90 + 5 * len(kind.match)
         match: dict[str, MatchValue] = {**course.place, **kind.match}
-        assigned = _learn(kind, cookie, of_reply=False, way=WAY)
-        yield entry("assign", priority, match, assigned, goto="enter", cookie=_BASE)
-        back = _learn(kind, cookie, of_reply=True, way="nxm_in_port")
+        yield entry("assign", priority, match, _learn(course, kind, of_reply=False), goto="enter", cookie=_BASE)
+        back, resumed = _learn(course, kind, of_reply=True), _resumed(course, kind)
         yield entry("remember", priority, match, back, cookie=_BASE)
-        resumed = _resumed(course, kind, cookie)
-        choice = course.symmetric_return and len(course.hops[-1]) > 1
-        at_end = (back, resumed) if choice else (resumed,)
+        at_end = (back, resumed) if course.symmetric_return else (resumed,)
         yield entry("remember", priority + 50, {**match, POSITION: course.end}, *at_end, cookie=_BASE)
 
 
-def _learn(kind: Kind, cookie: int, *, of_reply: bool, way: str) -> Learn:
-    """Return the action that gives a connection, or its replies, an instance where the packet stands."""
-    place: list[tuple[str, Source]] = [(name, name) for name in (SEGMENT, CHAIN, POSITION)]
-    match = (*place, *kind.tuple_(of_reply=of_reply))
+def _learn(course: Course, kind: Kind, *, of_reply: bool) -> Learn:
+    """Return the action that gives a connection, or its replies, the ways that the packet has, and its heading.
+
+    What is at an odd position goes forward; a reply would be at the position at which the packet is looked at.
+    """
+    match: list[tuple[str, Source]] = [(name, name) for name in (SEGMENT, CHAIN)]
+    load: list[tuple[Target, Source]] = [(Bits(HEADING, 0, 1), Bits(POSITION, 0, 1)), (Bits(HEADING, 1, 1), 1)]
+    load += [(register, register) for register in WAYS[: (len(course.hops) + 1) // 2]]
     return Learn(
-        table="assigned", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s,
-        fin_idle_s=_ENDED_IDLE_S if kind.ends else 0, match=match, load=((WAY, way),),
+        table="assigned", priority=_PRIORITY, cookie=_cookie(course), idle_timeout_s=kind.idle_s,
+        fin_idle_s=_ENDED_IDLE_S if kind.ends else 0,
+        match=(*match, *kind.tuple_(of_reply=of_reply)), load=tuple(load),
     )  # fmt: skip
 
 
-def _resumed(course: Course, kind: Kind, cookie: int) -> Learn:
+def _resumed(course: Course, kind: Kind) -> Learn:
     """Return the action that sends the replies of a connection into the chain that it has passed, or past it.
 
     Only what is for the MAC that has sent is a reply: no VM reaches others by the addresses of its peer.
@@ -99,7 +103,7 @@ def _resumed(course: Course, kind: Kind, cookie: int) -> Learn:
     back: tuple[tuple[str, Source], ...] = (("eth_dst", "eth_src"),) if "eth_type" in kind.match else ()
     at: Source = course.end if course.symmetric_return else INWARD
     return Learn(
-        table="resume", priority=_PRIORITY, cookie=cookie, idle_timeout_s=kind.idle_s + _LONGER_S,
+        table="resume", priority=_PRIORITY, cookie=_cookie(course), idle_timeout_s=kind.idle_s + _LONGER_S,
         fin_idle_s=_ENDED_DIRECTION_IDLE_S if kind.ends else 0,
         match=(segment, *back, *ends), load=((CHAIN, CHAIN), (POSITION, at)),
     )  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ryu_apps.pipeline.learning import FirstUp, Learn, Spread
-from ryu_apps.pipeline.registers import SAID, WAY
+from ryu_apps.pipeline.learning import Bits, FirstUp, Learn, Spread
+from ryu_apps.pipeline.registers import SAID
 from ryu_apps.pipeline.tables import BY_NAME
 
 MatchValue = int | tuple[int, int]
@@ -177,7 +177,8 @@ def check_contract(made: FlowEntry) -> None:
         if isinstance(action, Learn):
             learned = BY_NAME[action.table]
             strange |= {name for name, _ in action.match} - learned.matches
-            strange |= {name for name, _ in action.load} - learned.writes
+            targets = {name.register if isinstance(name, Bits) else name for name, _ in action.load}
+            strange |= targets - learned.writes
     if strange or written - table.writes or next_tables - table.next:
         raise ContractBroken(f"{made} in table {table.name}")
 
@@ -190,8 +191,8 @@ def _written(action: EntryAction) -> str | None:
             return "vlan"
         case PriorityFromTag():
             return SAID
-        case Spread():
-            return WAY
+        case Spread(to=to):
+            return to.register
         case Output() | FirstUp():
             return "output"
         case _:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from ryu_apps.pipeline.registers import CAME_BY, CHAIN, POSITION, SEGMENT, SENDER, WAY
+from ryu_apps.pipeline.registers import CAME_BY, CHAIN, HEADING, POSITION, SEGMENT, SENDER, WAYS
 from ryu_apps.pipeline.table import Miss, Table
 
 _PLACE: Final = frozenset({SEGMENT, CHAIN, POSITION})
+_WAYS: Final = frozenset(WAYS)
 _IP: Final = frozenset({"eth_type", "ip_proto", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"})
 _PORTS: Final = frozenset({f"{proto}_{side}" for proto in ("tcp", "udp", "sctp") for side in ("src", "dst")})
 _TUPLE: Final = _IP | _PORTS | {"eth_src", "eth_dst"}
@@ -18,21 +19,21 @@ HAIRPIN_TABLES: Final = (
         name="splice",
         purpose="VLAN on the cable or the network ↔ sub-interface without the tag, one to one; or the begin of a chain",
         matches=_PROBE | {"in_port", "vlan_vid", "vlan_pcp"},
-        writes=frozenset({"vlan", "output", SEGMENT, SENDER, CHAIN, POSITION}),
+        writes=_WAYS | {"vlan", "output", SEGMENT, SENDER, CHAIN, POSITION},
         next=frozenset({"passed", "resume", "assigned", "choose"}),
         miss=Miss.DROP,
     ),
     Table(
         name="passed",
         purpose="what an instance sends, to the next hop or the end of the chain; not back what it was given",
-        matches=_PLACE | {WAY},
-        writes=frozenset({POSITION, WAY}),
-        next=frozenset({"remember", "resume", "assigned", "choose", "leave"}),
+        matches=_PLACE | {HEADING},
+        writes=frozenset({POSITION}),
+        next=frozenset({"remember", "choose", "leave"}),
         miss=Miss.DROP,
     ),
     Table(
         name="remember",
-        purpose="beside the way, by resubmit: writes down by which instances replies go back",
+        purpose="beside the way, by resubmit: writes down that replies go back, and by which instances",
         matches=_PLACE | {"eth_type", "ip_proto"},
         writes=frozenset(),
         next=frozenset({"resume", "assigned"}),
@@ -48,23 +49,23 @@ HAIRPIN_TABLES: Final = (
     ),
     Table(
         name="assigned",
-        purpose="beside the way, written by the switch itself: the instance that a connection has at a hop",
-        matches=_TUPLE | _PLACE,
-        writes=frozenset({WAY}),
+        purpose="beside the way, written by the switch itself: the instances that a connection has, and where it heads",
+        matches=_TUPLE | {SEGMENT, CHAIN},
+        writes=_WAYS | {HEADING},
         next=frozenset(),
         miss=Miss.DROP,
     ),
     Table(
         name="choose",
-        purpose="an instance for connections that have none at this hop, or whose instance does not work",
-        matches=_PLACE | _PROBE | {SENDER, WAY},
-        writes=frozenset({WAY, POSITION, CAME_BY, "vlan", "output"}),
-        next=frozenset({"assign", "enter", "leave", "assigned", "choose"}),
+        purpose="instances for connections that have none, or whose instance at this hop does not work",
+        matches=_PLACE | _PROBE | _WAYS | {SENDER, HEADING},
+        writes=_WAYS | {HEADING, POSITION, CAME_BY, "vlan", "output"},
+        next=frozenset({"assign", "enter", "leave", "choose"}),
         miss=Miss.DROP,
     ),
     Table(
         name="assign",
-        purpose="writes down which instance a connection was given",
+        purpose="writes down which instances a connection was given",
         matches=_PLACE | {"eth_type", "ip_proto"},
         writes=frozenset(),
         next=frozenset({"assigned", "enter"}),
@@ -73,9 +74,9 @@ HAIRPIN_TABLES: Final = (
     Table(
         name="enter",
         purpose="into the instance; into another while its link is down",
-        matches=_PLACE | {WAY},
-        writes=frozenset({"vlan", "output", WAY}),
-        next=frozenset({"choose"}),
+        matches=_PLACE | _WAYS,
+        writes=frozenset({"vlan", "output"}),
+        next=frozenset(),
         miss=Miss.DROP,
     ),
     Table(

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-Source = int | str
-"""A value, or the name of the field or register of the packet at hand that has it."""
+
+class Bits(NamedTuple):
+    """Some bits of a register."""
+
+    register: str
+    first: int
+    width: int
+
+    def holding(self, value: int) -> tuple[str, tuple[int, int]]:
+        """Return what matches a value in them, by the name of the register."""
+        return self.register, (value << self.first, ((1 << self.width) - 1) << self.first)
+
+
+Target = str | Bits
+"""What a new entry matches or sets: a field, a register, or some bits of one."""
+
+Source = int | str | Bits
+"""A value, or where the packet at hand has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +40,19 @@ class Learn:
     idle_timeout_s: int
     fin_idle_s: int
     match: tuple[tuple[str, Source], ...]
-    load: tuple[tuple[str, Source], ...]
+    load: tuple[tuple[Target, Source], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Choose one of these ports by the packet's addresses and L4 ports, alike for both directions of a connection.
 
-    Only ports whose link is up are chosen; register WAY has the number then, 65535 where none is up
+    Only ports whose link is up are chosen; `to`, 16 bits, has the number then, 65535 where none is up
     (Nicira extension NXAST_BUNDLE_LOAD, highest random weight).
     """
 
     members: tuple[int, ...]
+    to: Bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,8 +59,20 @@ CHAIN: Final = "reg10"
 POSITION: Final = "reg11"
 """Where in its chain a packet is, on NIC port 2; the numbers are made in `ryu_apps/pipeline/chain.py`."""
 
-WAY: Final = "reg12"
-"""Number of the port by which the packet goes into the instance that was chosen for it, 0 while none is."""
+HEADING: Final = "reg12"
+"""Which way the packet's connection takes its chain with packets like this one: one of the two below, 0 for unknown."""
+
+REVERSE: Final = 2
+"""From the end of the chain to its begin."""
+
+FORWARD: Final = 3
+"""From the begin of the chain to its end."""
+
+WAYS: Final = ("reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg8", "reg9")
+"""On NIC port 2, in place of what these registers are for at VFs: a port's number in 16 bits for each hop of a chain.
+
+It names the instance by the port at which packets like this one meet it, 0 while none is chosen.
+"""
 
 COPY: Final = "reg6"
 """Number of the vport that a copy goes to, for table `mirror`."""

@@ -21,8 +21,8 @@ from ryu_apps.pipeline.entry import (
     SetField,
     ToController,
 )
-from ryu_apps.pipeline.learning import FirstUp, Learn, Source, Spread
-from ryu_apps.pipeline.registers import CHAIN, PRIORITY, SAID, SAID_BIT, WAY
+from ryu_apps.pipeline.learning import Bits, FirstUp, Learn, Source, Spread, Target
+from ryu_apps.pipeline.registers import CHAIN, PRIORITY, SAID, SAID_BIT
 from ryu_apps.pipeline.tables import NUMBER
 
 _NAMES: Final = {
@@ -122,8 +122,8 @@ def _action(action: EntryAction) -> str:
             return f"fin_timeout(idle_timeout={idle_s},hard_timeout={hard_s})"
         case Learn():
             return _learn(action)
-        case Spread(members=members):
-            return f"bundle_load(symmetric_l3l4+udp,0,hrw,ofport,{WAY}[0..15],members:{_ports(members)})"
+        case Spread(members=members, to=to):
+            return f"bundle_load(symmetric_l3l4+udp,0,hrw,ofport,{_learned(to)},members:{_ports(members)})"
         case FirstUp(members=members):
             return f"bundle(eth_src,0,active_backup,ofport,members:{_ports(members)})"
 
@@ -138,18 +138,20 @@ def _learn(action: Learn) -> str:
         *([f"fin_idle_timeout={action.fin_idle_s}"] if action.fin_idle_s else ()),
         f"priority={action.priority}", "delete_learned", f"cookie=0x{action.cookie:x}",
     ]  # fmt: skip
-    parts += [f"{_learned(name, name)}={_source(name, source)}" for name, source in action.match]
-    parts += [f"load:{_source(name, source)}->{_learned(name, source)}" for name, source in action.load]
+    parts += [f"{_learned(name)}={_source(name, source)}" for name, source in action.match]
+    parts += [f"load:{_source(name, source)}->{_learned(name)}" for name, source in action.load]
     return f"learn({','.join(parts)})"
 
 
-def _learned(name: str, other: Source) -> str:
-    """Return a field of an entry to be written as ovs-ofctl takes it there, a port's number in the bits that it has."""
-    bits = "0..15" if other == "nxm_in_port" else ""
-    return f"{_LEARNED.get(name, name)}[{bits}]"
+def _learned(name: Target) -> str:
+    """Return a field of an entry to be written as ovs-ofctl takes it there."""
+    if isinstance(name, Bits):
+        last = f"..{name.first + name.width - 1}" if name.width > 1 else ""
+        return f"{name.register}[{name.first}{last}]"
+    return f"{_LEARNED.get(name, name)}[]"
 
 
-def _source(name: str, source: Source) -> str:
-    if isinstance(source, str):
-        return _learned(source, source)
-    return value_text(name, source)
+def _source(name: Target, source: Source) -> str:
+    if isinstance(source, int):
+        return value_text(name if isinstance(name, str) else name.register, source)
+    return _learned(source)

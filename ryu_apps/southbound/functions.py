@@ -59,10 +59,16 @@ class Functions:
     def _along(self, chain: Chain) -> int | None:
         """Return how many connections go through a chain on all hosts, None where no switch can say."""
         snapshot = self._core.policy.snapshot
-        parts = [host.hairpin.function_port for host in snapshot.hosts.values() if isinstance(host.hairpin, Hairpin)]
-        told = [counts for part in parts if (counts := self._counted(part.dpid, 0.0)) is not None]
         number = snapshot.segments[chain.segment].number
-        return sum(counts.along(number, chain.mark) for counts in told) if told else None
+        found = []
+        for host in snapshot.hosts.values():
+            dpid = host.hairpin.function_port.dpid if isinstance(host.hairpin, Hairpin) else None
+            counts = None if dpid is None else self._counted(dpid, 0.0)
+            if counts is not None:
+                ports = self._core.datapaths.get(host.function_dpid, {})
+                hops = [[ports.get(one.inside, 0) for one in snapshot.functions[hop].on(host.id)] for hop in chain.hops]
+                found.append(counts.along(number, chain.mark, hops))
+        return sum(found) if found else None
 
     def _connections(self, one: Instance, max_age_s: float) -> int | None:
         """Return how many connections have an instance, None where its switch cannot say."""

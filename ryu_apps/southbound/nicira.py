@@ -8,8 +8,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from ryu_apps.pipeline.learning import FirstUp, Learn, Source, Spread
-from ryu_apps.pipeline.registers import WAY
+from ryu_apps.pipeline.learning import Bits, FirstUp, Learn, Source, Spread, Target
 from ryu_apps.pipeline.tables import NUMBER
 from ryu_apps.southbound.wire import OXM
 
@@ -40,9 +39,6 @@ _ACTIVE_BACKUP, _HIGHEST_RANDOM_WEIGHT = 0, 1
 _BY_ETH_SRC, _BY_CONNECTION = 0, 3
 _PORTS: Final = 0x00000002
 
-# Of a register 16 bits hold a port's number.
-_PORT_BITS: Final = 16
-
 
 def learn(action: Learn) -> bytes:
     """Return the action that writes an entry."""
@@ -56,29 +52,29 @@ def learn(action: Learn) -> bytes:
     return (head + parts).ljust(length, b"\0")
 
 
-def _part(use: int, name: str, source: Source) -> bytes:
+def _part(use: int, name: Target, source: Source) -> bytes:
     """Return one part of an entry to be written: what it matches, or what it sets."""
-    bits = _bits(name) if isinstance(source, int) else min(_bits(name), _bits(source))
-    kind = use << 11 | bits
-    target = _FIELD.pack(_header(name), 0)
-    if isinstance(source, str):
-        return _PART.pack(kind) + _FIELD.pack(_header(source), 0) + target
-    width = (bits + 15) // 16 * 2
-    return _PART.pack(kind | _IMMEDIATE) + source.to_bytes(width, "big") + target
+    target = _bits(name)
+    kind = use << 11 | target.width
+    if not isinstance(source, int):
+        return _PART.pack(kind) + _place(_bits(source)) + _place(target)
+    width = (target.width + 15) // 16 * 2
+    return _PART.pack(kind | _IMMEDIATE) + source.to_bytes(width, "big") + _place(target)
 
 
-def _header(name: str) -> int:
-    return _NXM.get(name, OXM[name])
+def _place(bits: Bits) -> bytes:
+    return _FIELD.pack(_NXM.get(bits.register, OXM[bits.register]), bits.first)
 
 
-def _bits(name: str) -> int:
-    return (OXM[name] & 0xFF) * 8
+def _bits(name: Target) -> Bits:
+    return name if isinstance(name, Bits) else Bits(name, 0, (OXM[name] & 0xFF) * 8)
 
 
 def spread(action: Spread) -> bytes:
-    """Return the action that chooses a port for a connection and puts its number into register WAY."""
-    to = (_PORT_BITS - 1, OXM[WAY])
-    return _bundle(_BUNDLE_LOAD, _HIGHEST_RANDOM_WEIGHT, _BY_CONNECTION, action.members, *to)
+    """Return the action that chooses a port for a connection and puts its number where it is told to."""
+    # Open vSwitch writes bits as the first of them and their number less one (ofs_nbits).
+    bits = action.to.first << 6 | action.to.width - 1
+    return _bundle(_BUNDLE_LOAD, _HIGHEST_RANDOM_WEIGHT, _BY_CONNECTION, action.members, bits, OXM[action.to.register])
 
 
 def first_up(action: FirstUp) -> bytes:

@@ -52,9 +52,9 @@ def test_what_is_known_of_a_connection_that_has_ended_goes_soon(site: Site, last
     there(site, SYN)
     back(site, SYN | ACK)
     there(site, ACK)
-    assert idle_timeouts(site) == {ASSIGNED: [300] * 4, RESUME: [330]}
+    assert idle_timeouts(site) == {ASSIGNED: [300] * 2, RESUME: [330]}
     there(site, last)
     back(site, last)
     there(site, ACK)
-    ended = {ASSIGNED: [10] * 4, RESUME: [20]}
+    ended = {ASSIGNED: [10] * 2, RESUME: [20]}
     wait_until(lambda: idle_timeouts(site), 5, "the timeouts to be short", until=lambda now: now == ended)
