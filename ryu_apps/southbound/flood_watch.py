@@ -11,7 +11,6 @@ from ryu.lib import hub
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import MeterChange
 from ryu_apps.control.floods import Floods, Metered
-from ryu_apps.engine.policy import Policy
 from ryu_apps.southbound.abreast import Abreast
 from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.link import Link
@@ -36,21 +35,20 @@ class FloodWatch:
         while True:
             hub.sleep(POLL_S)
             try:
-                policy = self._core.policy
-                for dpid, metered in self._floods.meters(policy).items():
+                for dpid, metered in self._floods.meters(self._core.policy).items():
                     link = self._links.get(dpid)
                     if link is not None and dpid in self._core.datapaths:
-                        self._looks.look(link, partial(self._look, policy, metered))
+                        self._looks.look(link, partial(self._look, metered))
             except Exception:
                 self._links.fault("slowing floods down")
 
-    def _look(self, policy: Policy, metered: Metered, link: Link) -> None:
+    def _look(self, metered: Metered, link: Link) -> None:
         slow = self._floods.slowed_at(link.id)
 
         def decide(dropped: Mapping[int, int]) -> MeterChange:
             present = link.dump_meters(numbers=tuple(slow)) if slow else {}
-            # A change of policy that came meanwhile sets the meters itself; they are looked at again next time.
-            if policy is not self._core.policy:
+            # A change of meters that came meanwhile sets them itself; they are looked at again next time.
+            if self._floods.meters(self._core.policy).get(link.id) is not metered:
                 return MeterChange()
             return MeterChange(altered=self._floods.counted(link.id, metered.configs, dropped, present, self._clock()))
 
