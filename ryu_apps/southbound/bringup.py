@@ -116,6 +116,15 @@ class BringUp:
             link.close()
             raise
 
+    def again(self, link: Link) -> None:
+        """Bring a datapath to agree after a change was undone, or have it connect anew; the caller holds the lock."""
+        try:
+            link.barrier()
+            self.agree(link)
+        except VfswitchError as error:
+            LOG.warning("datapath %016x does not agree and is reconnected: %s", link.id, error.message)
+            link.close()
+
     def refresh(self, link: Link) -> None:
         """Bring a datapath to agree with its new ports, once for all changes that come together."""
         with self._lock:

@@ -300,13 +300,8 @@ class SwitchService:
             self._links.apply(settle(self._core, undoing, revisions, self._clock()))
             hub.sleep(0)
         for link in self._links.all():
-            if link.id not in self._core.datapaths:
-                continue
-            try:
-                self._bringup.agree(link)
-            except VfswitchError as error:
-                LOG.warning("datapath %016x does not agree and is reconnected: %s", link.id, error.message)
-                link.close()
+            if link.id in self._core.datapaths:
+                self._bringup.again(link)
 
     def _keep_owed(self) -> None:
         """Keep what undoing a change put back; when the store cannot take it, no other change is accepted."""
