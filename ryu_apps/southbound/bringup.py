@@ -63,6 +63,7 @@ class BringUp:
         self._current = current
         self._recall = Recall(core)
         self._met: set[int] = set()
+        self._silent: set[int] = set()
         core.flows.leases.unread = self.expected()
         self._dumps: dict[int, list[PresentEntry]] = {}
         self.agreements: dict[int, Agreement] = {}
@@ -74,9 +75,14 @@ class BringUp:
         return self._core.policy.snapshot.dpids()
 
     def note(self, link: Link) -> None:
-        """Note that a datapath is up, unless its entries must be read before others may change them."""
-        if link.id in self.expected() and not self._recall.owed(link.id):
+        """Note that a datapath is up; one that was silent, or whose entries must be read, has to answer before."""
+        if link.id in self.expected() and link.id not in self._silent and not self._recall.owed(link.id):
             self._core.connected(link.id, link.known_ports())
+
+    def give_up(self, link: Link) -> None:
+        """Close a connection that is silent; no change goes to its datapath before it has answered something."""
+        self._silent.add(link.id)
+        link.close()
 
     def run(self, link: Link) -> None:
         """Bring one datapath to agree; failures are kept as its state and the connection is closed to try again.
@@ -97,7 +103,7 @@ class BringUp:
                 if self._current(dpid) is link:  # It may have gone, or come back, while others had the lock.
                     self.agree(link)
         except VfswitchError as error:
-            self._fail(link, error.message)
+            self._fail(link, error.message, silent=isinstance(error, NotConfirmed))
         except Exception:
             LOG.exception("datapath %016x cannot be brought to agree", dpid)
             self._fail(link, "a fault of the controller; see its log")
@@ -113,7 +119,7 @@ class BringUp:
             link.set_fragments_nx_match()
             self.agree(link)
         except NotConfirmed:
-            link.close()
+            self.give_up(link)
             raise
 
     def again(self, link: Link) -> None:
@@ -122,8 +128,8 @@ class BringUp:
             link.barrier()
             self.agree(link)
         except VfswitchError as error:
-            LOG.warning("datapath %016x does not agree and is reconnected: %s", link.id, error.message)
-            link.close()
+            self._fail(link, f"it does not agree and is reconnected: {error.message}",
+                       silent=isinstance(error, NotConfirmed))
 
     def refresh(self, link: Link) -> None:
         """Bring a datapath to agree with its new ports, once for all changes that come together."""
@@ -132,11 +138,13 @@ class BringUp:
         if stale:
             self.run(link)
 
-    def _fail(self, link: Link, detail: str) -> None:
+    def _fail(self, link: Link, detail: str, *, silent: bool = False) -> None:
         LOG.warning("datapath %016x: %s", link.id, detail)
         if self._current(link.id) is link:
             self.agreements[link.id] = Agreement("failed", detail=detail)
             self.failures[link.id] = detail
+            if silent:
+                self._silent.add(link.id)
             link.close()
 
     def _gather(self, link: Link) -> None:
@@ -188,6 +196,7 @@ class BringUp:
         """Take what the entries of a datapath say of its instances; from now on they may change."""
         if self._current(link.id) is not link:
             raise SwitchAway(f"datapath {link.name} is not connected")
+        self._silent.discard(link.id)
         self._recall.take(link, present)
         self._core.connected(link.id, link.known_ports())
 

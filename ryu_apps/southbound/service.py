@@ -278,7 +278,7 @@ class SwitchService:
         try:
             link.commit(change)
         except NotConfirmed:
-            link.close()  # Undoing the change must not wait for it too; when it is back it is brought to agree.
+            self._bringup.give_up(link)  # Undoing the change must not wait for it too.
             raise
         self._core.tally.installed(change.added)
 
