@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote_to_bytes
 
-import eventlet.wsgi
 from ryu import cfg
 from ryu.app.wsgi import ControllerBase, WSGIApplication, route
 from ryu.base import app_manager
 from ryu.lib import hub
 
-from ryu_apps.api import http
 from ryu_apps.api.application import Api
 from ryu_apps.api.http import BODY_LIMIT_BYTES, Request, Response
 from ryu_apps.api.problems import BadRequest, LengthRequired, NotStarted, TooLarge, TooSlow, problem
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.tokens import Tokens
+from ryu_apps.northbound.server import Late, serve
 from ryu_apps.southbound.context import SwitchContext
 from ryu_apps.store.errors import StoreError
 from ryu_apps.store.token_file import read_tokens
@@ -36,7 +35,6 @@ CONF = cfg.CONF
 CONF.register_opts([cfg.StrOpt("vfswitch_tokens", default=None, help="file that lists who may use REST")])
 CONF.set_default("wsapi_host", "127.0.0.1")
 
-BODY_TIMEOUT_S: Final = 30.0
 _PIECE_BYTES: Final = 64 << 10
 # A client that is refused before its body was read is heard to its end, so that it hears why.
 _HEARD_OUT_BYTES: Final = 8 * BODY_LIMIT_BYTES
@@ -80,7 +78,7 @@ class RestApi(app_manager.RyuApp):
         self._api: Api | None = None
         self._tokens = tokens_in_force()
         kwargs["wsgi"].register(V1, {"answer": self.answer})
-        hub.WSGIServer.serve_forever = _serve
+        hub.WSGIServer.serve_forever = serve
         who = "no token is asked for" if self._tokens is None else f"tokens in force: {len(self._tokens)}"
         LOG.info("REST on http://%s:%s/v1, %s", CONF.wsapi_host, CONF.wsapi_port, who)
         if not _is_loopback(CONF.wsapi_host):
@@ -93,11 +91,6 @@ class RestApi(app_manager.RyuApp):
         if self._api is None:
             self._api = Api(self._context.service, _report, hub.Semaphore(1), self._tokens)
         return self._api.handle(request)
-
-
-def _serve(server: hub.WSGIServer) -> None:
-    """Serve all clients until the process ends; Ryu's own way waits for silent ones for ever."""
-    eventlet.wsgi.server(server.server, server.handle, hub.LoggingWrapper(), socket_timeout=http.SILENT_S)
 
 
 def _report(error: Exception) -> str:
@@ -212,18 +205,18 @@ def _declared_length(environ: dict[str, Any]) -> int:
 
 def _pieces(environ: dict[str, Any], left: int) -> Iterator[bytes]:
     """Yield `left` bytes of the body; other green threads run in between, however fast the pieces come."""
+    length = left
     try:
-        with hub.Timeout(BODY_TIMEOUT_S):
-            while left:
-                piece = environ["wsgi.input"].read(min(left, _PIECE_BYTES))
-                if not piece:
-                    raise BadRequest(f"the body ended {left} bytes before its Content-Length")
-                yield piece
-                left -= len(piece)
-                if left:
-                    hub.sleep(0)
-    except hub.Timeout:
-        raise TooSlow(f"the body did not come within {BODY_TIMEOUT_S:.0f} s") from None
+        while left:
+            piece = environ["wsgi.input"].read(min(left, _PIECE_BYTES))
+            if not piece:
+                raise BadRequest(f"the body ended {left} bytes before its Content-Length")
+            yield piece
+            left -= len(piece)
+            if left:
+                hub.sleep(0)
+    except Late:
+        raise TooSlow(f"{left} bytes of {length} did not come in time") from None
     except OSError as error:
         raise BadRequest(f"the body could not be read: {error}") from None
 

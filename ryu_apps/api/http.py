@@ -11,8 +11,13 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 # A group of 10,000 rules takes about 2 MiB.
 BODY_LIMIT_BYTES: Final = 8 << 20
-# The server serves 1,024 connections at a time and has others wait: one that is silent for so long is closed.
+# So many connections are served at a time, others wait.
+PLACES = 1024
+# A connection on which no request begins for so long is closed; a header that has begun comes in the same time.
 SILENT_S = 120.0
+# What a body may take, of a request or an answer: this, and on top of it what it takes at the least rate.
+PATIENCE_S = 30.0
+LEAST_BYTES_PER_S: Final = 32 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,7 @@ class MethodNotAllowed(HttpError):
 
 
 class TooSlow(HttpError):
-    """The request's body did not come in time."""
+    """The request did not come whole in time."""
 
     slug = "too-slow"
     status = 408

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ryu.lib import hub
@@ -15,7 +15,7 @@ from ryu_apps.control.effects import MeterChange, SwitchChange, merged, meter_ch
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.leading import leads
 from ryu_apps.control.quarantine import keep_leases
-from ryu_apps.model.errors import VfswitchError
+from ryu_apps.model.errors import NotConfirmed, SwitchAway, VfswitchError
 from ryu_apps.pipeline.beside import connection_meter_entry
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import CACHED, unpack
@@ -25,6 +25,7 @@ from ryu_apps.pipeline.pieces import entries_of
 from ryu_apps.southbound.cached_match import key_of_match
 from ryu_apps.southbound.led import replies_led, sources_led
 from ryu_apps.southbound.link import Link
+from ryu_apps.southbound.recall import Recall
 from ryu_apps.southbound.reconcile import Comparison, compare
 
 LOG = logging.getLogger("vfswitch")
@@ -54,18 +55,15 @@ class BringUp:
         lock: hub.BoundedSemaphore,
         clock: Callable[[], float],
         current: Callable[[int], Link | None],
-        recall: Callable[[], None],
     ) -> None:
-        """Keep what is shared; `current` returns the connection of a datapath that counts now.
-
-        `recall` takes from the switches what they have kept for a controller that starts again.
-        """
+        """Keep what is shared; `current` returns the connection of a datapath that counts now."""
         self._core = core
         self._lock = lock
         self._clock = clock
         self._current = current
-        self._recall = recall
+        self._recall = Recall(core)
         self._met: set[int] = set()
+        self._silent: set[int] = set()
         core.flows.leases.unread = self.expected()
         self._dumps: dict[int, list[PresentEntry]] = {}
         self.agreements: dict[int, Agreement] = {}
@@ -76,8 +74,21 @@ class BringUp:
         """Return the datapaths that hosts are registered for."""
         return self._core.policy.snapshot.dpids()
 
+    def note(self, link: Link) -> None:
+        """Note that a datapath is up; one that was silent, or whose entries must be read, has to answer before."""
+        if link.id in self.expected() and link.id not in self._silent and not self._recall.owed(link.id):
+            self._core.connected(link.id, link.known_ports())
+
+    def give_up(self, link: Link) -> None:
+        """Close a connection that is silent; no change goes to its datapath before it has answered something."""
+        self._silent.add(link.id)
+        link.close()
+
     def run(self, link: Link) -> None:
-        """Bring one datapath to agree; failures are kept as its state and the connection is closed to try again."""
+        """Bring one datapath to agree; failures are kept as its state and the connection is closed to try again.
+
+        It has answered something before the lock is taken, so that no change waits for a silent one.
+        """
         dpid = link.id
         try:
             if dpid not in self.expected():
@@ -87,14 +98,38 @@ class BringUp:
             link.set_fragments_nx_match()
             if dpid not in self._met:
                 self._gather(link)
+            link.barrier()
             with self._lock:
                 if self._current(dpid) is link:  # It may have gone, or come back, while others had the lock.
                     self.agree(link)
         except VfswitchError as error:
-            self._fail(link, error.message)
+            self._fail(link, error.message, silent=isinstance(error, NotConfirmed))
         except Exception:
             LOG.exception("datapath %016x cannot be brought to agree", dpid)
             self._fail(link, "a fault of the controller; see its log")
+
+    def greet(self, link: Link) -> None:
+        """Bring a datapath to agree that was connected before its host was registered; the caller holds the lock.
+
+        Raises what the link raises; one that is silent is closed, so that undoing the change does not wait for it too.
+        """
+        try:
+            link.barrier()
+            self.note(link)
+            link.set_fragments_nx_match()
+            self.agree(link)
+        except NotConfirmed:
+            self.give_up(link)
+            raise
+
+    def again(self, link: Link) -> None:
+        """Bring a datapath to agree after a change was undone, or have it connect anew; the caller holds the lock."""
+        try:
+            link.barrier()
+            self.agree(link)
+        except VfswitchError as error:
+            self._fail(link, f"it does not agree and is reconnected: {error.message}",
+                       silent=isinstance(error, NotConfirmed))
 
     def refresh(self, link: Link) -> None:
         """Bring a datapath to agree with its new ports, once for all changes that come together."""
@@ -103,17 +138,22 @@ class BringUp:
         if stale:
             self.run(link)
 
-    def _fail(self, link: Link, detail: str) -> None:
+    def _fail(self, link: Link, detail: str, *, silent: bool = False) -> None:
         LOG.warning("datapath %016x: %s", link.id, detail)
         if self._current(link.id) is link:
             self.agreements[link.id] = Agreement("failed", detail=detail)
             self.failures[link.id] = detail
+            if silent:
+                self._silent.add(link.id)
             link.close()
 
     def _gather(self, link: Link) -> None:
         """Read the entries of a datapath met for the first time, and wait a little for the others to be read."""
-        self._dumps[link.id] = link.dump_flows()
+        present = self._dumps[link.id] = link.dump_flows()
         self._met.add(link.id)
+        if self._recall.owed(link.id):
+            with self._lock:
+                self._hear(link, present)
         until_s = self._clock() + GATHER_S
         while not self.expected() <= self._met and self._clock() < until_s:
             hub.sleep(0.02)
@@ -132,10 +172,11 @@ class BringUp:
     def agree(self, link: Link) -> Comparison:
         """Compare one datapath with what it must have and change what differs; the caller holds the lock."""
         dpid = link.id
-        self._recall()
-        self._core.connected(dpid, link.known_ports())
+        if not self._recall.owed(dpid):
+            self._core.connected(dpid, link.known_ports())
         self._core.flows.meters.forget_told(dpid)
         present = link.dump_flows()
+        self._hear(link, present)
         self._core.offload.recount(dpid, present, self._clock())
         result = compare(dpid, present, self.wanted(dpid))
         meters = self._meters(dpid, link.dump_meters())
@@ -150,6 +191,14 @@ class BringUp:
         LOG.info("datapath %016x ready: %d entries kept, %d changed, %d foreign, %d connections taken over",
                  dpid, result.kept, changed, len(result.foreign), adopted)
         return result
+
+    def _hear(self, link: Link, present: Sequence[PresentEntry]) -> None:
+        """Take what the entries of a datapath say of its instances; from now on they may change."""
+        if self._current(link.id) is not link:
+            raise SwitchAway(f"datapath {link.name} is not connected")
+        self._silent.discard(link.id)
+        self._recall.take(link, present)
+        self._core.connected(link.id, link.known_ports())
 
     def wanted(self, dpid: int) -> list[FlowEntry | CachedEntry]:
         """Return every entry that a datapath must have."""

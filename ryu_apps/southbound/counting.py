@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -25,7 +26,7 @@ ANSWER_S: Final = 5.0
 """How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
 
 SOON_S: Final = 1.0
-"""How long a switch may take to tell what its meters have dropped: all figures wait meanwhile."""
+"""How long a switch may take to tell what its meters have dropped, and to change them."""
 
 AGREE_S: Final = 0.2
 """How long the counts of a switch wait for packet-ins that came before them."""
@@ -45,6 +46,8 @@ class Counting:
         self._turn = Semaphore(1)
         self._begun_s: float | None = None
         self._unanswered: tuple[int, ...] = ()
+        # A count of meters that was read before they changed must not be taken after.
+        self._meters: defaultdict[int, Semaphore] = defaultdict(lambda: Semaphore(1))
 
     def statistics(self, max_age_s: float) -> Statistics:
         """Return all counts; those of the switches from a round that began at most so many seconds ago."""
@@ -73,7 +76,7 @@ class Counting:
         """
         # Connections may have thousands of meters.
         numbers = tuple(owners) if len(self._core.flows.meters) else (ALL,)
-        with self._turn, eventlet.Timeout(SOON_S, False):
+        with eventlet.Timeout(SOON_S, False), self._meters[link.id]:
             dropped = {meter: count.dropped_pkts for meter, count in link.count_meters(SOON_S, numbers).items()}
             self._ledger.take_dropped(link.id, dropped, owners)
             change = decide(dropped)
@@ -94,13 +97,14 @@ class Counting:
         try:
             with eventlet.Timeout(ANSWER_S):
                 present = link.dump_flows(cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
-                meters = link.count_meters(ANSWER_S) if metered else {}
+                with self._meters[link.id]:
+                    meters = link.count_meters(ANSWER_S) if metered else {}
+                    dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
+                    self._ledger.take_dropped(link.id, dropped, metered)
         except (VfswitchError, eventlet.Timeout):
             return False
         self._wait_for_misses(link)
         self._ledger.take(link.id, present, asked_of(self._core.tally))
-        dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
-        self._ledger.take_dropped(link.id, dropped, metered)
         return True
 
     def _wait_for_misses(self, link: Link) -> None:

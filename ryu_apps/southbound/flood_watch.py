@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from ryu.lib import hub
@@ -11,12 +11,10 @@ from ryu.lib import hub
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import MeterChange
 from ryu_apps.control.floods import Floods, Metered
-from ryu_apps.model.errors import VfswitchError
+from ryu_apps.southbound.abreast import Abreast
 from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
-
-LOG = logging.getLogger("vfswitch")
 
 POLL_S: Final = 0.25
 
@@ -30,6 +28,7 @@ class FloodWatch:
         self._counting = counting
         self._clock = clock
         self._floods = Floods()
+        self._looks = Abreast(links, "slowing a flood down")
 
     def watch(self) -> None:
         """Slow floods down for ever."""
@@ -39,21 +38,18 @@ class FloodWatch:
                 for dpid, metered in self._floods.meters(self._core.policy).items():
                     link = self._links.get(dpid)
                     if link is not None and dpid in self._core.datapaths:
-                        self._look(link, metered)
+                        self._looks.look(link, partial(self._look, metered))
             except Exception:
                 self._links.fault("slowing floods down")
 
-    def _look(self, link: Link, metered: Metered) -> None:
-        policy, slow = self._core.policy, self._floods.slowed_at(link.id)
+    def _look(self, metered: Metered, link: Link) -> None:
+        slow = self._floods.slowed_at(link.id)
 
         def decide(dropped: Mapping[int, int]) -> MeterChange:
             present = link.dump_meters(numbers=tuple(slow)) if slow else {}
-            # A change of policy that came meanwhile sets the meters itself; they are looked at again next time.
-            if policy is not self._core.policy:
+            # A change of meters that came meanwhile sets them itself; they are looked at again next time.
+            if self._floods.meters(self._core.policy).get(link.id) is not metered:
                 return MeterChange()
             return MeterChange(altered=self._floods.counted(link.id, metered.configs, dropped, present, self._clock()))
 
-        try:
-            self._counting.read_dropped(link, metered.owners, decide)
-        except VfswitchError as error:
-            LOG.warning("datapath %016x: %s", link.id, error.message)
+        self._counting.read_dropped(link, metered.owners, decide)

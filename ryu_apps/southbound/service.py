@@ -23,7 +23,7 @@ from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Statistics
 from ryu_apps.control.trace import trace
 from ryu_apps.model.checks import check
-from ryu_apps.model.errors import FieldError, Invalid, SwitchAway, VfswitchError
+from ryu_apps.model.errors import FieldError, Invalid, NotConfirmed, SwitchAway, VfswitchError
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rights import Rights, check_rights
 from ryu_apps.model.rules import Direction
@@ -70,7 +70,7 @@ class SwitchService:
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
         self._ways = Ways(core, self._lock, self._links)
-        self._bringup = BringUp(core, self._lock, clock, self._links.get, self._ways.recall)
+        self._bringup = BringUp(core, self._lock, clock, self._links.get)
         self._probing = Probing(core, self._links, self._bringup, clock, self._ways.follow)
         self.functions = Functions(core, self._links, self._ways, clock)
         self._upkeep = Upkeep(core, self._links, clock)
@@ -117,8 +117,7 @@ class SwitchService:
 
     def link_up(self, link: Link) -> None:
         """Begin to bring a datapath to agree."""
-        if link.id in self._bringup.expected():
-            self._core.connected(link.id, link.known_ports())
+        self._bringup.note(link)
         hub.spawn(self._bringup.run, link)
         if self._ways.concern(link):
             hub.spawn(self._ways.follow)
@@ -197,7 +196,6 @@ class SwitchService:
             before = self.snapshot()
             check_rights(rights, before, changes)
             self._keep_owed()
-            self._ways.recall()
             if all(before.get(change.kind, change.key) == change.value for change in changes):
                 away = () if dry_run else self._waited_for(needed_hosts(before, before, changes), wait)
                 if away:
@@ -264,7 +262,7 @@ class SwitchService:
                 switches = []
                 if piece:
                     hub.sleep(0)
-            self._greet_new_hosts(plan.after.snapshot)
+            self._greet_new_hosts(plan)
             core.offload.tidy()
             if waits:
                 hub.sleep(SETTLE_S)
@@ -277,7 +275,11 @@ class SwitchService:
         link = self._links.get(change.dpid)
         if link is None:
             raise SwitchAway(f"datapath {change.dpid:016x} went away; the change was undone")
-        link.commit(change)
+        try:
+            link.commit(change)
+        except NotConfirmed:
+            self._bringup.give_up(link)  # Undoing the change must not wait for it too.
+            raise
         self._core.tally.installed(change.added)
 
     def _undo(self, plan: PolicyChange) -> None:
@@ -298,13 +300,8 @@ class SwitchService:
             self._links.apply(settle(self._core, undoing, revisions, self._clock()))
             hub.sleep(0)
         for link in self._links.all():
-            if link.id not in self._core.datapaths:
-                continue
-            try:
-                self._bringup.agree(link)
-            except VfswitchError as error:
-                LOG.warning("datapath %016x does not agree and is reconnected: %s", link.id, error.message)
-                link.close()
+            if link.id in self._core.datapaths:
+                self._bringup.again(link)
 
     def _keep_owed(self) -> None:
         """Keep what undoing a change put back; when the store cannot take it, no other change is accepted."""
@@ -319,14 +316,12 @@ class SwitchService:
             if revision.new is not None and self._core.flows.get(revision.new.id) is None:
                 self._links.apply(self._core.placement.take_back(revision.new))
 
-    def _greet_new_hosts(self, after: Snapshot) -> None:
+    def _greet_new_hosts(self, plan: PolicyChange) -> None:
         """Bring datapaths to agree that were connected before their host was registered."""
-        registered = after.dpids()
+        new = plan.after.snapshot.dpids() - plan.before.snapshot.dpids()
         for link in self._links.all():
-            if link.id in registered and link.id not in self._core.datapaths:
-                self._core.connected(link.id, link.known_ports())
-                link.set_fragments_nx_match()
-                self._bringup.agree(link)
+            if link.id in new and link.id not in self._core.datapaths:
+                self._bringup.greet(link)
 
     def progress(self, generation: int) -> Progress:
         """Return how far the change has come that made a generation of the policy."""

@@ -13,7 +13,6 @@ from ryu_apps.control.ways import follow_ways, ports_on_ways
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
-from ryu_apps.southbound.recall import Recall
 
 LOG = logging.getLogger("vfswitch")
 
@@ -26,7 +25,6 @@ class Ways:
         self._core = core
         self._lock = lock
         self._links = links
-        self._recall = Recall(core, links)
         self._down: dict[int, frozenset[str]] = {}
 
     @property
@@ -38,10 +36,6 @@ class Ways:
         """Return whether ways lead through a datapath."""
         return bool(ports_on_ways(self._core.policy.snapshot, link.id))
 
-    def recall(self) -> None:
-        """Note which instances datapaths say had failed that have not been asked yet; the caller holds the lock."""
-        self._recall.read()
-
     def follow(self) -> None:
         """Bring the switches to agree with the links as they are now, once for all changes that come together."""
         with self._lock:
@@ -49,7 +43,6 @@ class Ways:
 
     def settle(self) -> None:
         """Do the same for a caller who holds the lock; a switch that refuses is connected anew."""
-        self.recall()
         for link in self._links.all():
             named = ports_on_ways(self._core.policy.snapshot, link.id)
             self._down[link.id] = frozenset(named & link.down_ports() | named - link.known_ports().keys())

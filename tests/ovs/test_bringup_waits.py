@@ -55,7 +55,7 @@ def waiting(ovs: OpenVSwitch) -> Iterator[Waiting]:
     with running() as loop:
         ovs.set_controller("nic", loop.port)
         lock = hub.BoundedSemaphore(1)
-        bringup = BringUp(core, lock, time.monotonic, loop.links.get, lambda: None)
+        bringup = BringUp(core, lock, time.monotonic, loop.links.get)
         link = wait_until(lambda: loop.links.get(1), "the switch")
         assert link is not None
         bringup.run(link)

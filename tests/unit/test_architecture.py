@@ -20,12 +20,13 @@ MAY_IMPORT = {
     "api": {"model", "control"},
     "store": {"model"},
     "southbound": {"model", "pipeline", "control"},
+    "northbound": {"model", "api"},
 }
 APP_FILES = "app files"
 MAY_IMPORT[APP_FILES] = set(MAY_IMPORT)
 
 RYU = {"ryu", "eventlet", "greenlet"}
-MAY_USE_RYU = {"southbound", APP_FILES}
+MAY_USE_RYU = {"southbound", "northbound", APP_FILES}
 
 PURE = {"model", "engine", "pipeline", "control", "api"}
 # Clocks, chance, files, sockets, processes and threads; of http and urllib only the parts that do no I/O are allowed.

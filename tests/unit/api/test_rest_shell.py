@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,7 @@ import pytest
 
 from mininet_scripts.support.controller import APPS, Controller
 from ryu_apps.api.http import BODY_LIMIT_BYTES
-
-HEAD = "Host: localhost\r\nContent-Type: application/json\r\n"
-TIMEOUT_S = 20.0
+from tests.unit.api.connection import TIMEOUT_S, Connection
 
 
 @pytest.fixture(scope="module")
@@ -25,50 +22,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     folder = tmp_path_factory.mktemp("controller")
     with Controller(folder, apps=(*APPS, "ryu.app.ofctl_rest")) as controller:
         yield controller
-
-
-class Connection:
-    """A client that may send what no library would."""
-
-    def __init__(self, controller: Controller) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", controller.rest_port), timeout=TIMEOUT_S)
-
-    def __enter__(self) -> Connection:
-        """Return the connection."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self._socket.close()
-
-    def send(self, request_line: str, headers: str = "", body: bytes = b"") -> None:
-        """Send a request, or the part of one."""
-        self.send_bytes(f"{request_line} HTTP/1.1\r\n{HEAD}{headers}\r\n".encode() + body)
-
-    def send_bytes(self, data: bytes) -> None:
-        """Send bytes."""
-        self._socket.sendall(data)
-
-    def end_sending(self) -> None:
-        """Say that nothing more will come."""
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def read_answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of the next answer."""
-        with self._socket.makefile("rb") as stream:
-            status = int(stream.readline().split()[1])
-            headers: dict[str, str] = {}
-            for line in iter(stream.readline, b"\r\n"):
-                name, _, value = line.decode().partition(":")
-                headers[name.lower()] = value.strip()
-            return status, headers, stream.read(int(headers.get("content-length", "0")))
-
-    def is_closed(self) -> bool:
-        """Return whether the server has closed the connection; waits for it."""
-        try:
-            return self._socket.recv(1) == b""
-        except ConnectionResetError:
-            return True
 
 
 def test_life_of_a_resource(running: Controller) -> None:
@@ -220,14 +173,3 @@ def test_without_the_switch_app(tmp_path: Path) -> None:
     with Controller(tmp_path, apps=("ryu_apps/rest_api.py",), ready_path="/elsewhere") as controller:
         answer = controller.rest("GET", "/v1")
     assert (answer.status, answer.body["title"]) == (503, "Not started")
-
-
-@pytest.mark.parametrize("begun", [b"", b"GET /v1/layers HTTP/1.1\r\nHost: loc"])
-def test_silent_clients_do_not_keep_others_out(tmp_path: Path, begun: bytes) -> None:
-    """A connection that brings no request is closed after a while, so that the places for others come free."""
-    with Controller(tmp_path, apps=(*APPS, "tests/unit/api/impatient.py")) as controller:
-        with Connection(controller) as silent:
-            silent.send_bytes(begun)
-            assert silent.is_closed()
-        assert controller.rest("GET", "/v1/layers").status == 200
-        assert "Traceback" not in controller.log()
