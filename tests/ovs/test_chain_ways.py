@@ -142,3 +142,41 @@ def test_replies_that_are_reflected_go_nowhere(site: Site, side: str) -> None:
     site.ovs.receive(into, back)
     wait_until(lambda: refused(site, "reflected"), 5, "it is refused", until=lambda count: count == before + 1)
     assert len(site.ovs.sent("h1f-cable")) == gone
+
+
+def test_replies_before_they_are_translated_keep_the_only_instance_of_then(site: Site) -> None:
+    """H11 H12: an instance that a hop gets besides takes no replies of connections that began without it."""
+    site.client.put("/v1/functions/nat", {"instances": {"a": instance("nat-a")}, "rewriting": True})
+    for number in range(8):
+        there, changed = udp(1, 2, 1000 + number), udp(3, 2, 5000 + number)
+        site.through("h1f-cable", packets.tagged(there, 101), "fw-a-in")
+        site.through("fw-a-out", there, "nat-a-in")
+        site.through("nat-a-out", changed, "h1f-cable")
+    site.client.put("/v1/functions/fw", {"instances": {"a": instance("fw-a"), "b": instance("nat-b")}})
+    for number in range(8):
+        translated = udp(2, 1, 2000, 1000 + number)
+        assert site.through("nat-a-in", translated, "fw-a-out") == translated
+
+
+def test_what_is_translated_for_the_network_counts_once(site: Site) -> None:
+    """H10 H12: a connection that the network begins to an address of a function's is one of each instance."""
+    site.client.put("/v1/functions/nat", {"instances": {"a": instance("nat-a")}, "rewriting": True})
+    asked = packets.ether(FAR, MACS[1], packets.IPV4, udp(2, 3)[14:])
+    translated = packets.ether(FAR, MACS[1], packets.IPV4, udp(2, 1)[14:])
+    assert site.through("h1f-net", asked, "nat-a-out") == asked
+    assert site.through("nat-a-in", translated, "fw-a-out") == translated
+    site.through("fw-a-in", translated, "h1f-cable")
+    assert (live(site, "nat"), live(site, "fw")) == ({"a": 1}, {"a": 1})
+
+
+def test_what_is_for_a_functions_own_mac_finds_it_behind_other_hops(site: Site) -> None:
+    """H11 H12: of two instances with MACs of their own each gets what is sent to its own, also before the last hop."""
+    macs = {"nat-a": "02:00:00:00:0f:0a", "nat-b": "02:00:00:00:0f:0b"}
+    both = {name[-1]: instance(name, macs=[mac]) for name, mac in macs.items()}
+    site.client.put("/v1/functions/nat", {"instances": both, "rewriting": True})
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["nat", "fw"]})
+    for first, (name, mac) in enumerate(macs.items(), start=1):
+        for sport in range(first * 1000, first * 1000 + 6):
+            frame = packets.ether(FAR, mac, packets.IPV4, udp(2, 3, sport)[14:])
+            assert site.through("h1f-net", frame, "fw-a-out") == frame
+            assert site.through("fw-a-in", frame, f"{name}-out") == frame
