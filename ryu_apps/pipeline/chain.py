@@ -242,12 +242,16 @@ def _none_works(course: Course, hop: int, position: int, priority: int, match: d
     """Return what becomes of frames at a hop without an instance that works: dropped and counted, or past it."""
     if course.fail is Fail.CLOSED:
         return entry("choose", priority, match, cookie=_NO_FUNCTION)
-    if position == forward(hop):
-        then = OUTWARD if hop == len(course.hops) - 1 else forward(hop + 1)
-    else:
+    noted: tuple[EntryAction, ...] = ()
+    if position != forward(hop):
         then = INWARD if hop == 0 else reverse(hop - 1)
+    elif hop < len(course.hops) - 1:
+        then = forward(hop + 1)
+    else:
+        # Replies are to come back by the hops before, though this one writes nothing down.
+        then, noted = OUTWARD, (SetField(POSITION, course.end), Resubmit("remember"))
     # An entry that replaces another takes over what that has counted, so its priority is its own.
-    past = SetField(POSITION, then), Resubmit("choose")
+    past = *noted, SetField(POSITION, then), Resubmit("choose")
     return entry("choose", priority + 1, match, *past, cookie=_BASE)
 
 

@@ -60,7 +60,7 @@ HAIRPIN_TABLES: Final = (
         purpose="instances for connections that have none, or whose instance at this hop does not work",
         matches=_PLACE | _PROBE | _WAYS | {SENDER, HEADING},
         writes=_WAYS | {HEADING, POSITION, CAME_BY, "vlan", "output"},
-        next=frozenset({"assign", "enter", "leave", "choose"}),
+        next=frozenset({"assign", "remember", "enter", "leave", "choose"}),
         miss=Miss.DROP,
     ),
     Table(

@@ -90,3 +90,15 @@ def test_a_hop_without_an_instance_that_works(site: Site, fail: str) -> None:
 
         wait_until(counted, 5, "it is counted")
         assert site.ovs.sent("h1f-cable") == []
+
+
+def test_replies_of_what_has_passed_the_last_hop_by_come_back_by_the_others(site: Site) -> None:
+    """H12 H07: past a last hop that does not work, in a chain that fails open, replies go in reverse all the same."""
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["fw", "nat"], "fail": "open"})
+    site.ovs.ofctl("mod-port", "h1f", "nat-a-out", "down")
+    wait_until(lambda: instance_state(site, "nat", "a"), 5, "it has failed", until=lambda state: state == "down")
+    there, back = udp(1, 2), udp(2, 1, 2000, 1000)
+    site.through("h1f-cable", packets.tagged(there, 101), "fw-a-in")
+    assert site.soon_through("fw-a-out", there, "h1f-cable") == packets.tagged(there, 102)
+    assert site.through("h1f-cable", packets.tagged(back, 102), "fw-a-out") == back
+    assert site.through("fw-a-in", back, "h1f-cable") == packets.tagged(back, 101)
