@@ -72,6 +72,9 @@ def chain_parts(policy: Policy, host: Host, cable: int, ports: Mapping[str, int]
             yield Part(_begin, member.number, (cable, segment.number, member, begins, own))
             yield Part(_leave_to, member.number, (cable, segment.number, member))
         yield Part(_leave, segment.number, (cable, segment.number, members, chain_port))
+        owners = policy.directory.of_segment(segment.id)
+        away = tuple([mac for mac, owner in owners if owner is not None and owner.host != host.id])
+        yield Part(_begin_to, segment.number, (segment.number, away))
         if chain_port is not None and own is not None:
             yield Part(_from_network, segment.number, (chain_port, segment.number, own))
 
@@ -138,6 +141,15 @@ def _begin(
             yield entry("choose", 79, unchained, cookie=_refusal(Refusal.NO_FUNCTION))
         else:
             yield entry("choose", 80, unchained, Output(member.subinterface), cookie=_BASE)
+
+
+def _begin_to(segment: int, away: tuple[int, ...]) -> Iterator[FlowEntry]:
+    """Yield that what is for a VM of another host enters a chain at its begin, whatever connections are known.
+
+    A VM that has moved there leaves them behind, and from the begin of a chain no way leads to the network.
+    """
+    for mac in away:
+        yield entry("resume", 110, {SEGMENT: segment, "eth_dst": mac}, cookie=_BASE)
 
 
 def _from_network(chain_port: int, segment: int, own: tuple[int, int, int]) -> Iterator[FlowEntry]:

@@ -264,3 +264,23 @@ def test_refused_with_the_field_that_is_at_fault(site: Site, case: str) -> None:
 def test_what_is_in_use_stays(site: Site, path: str) -> None:
     """H11: a function of a chain and a chain of a segment are not deleted."""
     assert site.ask("DELETE", path).status == 409
+
+
+def test_answers_follow_a_vm_to_another_host(site: Site) -> None:
+    """H10: what a VM has begun on this host goes on when it has moved: answers pass the chain to the network."""
+    there, back = udp(2, 1, 500, 500), udp(1, 2, 500, 500)
+    site.through("h1f-cable", packets.tagged(there, 102), "fw-a-in")
+    site.through("fw-a-out", there, "nat-a-in")
+    site.through("nat-a-out", there, "h1f-cable")
+    site.through("h1f-cable", packets.tagged(back, 101), "nat-a-out")
+    for name, dpid, ports in (("h2", 2, ("vf1", "cable")), ("h2f", 0x102, ("cable",)), ("h2n", 0x202, ("uplink",))):
+        site.ovs.add_bridge(name, dpid, [f"{name}-{port}" for port in ports])
+        site.ovs.set_controller(name, site.controller.openflow_port)
+        site.ovs.wait_connected(name)
+    function_port, network_port = {"dpid": "102", "cable": "h2f-cable"}, {"dpid": "202", "uplink": "h2n-uplink"}
+    hairpin = {"cable": "h2-cable", "function_port": function_port, "network_port": network_port}
+    site.client.put("/v1/hosts/h2", {"dpid": "2", "hairpin": hairpin})
+    site.client.put("/v1/vports/vm2", {"host": "h2", "port": "h2-vf1", "tenant": "red", "mac": MACS[2], "vlan": 102})
+    assert site.soon_through("h1f-cable", packets.tagged(back, 101), "fw-a-in") == back
+    assert site.soon_through("fw-a-out", back, "nat-a-in") == back
+    assert site.soon_through("nat-a-out", back, "h1f-net") == back
