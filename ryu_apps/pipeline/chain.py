@@ -124,10 +124,6 @@ def course_entries(course: Course) -> Iterator[FlowEntry]:
         for one in stand:
             yield from _arrive(course, number, one.inside, forward(number))
             yield from _arrive(course, number, one.outside, reverse(number))
-            for mac in one.macs:
-                own: dict[str, MatchValue] = {SEGMENT: course.segment, "eth_dst": mac}
-                to_end = SetField(CHAIN, course.mark), SetField(POSITION, course.end)
-                yield entry("resume", 50, own, *to_end, cookie=_BASE)
 
 
 def _not_back(course: Course) -> Iterator[FlowEntry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -75,6 +75,8 @@ def chain_parts(policy: Policy, host: Host, cable: int, ports: Mapping[str, int]
         owners = policy.directory.of_segment(segment.id)
         away = tuple([mac for mac, owner in owners if owner is not None and owner.host != host.id])
         yield Part(_begin_to, segment.number, (segment.number, away))
+        in_turn = sorted(courses.values(), key=lambda course: course is not default)
+        yield Part(_end_to, segment.number, (segment.number, _own_macs(in_turn)))
         if chain_port is not None and own is not None:
             yield Part(_from_network, segment.number, (chain_port, segment.number, own))
 
@@ -150,6 +152,22 @@ def _begin_to(segment: int, away: tuple[int, ...]) -> Iterator[FlowEntry]:
     """
     for mac in away:
         yield entry("resume", 110, {SEGMENT: segment, "eth_dst": mac}, cookie=_BASE)
+
+
+def _own_macs(courses: Iterable[Course]) -> tuple[tuple[int, int, int], ...]:
+    """Return the MACs that functions send with, each with mark and end of the first of the chains that it is in."""
+    ends: dict[int, tuple[int, int]] = {}
+    for course in courses:
+        for mac in (mac for hop in course.hops for stand in hop for mac in stand.macs):
+            ends.setdefault(mac, (course.mark, course.end))
+    return tuple([(mac, *end) for mac, end in ends.items()])
+
+
+def _end_to(segment: int, macs: tuple[tuple[int, int, int], ...]) -> Iterator[FlowEntry]:
+    """Yield that what is for a MAC of a function's own enters at the end of its chain."""
+    for mac, mark, end in macs:
+        to_end = SetField(CHAIN, mark), SetField(POSITION, end)
+        yield entry("resume", 50, {SEGMENT: segment, "eth_dst": mac}, *to_end, cookie=_BASE)
 
 
 def _from_network(chain_port: int, segment: int, own: tuple[int, int, int]) -> Iterator[FlowEntry]:

@@ -8,7 +8,20 @@ import pytest
 
 from mininet_scripts.support.waiting import wait_until
 from tests.ovs import packets
-from tests.ovs.chain_site import ASSIGNED, FAR, MACS, RESUME, Site, given_to, instance, pass_chain, refused, site, udp
+from tests.ovs.chain_site import (
+    ASSIGNED,
+    FAR,
+    MACS,
+    OWN,
+    RESUME,
+    Site,
+    given_to,
+    instance,
+    pass_chain,
+    refused,
+    site,
+    udp,
+)
 
 __all__ = ["site"]
 
@@ -180,3 +193,17 @@ def test_what_is_for_a_functions_own_mac_finds_it_behind_other_hops(site: Site) 
             frame = packets.ether(FAR, mac, packets.IPV4, udp(2, 3, sport)[14:])
             assert site.through("h1f-net", frame, "fw-a-out") == frame
             assert site.through("fw-a-in", frame, f"{name}-out") == frame
+
+
+def test_what_is_for_a_mac_of_two_chains_takes_the_segments_own(site: Site) -> None:
+    """H11: a function that two chains share is found by its own MAC behind the hops of the segment's own chain,
+    and still is when the other chain has gone."""
+    one = {"b": instance("nat-b", macs=[OWN])}
+    site.client.put("/v1/functions/shared", {"keeps_apart": True, "rewriting": True, "instances": one})
+    site.client.put("/v1/chains/c", {"tenant": "red", "hops": ["shared", "fw"], "vlan": 301})
+    site.client.put("/v1/chains/d", {"tenant": "red", "hops": ["shared"], "vlan": 302})
+    frame = packets.ether(FAR, OWN, packets.IPV4, udp(2, 3)[14:])
+    assert site.through("h1f-net", frame, "fw-a-out") == frame
+    assert site.through("fw-a-in", frame, "nat-b-out") == packets.tagged(frame, 301)
+    site.client.delete("/v1/chains/d")
+    site.through("h1f-cable", packets.tagged(packets.ether(MACS[1], OWN, 0x88B5, b""), 101), "fw-a-out")
