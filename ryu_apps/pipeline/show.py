@@ -42,7 +42,6 @@ _LEARNED: Final = {
     "eth_src": "NXM_OF_ETH_SRC", "eth_dst": "NXM_OF_ETH_DST", "eth_type": "eth_type", "ip_proto": "NXM_OF_IP_PROTO",
     "ipv4_src": "NXM_OF_IP_SRC", "ipv4_dst": "NXM_OF_IP_DST",
     "ipv6_src": "NXM_NX_IPV6_SRC", "ipv6_dst": "NXM_NX_IPV6_DST",
-    "nxm_in_port": "NXM_OF_IN_PORT",
     **{name: f"OXM_OF_{name.upper()}" for name in ("tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst")},
     **{f"reg{n}": f"NXM_NX_REG{n}" for n in range(16)},
 }  # fmt: skip
