@@ -89,6 +89,11 @@ class Course:
         return reverse(len(self.hops) - 1)
 
     @property
+    def ways(self) -> tuple[str, ...]:
+        """The registers that have the ways of its hops."""
+        return WAYS[: (len(self.hops) + 1) // 2]
+
+    @property
     def choice(self) -> bool:
         """Whether there is more than one instance for some hop."""
         return any(len(hop) > 1 for hop in self.hops)
@@ -142,7 +147,8 @@ def _begin_anew(course: Course) -> Iterator[FlowEntry]:
     """
     for position, heading in ((course.begin, REVERSE), (course.end, FORWARD)):
         match: dict[str, MatchValue] = {**course.place, POSITION: position, HEADING: heading}
-        yield entry("choose", 115, match, SetField(HEADING, 0), Resubmit("choose"), cookie=_BASE)
+        unknown = [SetField(register, 0) for register in (HEADING, *course.ways)]
+        yield entry("choose", 115, match, *unknown, Resubmit("choose"), cookie=_BASE)
 
 
 def _arrive(course: Course, hop: int, port_no: int, position: int) -> Iterator[FlowEntry]:

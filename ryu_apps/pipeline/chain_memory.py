@@ -18,7 +18,7 @@ from ryu_apps.pipeline.chain import INWARD, Course
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry, MatchValue, entry
 from ryu_apps.pipeline.learning import Bits, Learn, Source, Target
-from ryu_apps.pipeline.registers import CHAIN, HEADING, POSITION, SEGMENT, WAYS
+from ryu_apps.pipeline.registers import CHAIN, HEADING, POSITION, SEGMENT
 
 # The direction of a connection must outlive the instances that it was given, or its replies would count as reflected.
 _LONGER_S: Final = 30
@@ -84,7 +84,7 @@ def _learn(course: Course, kind: Kind, *, of_reply: bool) -> Learn:
     """
     match: list[tuple[str, Source]] = [(name, name) for name in (SEGMENT, CHAIN)]
     load: list[tuple[Target, Source]] = [(Bits(HEADING, 0, 1), Bits(POSITION, 0, 1)), (Bits(HEADING, 1, 1), 1)]
-    load += [(register, register) for register in WAYS[: (len(course.hops) + 1) // 2]]
+    load += [(register, register) for register in course.ways]
     return Learn(
         table="assigned", priority=_PRIORITY, cookie=_cookie(course), idle_timeout_s=kind.idle_s,
         fin_idle_s=_ENDED_IDLE_S if kind.ends else 0,

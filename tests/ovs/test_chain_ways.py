@@ -207,3 +207,15 @@ def test_what_is_for_a_mac_of_two_chains_takes_the_segments_own(site: Site) -> N
     assert site.through("fw-a-in", frame, "nat-b-out") == packets.tagged(frame, 301)
     site.client.delete("/v1/chains/d")
     site.through("h1f-cable", packets.tagged(packets.ether(MACS[1], OWN, 0x88B5, b""), 101), "fw-a-out")
+
+
+def test_a_functions_own_mac_decides_though_the_other_end_began(site: Site) -> None:
+    """H11 H12: what the network sends to the MAC of an instance goes there, whatever VMs sent by the same addresses."""
+    macs = {"nat-a": "02:00:00:00:0f:0a", "nat-b": "02:00:00:00:0f:0b"}
+    both = {name[-1]: instance(name, macs=[mac]) for name, mac in macs.items()}
+    site.client.put("/v1/functions/nat", {"instances": both, "rewriting": True})
+    for first, (name, mac) in enumerate(macs.items(), start=1):
+        for sport in range(first * 1000, first * 1000 + 6):
+            given_to(site, [udp(1, 2, sport)])
+            frame = packets.ether(FAR, mac, packets.IPV4, udp(1, 2, sport)[14:])
+            assert site.through("h1f-net", frame, f"{name}-out") == frame
