@@ -32,6 +32,13 @@ _BASE: Final = Cookie(EntryClass.BASE).pack()
 _MULTICAST: Final[MatchValue] = (1 << 40, 1 << 40)
 # Names what entries look like that switches write themselves: of another look none is kept.
 _WRITTEN_AS: Final = "ways"
+# What the network sends, and of VMs ARP and neighbour discovery (RFC 4861).
+_NOT_TO_ROUTE: Final[tuple[dict[str, MatchValue], ...]] = (
+    {SENDER: 0},
+    {"eth_type": 0x0806},
+    {"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": 135},
+    {"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": 136},
+)
 _LOOK_UP: Final = Resubmit("resume"), Resubmit("assigned")
 
 
@@ -164,10 +171,15 @@ def _own_macs(courses: Iterable[Course]) -> tuple[tuple[int, int, int], ...]:
 
 
 def _end_to(segment: int, macs: tuple[tuple[int, int, int], ...]) -> Iterator[FlowEntry]:
-    """Yield that what is for a MAC of a function's own enters at the end of its chain."""
+    """Yield that what is for a MAC of a function's own enters at the end of its chain.
+
+    A VM may ask and answer for addresses there; with packets it would get past functions, unless they are replies,
+    which are known: a router sends them on to the network.
+    """
     for mac, mark, end in macs:
         to_end = SetField(CHAIN, mark), SetField(POSITION, end)
-        yield entry("resume", 50, {SEGMENT: segment, "eth_dst": mac}, *to_end, cookie=_BASE)
+        for match in _NOT_TO_ROUTE:
+            yield entry("resume", 50, {SEGMENT: segment, "eth_dst": mac, **match}, *to_end, cookie=_BASE)
 
 
 def _from_network(chain_port: int, segment: int, own: tuple[int, int, int]) -> Iterator[FlowEntry]:

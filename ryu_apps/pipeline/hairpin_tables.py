@@ -42,7 +42,7 @@ HAIRPIN_TABLES: Final = (
     Table(
         name="resume",
         purpose="beside the way, written by the switch itself: the chain that a connection's replies go back by",
-        matches=_TUPLE | {SEGMENT},
+        matches=_TUPLE | {"icmpv6_type", SEGMENT, SENDER},
         writes=frozenset({CHAIN, POSITION}),
         next=frozenset(),
         miss=Miss.DROP,

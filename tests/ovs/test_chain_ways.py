@@ -206,7 +206,8 @@ def test_what_is_for_a_mac_of_two_chains_takes_the_segments_own(site: Site) -> N
     assert site.through("h1f-net", frame, "fw-a-out") == frame
     assert site.through("fw-a-in", frame, "nat-b-out") == packets.tagged(frame, 301)
     site.client.delete("/v1/chains/d")
-    site.through("h1f-cable", packets.tagged(packets.ether(MACS[1], OWN, 0x88B5, b""), 101), "fw-a-out")
+    asked = packets.ether(MACS[1], OWN, packets.ARP, packets.arp(1, MACS[1], "10.0.0.1", "10.0.0.9")[14:])
+    assert site.through("h1f-cable", packets.tagged(asked, 101), "fw-a-out") == asked
 
 
 def test_a_functions_own_mac_decides_though_the_other_end_began(site: Site) -> None:
@@ -219,3 +220,15 @@ def test_a_functions_own_mac_decides_though_the_other_end_began(site: Site) -> N
             given_to(site, [udp(1, 2, sport)])
             frame = packets.ether(FAR, mac, packets.IPV4, udp(1, 2, sport)[14:])
             assert site.through("h1f-net", frame, f"{name}-out") == frame
+
+
+def test_no_vm_gets_past_a_hop_by_the_mac_of_a_router_behind_it(site: Site) -> None:
+    """H05 H11: a VM's packets to the MAC of a later function pass the hops before it, unless they are replies."""
+    site.client.put("/v1/functions/nat", {"rewriting": True, "instances": {"a": instance("nat-a", macs=[OWN])}})
+    past = packets.ether(MACS[1], OWN, packets.IPV4, udp(1, 3)[14:])
+    assert site.through("h1f-cable", packets.tagged(past, 101), "fw-a-in") == past
+    assert site.ovs.sent("nat-a-out") == []
+    translated = packets.ether(OWN, MACS[2], packets.IPV4, udp(3, 2)[14:])
+    answer = packets.ether(MACS[2], OWN, packets.IPV4, udp(2, 3, 2000, 1000)[14:])
+    site.through("nat-a-out", translated, "h1f-cable")
+    assert site.through("h1f-cable", packets.tagged(answer, 102), "nat-a-out") == answer
