@@ -45,7 +45,17 @@ class Kind(NamedTuple):
 
     def tuple_(self, *, of_reply: bool) -> tuple[tuple[str, Source], ...]:
         """Return what a new entry matches: the connection of the packet at hand, or that of its reply."""
-        return (*self.match.items(), *[(back if of_reply else there, there) for there, back in self.fields])
+        return (*self.match.items(), *_named(self.fields, of_reply=of_reply))
+
+    def macs(self, *, of_reply: bool) -> tuple[tuple[str, Source], ...]:
+        """Return the MACs that such an entry matches besides, where the kind is not told by them."""
+        return tuple(_named(_swapped("eth_src", "eth_dst"), of_reply=of_reply)) if "eth_type" in self.match else ()
+
+
+def _named(fields: tuple[tuple[str, str], ...], *, of_reply: bool) -> Iterator[tuple[str, Source]]:
+    """Yield what a field of a new entry is compared with."""
+    for there, back in fields:
+        yield (back if of_reply else there), there
 
 
 def _swapped(first: str, second: str) -> tuple[tuple[str, str], ...]:
@@ -83,6 +93,8 @@ def _learn(course: Course, kind: Kind, *, of_reply: bool) -> Learn:
     What is at an odd position goes forward; a reply would be at the position at which the packet is looked at.
     """
     match: list[tuple[str, Source]] = [(name, name) for name in (SEGMENT, CHAIN)]
+    # No VM turns others' connections round by their addresses: it sends with its own MAC.
+    match += kind.macs(of_reply=of_reply)
     load: list[tuple[Target, Source]] = [(Bits(HEADING, 0, 1), Bits(POSITION, 0, 1)), (Bits(HEADING, 1, 1), 1)]
     load += [(register, register) for register in course.ways]
     return Learn(

@@ -232,3 +232,16 @@ def test_no_vm_gets_past_a_hop_by_the_mac_of_a_router_behind_it(site: Site) -> N
     answer = packets.ether(MACS[2], OWN, packets.IPV4, udp(2, 3, 2000, 1000)[14:])
     site.through("nat-a-out", translated, "h1f-cable")
     assert site.through("h1f-cable", packets.tagged(answer, 102), "nat-a-out") == answer
+
+
+def test_no_vm_turns_the_connection_of_others_round(site: Site) -> None:
+    """H11: frames with the addresses of a connection's replies that a third VM sends, to whom they may be, do not make
+    the replies go astray."""
+    pass_chain(site, udp(1, 2))
+    back = udp(2, 1, 2000, 1000)
+    feigned = packets.ether(MACS[3], "02:00:00:00:00:77", packets.IPV4, back[14:])
+    assert site.through("h1f-cable", packets.tagged(back, 102), "nat-a-out") == back
+    site.through("h1f-cable", packets.tagged(feigned, 103), "fw-a-in")
+    site.ovs.appctl("revalidator/wait")
+    assert site.through("nat-a-in", back, "fw-a-out") == back
+    assert site.through("fw-a-in", back, "h1f-cable") == packets.tagged(back, 101)
