@@ -19,7 +19,7 @@ from benchmarks.frames import ConnectionRing, PacketInTemplate, ipv4, mac, tcp_s
 from benchmarks.measurement import print_table
 from benchmarks.openflow import OF_14
 from ryu_apps.control.effects import Effect, Emit, Install
-from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry
+from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Holding
@@ -123,6 +123,10 @@ class _Core:
         return ()
 
     def answered(self) -> None: ...
+
+    def probe_caught(self, event: ProbeCaught, now_s: float) -> None: ...
+
+    def miss_dropped(self, vport: int) -> None: ...
 
     def link_up(self, link: Link) -> None: ...
 
