@@ -60,7 +60,10 @@ POSITION: Final = "reg11"
 """Where in its chain a packet is, on NIC port 2; the numbers are made in `ryu_apps/pipeline/chain.py`."""
 
 HEADING: Final = "reg12"
-"""Which way the packet's connection takes its chain with packets like this one: one of the two below, 0 for unknown."""
+"""Which way the packet's connection takes its chain with packets like this one: one of the two below, 0 for unknown.
+
+Its lowest bit is that of the positions that it is looked up at, odd before hops forward, even in reverse.
+"""
 
 REVERSE: Final = 2
 """From the end of the chain to its begin."""

@@ -18,7 +18,8 @@ _HEADERS: Final = [oxm(name) for name in (SEGMENT, CHAIN)]
 # Open vSwitch reports what a written entry sets as NXAST_REG_LOAD: the bits, the register's header, then 64 bits.
 _LOAD: Final = Struct("!H4sQ")
 _WAYS: Final = frozenset(oxm(name) for name in WAYS)
-_FIRST_BIT_OF_HEADING: Final = bytes(2) + oxm(HEADING)
+_HEADING: Final = oxm(HEADING)
+_FIRST_BIT: Final = 0
 # The apply-actions instruction begins so, and each action with its type and length; this is where a load has its bits.
 _ACTIONS: Final = Struct("!HH4x")
 _ACTION: Final = Struct("!HH")
@@ -84,7 +85,7 @@ def _passage(place: bytes, instructions: bytes) -> Passage | None:
         return None
     forward, ports = False, set()
     for bits, register, value in _loads(instructions):
-        if bits.to_bytes(2, "big") + register == _FIRST_BIT_OF_HEADING:
+        if (register, bits) == (_HEADING, _FIRST_BIT):
             forward = bool(value)
         elif register in _WAYS:
             ports |= {value & 0xFFFF, value >> 16}
@@ -96,6 +97,6 @@ def _loads(instructions: bytes) -> Iterator[tuple[int, bytes, int]]:
     at = _ACTIONS.size
     while at + _ACTION.size <= len(instructions):
         _, length = _ACTION.unpack_from(instructions, at)
-        if length == _BITS_AT + _LOAD.size:
+        if length == _BITS_AT + _LOAD.size and at + length <= len(instructions):
             yield _LOAD.unpack_from(instructions, at + _BITS_AT)
         at += max(length, 8)

@@ -44,6 +44,10 @@ def test_connections_are_counted_by_their_ways() -> None:
     assert [found.into(port) for port in (0xA, 0xB, 0xC, 0xD, 0)] == [1, 1, 2, 0, 0]
     timed = ways(0xA)[:16] + "ffff00100000232000130000000a0000" + ways(0xA)[16:]
     assert Passages([written(here, timed)]).into(0xA) == 1
+    whole = ways(0xA)
+    for length in range(0, len(whole) - 1, 2):
+        assert Passages([written(here, whole[:length])]).into(0xB) == 0
+    assert Passages([written(here, whole[:-2])]).into(0xA) == 1
     assert Passages([written(here, "")]).into(0xA) == 0
 
 
