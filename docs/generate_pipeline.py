@@ -283,7 +283,8 @@ def _register_section() -> Iterator[str]:
     yield "| name | value | meaning |"
     yield "|---|---|---|"
     for name, value, text in _constants(registers):
-        yield f"| {name} | `{value}` | {text} |"
+        shown = " ".join(value) if isinstance(value, tuple) else value
+        yield f"| {name} | `{shown}` | {' '.join(str(text).split())} |"
     yield ""
 
 
