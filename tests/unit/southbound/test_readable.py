@@ -9,12 +9,22 @@ from collections.abc import Iterator
 import eventlet
 import greenlet
 import pytest
+from eventlet import hubs
 
 from ryu_apps.southbound.readable import Readable
 from tests.unit.southbound.loop import TIMEOUT_S
 
 # So long that what a test waits for is the reason that a look ends, and not the time.
 LOOK_S = 2 * TIMEOUT_S
+
+
+@pytest.fixture(autouse=True)
+def own_hub() -> Iterator[None]:
+    """Give a test a hub of its own, on which nothing that another test left is due or readable."""
+    shared = hubs.get_hub()
+    hubs.use_hub()
+    yield
+    hubs._threadlocal.hub = shared
 
 
 class Pair:
