@@ -19,7 +19,12 @@ from ryu_apps.model.fields import FIELDS
 from ryu_apps.model.flow_key import FlowKey, reverse
 from ryu_apps.model.network import tag_of
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import HALF_OPEN_IDLE_TIMEOUT_S, UNANSWERED_UDP_IDLE_TIMEOUT_S, is_tcp
+from ryu_apps.pipeline.cached import (
+    AGGRESSIVE_IDLE_TIMEOUT_S,
+    HALF_OPEN_IDLE_TIMEOUT_S,
+    UNANSWERED_UDP_IDLE_TIMEOUT_S,
+    is_tcp,
+)
 from ryu_apps.pipeline.cookie import GENERATIONS, EntryClass, unpack
 
 _VLAN_SHIFT = FIELDS["vlan_vid"].shifts
@@ -127,9 +132,12 @@ def _flow(
     # Of the generation that the entry was made under the cookie holds the low bits.
     made = generation - (generation - (cookie.generation if cookie else 0)) % GENERATIONS
     unanswered_s = HALF_OPEN_IDLE_TIMEOUT_S if is_tcp(key) else UNANSWERED_UDP_IDLE_TIMEOUT_S
-    half_open = (is_tcp(key) or awaits_answer(plan, key)) and first.idle_timeout_s == unanswered_s
+    aggressive = first.idle_timeout_s == AGGRESSIVE_IDLE_TIMEOUT_S
+    awaits = is_tcp(key) or awaits_answer(plan, key, aggressive=aggressive)
+    half_open = awaits and (aggressive or first.idle_timeout_s == unanswered_s)
     lacks = plan.metered and not core.flows.meters.fit(plan, flow_id)
     flow = UnifiedFlow(
-        flow_id, segment.number, key, plan, made, generation, now_s, half_open=half_open, lacks_meter=lacks
-    )
+        flow_id, segment.number, key, plan, made, generation, now_s, half_open=half_open, lacks_meter=lacks,
+        aggressive=aggressive,
+    )  # fmt: skip
     return None if core.flows.knows(flow) else flow

@@ -29,9 +29,9 @@ def tcp_flags(frame: bytes, parsed: Parsed) -> int:
     return frame[parsed.l4_offset + 13] if is_tcp(parsed.key) and parsed.fragment != 2 else 0
 
 
-def awaits_answer(plan: Plan, key: FlowKey) -> bool:
-    """Return whether a connection is UDP that may be answered: unanswered, it is to go sooner."""
-    return plan.allow and bool(plan.reply) and protocol(key) == PROTO_UDP
+def awaits_answer(plan: Plan, key: FlowKey, *, aggressive: bool) -> bool:
+    """Return whether a connection may be answered, and is to go sooner until it is: UDP, and all that ages fast."""
+    return plan.allow and bool(plan.reply) and (aggressive or protocol(key) == PROTO_UDP)
 
 
 class Connections(Life):
@@ -111,7 +111,7 @@ class Connections(Life):
         if not (self.replied(flow.id, replies) if is_tcp(flow.key) else replies):
             return None
         self.returned(flow.id)
-        return self._kept(flow._replace(half_open=False, ended=self.ended_ways(flow.id)), flow)
+        return self._kept(flow._replace(half_open=False, aggressive=False, ended=self.ended_ways(flow.id)), flow)
 
     def _kept(self, flow: UnifiedFlow, instead_of: UnifiedFlow) -> UnifiedFlow:
         self._flows.replace(instead_of, flow)

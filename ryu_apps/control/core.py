@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
 from immutables import Map
 
 from ryu_apps.control.ageing import Ageing
+from ryu_apps.control.aggressive_ageing import AggressiveAgeing
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connections import Connections
 from ryu_apps.control.course import Reason
@@ -18,6 +19,7 @@ from ryu_apps.control.events import PacketIn
 from ryu_apps.control.expiry import Expiry
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.fast_path import Leg as FastLeg
+from ryu_apps.control.floods import Asker
 from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
@@ -71,9 +73,11 @@ class ControlCore:
         self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
         self.ageing = Ageing(self.flows, self.placement, self.offload, self.life, self.expiry, self.tally)
         self.crowding = Crowding(self.life, self.tally, self.dpid_of)
+        self._aggressive = AggressiveAgeing(self.flows, self.placement, self.life)
         self._meeting = Meeting(
-            self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.crowding
-        )
+            self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.crowding,
+            self._aggressive,
+        )  # fmt: skip
         self._fragments = Fragments()
 
     @property
@@ -219,6 +223,16 @@ class ControlCore:
                 self.offload.settle(flow, now_s)
             effects += installs
         return effects
+
+    def slowed_down(self, by_dpid: Mapping[int, frozenset[Asker]]) -> frozenset[Asker]:
+        """Note who asks far too much, by datapath: what they begin is to go soon; return who has come to it."""
+        changed = self._aggressive.follow(by_dpid)
+        self.fast_path.forget_askers(changed)
+        return changed & self._aggressive.askers
+
+    def hasten(self, askers: frozenset[Asker], now_s: float) -> Iterator[list[Effect]]:
+        """Yield, some at a time, what has those go soon that these had begun shortly before."""
+        return self._aggressive.hasten(askers, now_s)
 
     def whereabouts(self, flow: UnifiedFlow, leg: Leg) -> Whereabouts:
         """Return who handles the packets of a flow's leg, and why."""

@@ -11,6 +11,7 @@ Whatever is not plainly so goes the usual way, `ControlCore.packet_in`; that is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -157,6 +158,13 @@ class FastPath:
         self.letting_go.follow(policy)
         for place in self._places.values():
             place.forget()
+
+    def forget_askers(self, askers: Iterable[tuple[int, Direction]]) -> None:
+        """Forget the kinds of what these vports send, or of what comes for them."""
+        gone = {(vport, direction.value) for vport, direction in askers}
+        for place in self._places.values():
+            if (place.vport, place.table) in gone:
+                place.forget()
 
     def place(self, event: PacketIn) -> Place | None:
         """Return the place of a packet that was met in a cache and had a kind; None before that."""

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ryu_apps.engine.policy import Policy
-from ryu_apps.pipeline.meters import MeterConfig, metered_vports, miss_meters
+from ryu_apps.model.network import Vport
+from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.meters import MeterConfig, metered_vports, miss_meter_numbers, miss_meters
+
+# A vport, and whether it asks by what it sends or by what comes for it.
+Asker = tuple[int, Direction]
 
 FAR_TOO_MUCH: Final = 4
 """A meter that drops so many times its rate is slowed down."""
@@ -31,6 +36,11 @@ def steps_for(rate: int, dropped_per_s: float) -> int:
     while dropped_per_s > FAR_TOO_MUCH * rate << steps and rate >> steps > 1:
         steps += 1
     return steps
+
+
+def _direction(number: int, vport: Vport) -> Direction:
+    outbound, _ = miss_meter_numbers(vport)
+    return Direction.OUTBOUND if number == outbound else Direction.INBOUND
 
 
 class Reading(NamedTuple):
@@ -71,6 +81,16 @@ class Floods:
     def slowed_at(self, dpid: int) -> frozenset[int]:
         """Return the numbers of the meters of a datapath that were slowed down."""
         return frozenset(self._steps.get(dpid, ()))
+
+    def askers(self, policy: Policy) -> dict[int, frozenset[Asker]]:
+        """Return who is slowed down, by datapath; the network, which asks about NAT pools, is nobody."""
+        found: dict[int, frozenset[Asker]] = {}
+        for dpid, metered in self.meters(policy).items():
+            slow = self.slowed_at(dpid) & metered.configs.keys()
+            owners = [(number, policy.vports[owner]) for number in slow if (owner := metered.owners[number])]
+            if owners:
+                found[dpid] = frozenset((vport.number, _direction(number, vport)) for number, vport in owners)
+        return found
 
     def counted(
         self,

@@ -35,6 +35,7 @@ class UnifiedFlow(NamedTuple):
     connection that a SYN began, of UDP those of the first packet's way.
     ended: of a TCP connection, the ways whose FIN has passed while the other goes on: 1 its first packet's, 2 replies'.
     lacks_meter: a NIC has no meter left for it, so that its packets stay with the host.
+    aggressive: it comes of a flood, and what has short timeouts until an answer has shorter ones; so has a refusal.
     """
 
     id: int
@@ -48,6 +49,7 @@ class UnifiedFlow(NamedTuple):
     half_open: bool = False
     lacks_meter: bool = False
     ended: int = 0
+    aggressive: bool = False
 
     @property
     def connection(self) -> int:
@@ -77,7 +79,8 @@ class UnifiedFlow(NamedTuple):
         cookie = Cookie(entry_class, self.generation, 0, self.id).pack()
         key = self.key
         for leg in self.plan.forward:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport), self.half_open, self.ended & 1 > 0)
+            at = of_vport(cookie, leg.vport)
+            yield cached(leg, key, segment, at, self.half_open, self.ended & 1 > 0, self.aggressive)
             key = leg.verdict.edit.apply(key)
         if not self.plan.reply:
             return
@@ -85,7 +88,8 @@ class UnifiedFlow(NamedTuple):
         cookie = Cookie(EntryClass.REPLY, self.generation, 0, self.id).pack()
         half_open = self.half_open and is_tcp(key)
         for leg in self.plan.reply:
-            yield cached(leg, key, segment, of_vport(cookie, leg.vport), half_open, self.ended & 2 > 0)
+            at = of_vport(cookie, leg.vport)
+            yield cached(leg, key, segment, at, half_open, self.ended & 2 > 0, self.aggressive and half_open)
             key = leg.verdict.edit.apply(key)
 
 
@@ -98,6 +102,7 @@ class Kind:
     generation: int
     first_vport: int
     half_open: bool
+    aggressive: bool
     key: FlowKey
     # What the shape is made for; a plan that no flow has is forgotten, and has another number when it comes again.
     use: Use = field(default_factory=partial(Use, 0, 0))
@@ -129,6 +134,11 @@ class FlowTable:
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    @property
+    def last_id(self) -> int:
+        """The id that was given last; before it they fall by one, and come round."""
+        return self._next_id - 1
 
     def __iter__(self) -> Iterator[UnifiedFlow]:
         return (self._whole(slot) for slot in range(self._used) if self._record(slot) is not None)
@@ -232,7 +242,7 @@ class FlowTable:
     def kind(self, flow: UnifiedFlow) -> Kind:
         """Return the kind of IPv4 flows that are like this one in all but their addresses and ports."""
         first = flow.plan.forward[0].vport
-        return Kind(flow.plan, flow.segment, flow.generation, first, flow.half_open, flow.key)
+        return Kind(flow.plan, flow.segment, flow.generation, first, flow.half_open, flow.aggressive, flow.key)
 
     def begin(self, kind: Kind, ends: bytes, connection: int, now_s: float, most: int) -> int:
         """Return the id of a new flow, kept with the first packet's ends; 0 when its connection is known already.
@@ -287,8 +297,10 @@ class FlowTable:
         if record is None:
             raise LookupError(f"slot {slot} is free")
         key, flow_id, began_s = self._rows.get(slot)
-        made, half_open = record.generation, record.half_open
-        return UnifiedFlow(flow_id, record.segment, key, record.plan, made, made, began_s, half_open=half_open)
+        made, half_open, aggressive = record.generation, record.half_open, record.aggressive
+        return UnifiedFlow(
+            flow_id, record.segment, key, record.plan, made, made, began_s, half_open=half_open, aggressive=aggressive
+        )
 
     def remove(self, flow: UnifiedFlow) -> None:
         """Forget a flow; its variants stay and must be removed first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ryu_apps.control.ageing import Ageing
+from ryu_apps.control.aggressive_ageing import AggressiveAgeing
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connections import Connections, awaits_answer
 from ryu_apps.control.crowding import Crowding
@@ -23,6 +24,7 @@ from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import FlowKey
 from ryu_apps.model.network import Segment, Vport
 from ryu_apps.model.rules import Direction
+from ryu_apps.pipeline.cached import is_tcp
 
 
 class Met(NamedTuple):
@@ -49,6 +51,7 @@ class Meeting:
         tally: Tally,
         flows_per_vport: int,
         crowding: Crowding,
+        aggressive: AggressiveAgeing,
     ) -> None:
         """Keep what is shared with the core."""
         self._flows = flows
@@ -59,6 +62,7 @@ class Meeting:
         self._tally = tally
         self._flows_per_vport = flows_per_vport
         self._crowding = crowding
+        self._aggressive = aggressive
 
     def meet(
         self,
@@ -102,20 +106,22 @@ class Meeting:
         if self._flows.begun_by(vport.number) >= self._flows_per_vport:
             self._tally.count("flow-limit", vport.number)
             return Met(None, False, effects)
-        counts = attempt is not None and not parent and plan.allow
+        aggressive = (vport.number, direction) in self._aggressive.askers
+        half_open = not parent and (attempt is not None or awaits_answer(plan, key, aggressive=aggressive))
+        counts = half_open and plan.allow and is_tcp(key)
         if attempt and counts and self._life.full(vport.number):
             return Met(None, False, effects + self._crowding.full(vport.number, direction, attempt, now_s))
         # A refusal of the way back stood only until somebody began the connection from that side.
         for flow in known if plan.allow and not parent else ():
             if not flow.plan.allow and self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self._ageing.remove(flow)
-        half_open = not parent and (attempt is not None or awaits_answer(plan, key))
         generation = policy.snapshot.generation
         flow_id = self._flows.new_id()
         lacks = plan.metered and not self._flows.meters.fit(plan, parent or flow_id)
         flow = UnifiedFlow(
-            flow_id, segment.number, key, plan, generation, generation, now_s, parent, half_open, lacks
-        )
+            flow_id, segment.number, key, plan, generation, generation, now_s, parent, half_open, lacks,
+            aggressive=aggressive,
+        )  # fmt: skip
         self._flows.add(flow, connection)
         if plan.metered:
             effects += self._flows.meters.due(flow_id)

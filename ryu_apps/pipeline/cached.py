@@ -25,6 +25,8 @@ HALF_OPEN_IDLE_TIMEOUT_S: Final = 10
 OTHER_IDLE_TIMEOUT_S: Final = 30
 # Of UDP that nobody has answered yet, the entries that its questions pass; a rule's value stands before this as well.
 UNANSWERED_UDP_IDLE_TIMEOUT_S: Final = 30
+# The most for what comes of a flood, until it is answered.
+AGGRESSIVE_IDLE_TIMEOUT_S: Final = 2
 # What a FIN or RST of its direction leaves of an entry's timeouts. The hard one tells this from others when the entry
 # goes; it counts from the making of the entry, so that one older than 18 hours goes at once.
 FIN_IDLE_TIMEOUT_S: Final = 1
@@ -61,9 +63,13 @@ class CachedEntry(NamedTuple):
 
 
 def cached(
-    leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = False, ended: bool = False
-) -> CachedEntry:
-    """Return the entry of a leg whose packets have this key; ended: its direction has had its FIN already."""
+    leg: Leg, key: FlowKey, segment: int, cookie: int, half_open: bool = False, ended: bool = False,
+    aggressive: bool = False,
+) -> CachedEntry:  # fmt: skip
+    """Return the entry of a leg whose packets have this key.
+
+    ended: its direction has had its FIN already; aggressive: it comes of a flood and is to go soon.
+    """
     vport, direction, verdict, exact_dscp = leg
     if verdict.allow:
         idle, hard = verdict.idle_timeout_s or idle_timeout_s(key), 0
@@ -75,6 +81,8 @@ def cached(
         idle, hard = DENY_IDLE_TIMEOUT_S, DENY_HARD_TIMEOUT_S
         if verdict.pooled and is_exhausted(verdict):
             hard = EXHAUSTED_HARD_TIMEOUT_S
+    if aggressive:
+        idle = min(idle, AGGRESSIVE_IDLE_TIMEOUT_S)
     allow, edit, treatment = verdict.allow, verdict.edit, verdict.treatment
     ends_by_fin = allow and not ended and is_tcp(key)
     # Four of these are made for each miss.

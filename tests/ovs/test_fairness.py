@@ -7,16 +7,19 @@ import time
 from typing import Any
 
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.pipeline.cached import UNANSWERED_UDP_IDLE_TIMEOUT_S
 from ryu_apps.pipeline.cookie import Punt
 from ryu_apps.pipeline.meters import LEAST_BURST_PKTS
 from tests.ovs import packets
 from tests.ovs.scenario import Lab
-from tests.ovs.stations import EXT, EXT2, MISS_RATE_PPS, VM1, VM2, VM4, Station, udp
+from tests.ovs.stations import EXT, EXT2, MISS_RATE_PPS, VM1, VM2, VM4, Station, tcp, udp
 from tests.ovs.test_nic_limits import _unlimited, limit  # noqa: F401  (the fixture gives NICs no limits again)
 from tests.ovs.test_statistics import scrape, value
 
 FLOOD = 400
 SLOW_PPS, FAST_PPS = 1, 16
+ANSWERED = 999
+LOOK_EVERY_S = 0.5
 
 
 def register(lab: Lab, vm: Station, **changes: Any) -> None:
@@ -186,3 +189,40 @@ def test_meters_of_misses_outlive_the_controller(lab: Lab) -> None:
     lab.site.wait_ready()
     live = lab.get("hosts/h1")["live"]
     assert (live["changed_entries"], live["state"]) == (0, "ready")
+
+
+def test_what_comes_of_a_flood_goes_soon(lab: Lab) -> None:
+    """S07, M21: while a VF floods, what it has begun leaves the switch within seconds where nobody answers.
+
+    What was answered stays, of TCP and of UDP, begun shortly before the flood was found out; so does what others begin.
+    """
+    lab.tenant(VM1, VM2)
+    register(lab, VM1, miss_rate_pps=FAST_PPS)
+    flooded = itertools.count(step=FLOOD)
+
+    def slowed() -> bool:
+        first = next(flooded)
+        lab.send(VM1, *(udp(VM1, EXT, 2000 + n % 60_000, 80) for n in range(first, first + FLOOD)))
+        return rates(lab)[0] < FAST_PPS
+
+    def left() -> int:
+        slowed()
+        time.sleep(LOOK_EVERY_S)
+        lab.warp(LOOK_EVERY_S)
+        return len(lab.cached(table="outbound"))
+
+    lab.send(VM1, udp(VM1, VM2, ANSWERED, 80), tcp(VM1, VM2, ANSWERED, 80))
+    lab.wait_sent(VM2, 2)
+    lab.send(VM2, udp(VM2, VM1, 80, ANSWERED), tcp(VM2, VM1, 80, ANSWERED, flags=packets.SYN_ACK))
+    lab.send(VM2, udp(VM2, EXT, ANSWERED, 80))
+    lab.wait_sent(VM1, 2)
+    wait_until(slowed, 20, "the meter of the flood to be slowed down")
+    begun = len(lab.cached(table="outbound"))
+    assert begun > LEAST_BURST_PKTS
+
+    # Their usual time is not over by then, though the switch's clock runs twice as fast.
+    soon_s = UNANSWERED_UDP_IDLE_TIMEOUT_S * 0.4
+    wait_until(left, soon_s, "the flood's connections to go", until=lambda left: left < begun // 4)
+
+    of_others = [entry for entry in lab.cached() if str(ANSWERED) in (entry.matches["tp_src"], entry.matches["tp_dst"])]
+    assert sorted("tcp" in entry.matches for entry in of_others) == [False] * 6 + [True] * 4

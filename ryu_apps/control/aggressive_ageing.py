@@ -1,0 +1,85 @@
+"""Aggressive ageing, as firewalls call it: what comes of a flood goes soon, unless somebody answers it.
+
+A flood that is slowed down leaves what its meter had let through until then, some hundred connections.
+Their entries tell the rest of the flood apart, so that the switch remembers more of it, and first packets of others
+wait for that (docs/architecture.md, "Who floods waits behind himself").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ryu_apps.control.effects import Effect
+from ryu_apps.control.floods import Asker
+from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.life import Life
+from ryu_apps.control.placement import Placement
+from ryu_apps.pipeline.cached import is_tcp
+
+# A flood is slowed down within so long of its first packet; what it began before is looked for among so many flows.
+RECENT_S: Final = 2.0
+RECENT: Final = 8192
+# So many are looked at without a pause.
+_LOOKED_AT_ONCE: Final = 256
+# What is found gets its other entries in so many parts, if these are no smaller than a few: a switch forwards nothing
+# while it takes entries, nor while many of them run idle together.
+_PARTS: Final = 50
+_FEW: Final = 8
+
+
+class AggressiveAgeing:
+    """Which askers are slowed down, by datapath."""
+
+    def __init__(self, flows: FlowTable, placement: Placement, life: Life) -> None:
+        """Keep what is shared with the core."""
+        self._flows = flows
+        self._placement = placement
+        self._life = life
+        self._by_dpid: Mapping[int, frozenset[Asker]] = {}
+        self.askers: frozenset[Asker] = frozenset()
+
+    def follow(self, by_dpid: Mapping[int, frozenset[Asker]]) -> frozenset[Asker]:
+        """Note who is slowed down now; return for whom this is new, or over."""
+        if by_dpid == self._by_dpid:
+            return frozenset()
+        before, self.askers = self.askers, frozenset[Asker]().union(*by_dpid.values())
+        self._by_dpid = by_dpid
+        return before ^ self.askers
+
+    def hasten(self, askers: frozenset[Asker], now_s: float) -> Iterator[list[Effect]]:
+        """Yield, part by part, the entries of what these have lately begun, which is to go soon now.
+
+        While it is looked for, empty parts are yielded.
+        """
+        found: list[int] = []
+        last = self._flows.last_id
+        for looked, flow_id in enumerate(range(last, max(0, last - RECENT), -1), start=1):
+            flow = self._flows.get(flow_id)
+            if flow is not None and now_s - flow.created_s > RECENT_S:
+                break
+            if flow is not None and not flow.aggressive and not flow.parent and _asker(flow) in askers:
+                found.append(flow_id)
+            if looked % _LOOKED_AT_ONCE == 0:
+                yield []
+        size = max(_FEW, -(-len(found) // _PARTS))
+        for first in range(0, len(found), size):
+            part = map(self._flows.get, found[first : first + size])
+            yield [effect for flow in part if flow is not None for effect in self._hasten(flow)]
+
+    def _hasten(self, flow: UnifiedFlow) -> list[Effect]:
+        awaits = flow.plan.allow and bool(flow.plan.reply)
+        if awaits and is_tcp(flow.key):
+            ends = self._life.is_closing(flow.id) or self._life.ended_ways(flow.id)
+            if ends or (flow.half_open and not self._life.is_half_open(flow.id)):
+                return []
+            if not flow.half_open:
+                self._life.began(flow.id, flow.plan.forward[0].vport)
+        hastened = flow._replace(aggressive=True, half_open=awaits)
+        self._flows.replace(flow, hastened)
+        return self._placement.install(hastened, replies=is_tcp(flow.key))
+
+
+def _asker(flow: UnifiedFlow) -> Asker:
+    first = flow.plan.forward[0]
+    return first.vport, first.direction
