@@ -25,6 +25,8 @@ from benchmarks.switch_site import CONTROLLER_CORE, LAYERS, SENDER_PRIORITY, SWI
 from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 
 BAR: Final = 7_500
+# None of them is the bar itself: a run reaches a little less than it asks for.
+RATES: Final = (2_500, 5_000, 7_000, 8_000, 9_000, 10_000, 12_500, 15_000, 20_000, 25_000)
 STEP_S: Final = 0.05
 # What has not arrived so long after it was sent is lost.
 GIVEN_UP_S: Final = 1.0
@@ -195,7 +197,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Find how many new connections a second go through without loss.")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--rates", type=int, nargs="+", default=[2500, 5000, 7500, 10000, 12500, 15000, 20000, 25000])
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES)
     parser.add_argument("--set", nargs="*", default=[], help="other_config of Open vSwitch: max-idle=200")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--attempts", type=int, default=3, help="how often a rate is tried before it counts as lossy")

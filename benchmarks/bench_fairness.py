@@ -75,7 +75,7 @@ def generated(peer: Peer, options: argparse.Namespace) -> Pair:
 
 def real(options: argparse.Namespace) -> tuple[Pair, dict[str, Any]]:
     """Return what a real switch shows, quiet and under a flood, and what the flooder's figures are afterwards."""
-    vport = {} if options.miss_rate is None else {"miss_rate_pps": options.miss_rate or None}
+    vport: dict[str, Any] = {} if options.miss_rate is None else {"miss_rate_pps": options.miss_rate or None}
     count = round(options.real_seconds / 0.005)
     with site(options.set, VMS, first=False, **vport) as running_site:
         favour(0, MORE)

@@ -45,8 +45,10 @@ def main() -> int:
             ring = ConnectionRing(VFSWITCH.version, VFSWITCH.prepare(switch, controller.place))
 
             def take(slices: int, slice_s: float) -> Measurement:
-                load = {"slices": slices, "slice_s": slice_s, "pid": controller.pid}
-                return measure(switch, ring, outstanding=OUTSTANDING, cpu_s=controller.cpu_s, **load)
+                return measure(
+                    switch, ring, outstanding=OUTSTANDING, slices=slices, slice_s=slice_s,
+                    pid=controller.pid, cpu_s=controller.cpu_s,
+                )  # fmt: skip
 
             present = take(1, _WARM_UP_S).sent
             before_bytes, before_flows = resident_bytes(controller.pid), present

@@ -74,10 +74,10 @@ def _spread(values: list[float]) -> str:
 
 
 def _rows(runs: list[Outcomes], before: list[Outcomes] | None) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for part in PARTS:
         for name in POLICIES:
-            row = (f"{part:.0%}", name, f"{mean(run[name, part].hit_ratio for run in runs):.3f}")
+            row: tuple[str, ...] = (f"{part:.0%}", name, f"{mean(run[name, part].hit_ratio for run in runs):.3f}")
             row += (_spread([_of_optimum(run, name, part) for run in runs]),)
             row += (f"{mean(run[name, part].installs for run in runs):.0f}",)
             if before:

@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from benchmarks.bench_connections import CLIENT_MAC, VMS
@@ -72,7 +73,7 @@ def entries(running: Site) -> list[tuple[int, int, str]]:
 
 def rules(count: int) -> list[dict[str, Any]]:
     """Return rules of three shapes that no connection of `begin` meets."""
-    shapes = (
+    shapes: tuple[Callable[[int], dict[str, Any]], ...] = (
         lambda n: {"ip_proto": "tcp", "l4_dst": str(30_000 + n)},
         lambda n: {"ip_proto": "udp", "ipv4_dst": f"198.51.{n % 256}.0/24", "l4_dst": f"{n}-{n + 9}"},
         lambda n: {"ip_proto": "tcp", "ipv4_src": f"192.0.2.{n % 256}", "l4_dst": str(30_000 + n)},

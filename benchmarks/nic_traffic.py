@@ -15,11 +15,14 @@ So the past tells a flow's rate, which a poll every second can count, but not wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 VPORTS = 8
 SCANNER = 0
+Numbers = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ def trace(model: TrafficModel, seed: int) -> Trace:
     return Trace(times[order].tolist(), flows[order].tolist(), vport_of.tolist(), trains)
 
 
-def _trains(model: TrafficModel, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _trains(model: TrafficModel, chance: np.random.Generator) -> tuple[Numbers, Numbers, Numbers]:
     trains = int(model.pkts_per_s * model.duration_s / model.train_pkts)
     begin_s = np.sort(chance.uniform(0, model.duration_s, trains))
     weights = np.arange(1, model.flows + 1) ** -model.zipf
