@@ -17,7 +17,7 @@ from typing import Final
 from immutables import Map
 
 from docs.hairpin_example import hairpin_section
-from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import connect
 from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.model.action import Allow, Nat

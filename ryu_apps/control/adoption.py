@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 from ryu_apps.control.connections import awaits_answer
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import limits_at
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leases import owner_of
 from ryu_apps.control.lender import Lender
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import connect
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.fields import FIELDS

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from immutables import Map
 
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.classifier import GroupClassifier, classify
 from ryu_apps.engine.connection import Leg, Plan
 from ryu_apps.engine.policy import Policy

@@ -8,11 +8,12 @@ from ryu_apps.control.connections import Connections
 from ryu_apps.control.effects import Effect
 from ryu_apps.control.events import EntryCounted, FlowRemoved
 from ryu_apps.control.expiry import IDLE_TIMEOUT, Ending, Expiry
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.letting_go import ended_by_fin
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.pipeline.cached import is_tcp
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, Refusal, unpack
 

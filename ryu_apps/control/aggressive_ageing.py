@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ryu_apps.control.effects import Effect
+from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.floods import Asker
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.life import Life
 from ryu_apps.control.placement import Placement
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.pipeline.cached import is_tcp
 
 # A flood is slowed down within so long of its first packet; what it began before is looked for among so many flows.
@@ -31,8 +33,9 @@ _FEW: Final = 8
 class AggressiveAgeing:
     """Which askers are slowed down, by datapath."""
 
-    def __init__(self, flows: FlowTable, placement: Placement, life: Life) -> None:
+    def __init__(self, flows: FlowTable, placement: Placement, life: Life, fast_path: FastPath) -> None:
         """Keep what is shared with the core."""
+        self._fast_path = fast_path
         self._flows = flows
         self._placement = placement
         self._life = life
@@ -40,12 +43,13 @@ class AggressiveAgeing:
         self.askers: frozenset[Asker] = frozenset()
 
     def follow(self, by_dpid: Mapping[int, frozenset[Asker]]) -> frozenset[Asker]:
-        """Note who is slowed down now; return for whom this is new, or over."""
+        """Note who is slowed down now: what they begin is to go soon; return for whom this is new."""
         if by_dpid == self._by_dpid:
             return frozenset()
         before, self.askers = self.askers, frozenset[Asker]().union(*by_dpid.values())
         self._by_dpid = by_dpid
-        return before ^ self.askers
+        self._fast_path.forget_askers(before ^ self.askers)
+        return self.askers - before
 
     def hasten(self, askers: frozenset[Asker], now_s: float) -> Iterator[list[Effect]]:
         """Yield, part by part, the entries of what these have lately begun, which is to go soon now.

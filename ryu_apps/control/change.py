@@ -10,10 +10,10 @@ from functools import partial
 from ryu_apps.control.affected import affected
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import Effect, SwitchChange, merged, meter_change
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.control.lender import Lender
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, recompile
 from ryu_apps.engine.view import NEIGHBOUR

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from ryu_apps.control.connection_id import connection_id
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Held
 from ryu_apps.control.life import Life
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.control.variant import same_ends
 from ryu_apps.engine.connection import Plan
 from ryu_apps.model.flow_key import PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, FlowKey, Parsed, parse

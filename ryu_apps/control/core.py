@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -19,8 +19,7 @@ from ryu_apps.control.events import PacketIn
 from ryu_apps.control.expiry import Expiry
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.fast_path import Leg as FastLeg
-from ryu_apps.control.floods import Asker
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
 from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
@@ -33,6 +32,7 @@ from ryu_apps.control.probes import Probes
 from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_as_entry, send_edited, send_on
 from ryu_apps.control.tally import Tally
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import Leg, looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
@@ -73,10 +73,10 @@ class ControlCore:
         self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
         self.ageing = Ageing(self.flows, self.placement, self.offload, self.life, self.expiry, self.tally)
         self.crowding = Crowding(self.life, self.tally, self.dpid_of)
-        self._aggressive = AggressiveAgeing(self.flows, self.placement, self.life)
+        self.aggressive = AggressiveAgeing(self.flows, self.placement, self.life, self.fast_path)
         self._meeting = Meeting(
             self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.crowding,
-            self._aggressive,
+            self.aggressive,
         )  # fmt: skip
         self._fragments = Fragments()
 
@@ -223,16 +223,6 @@ class ControlCore:
                 self.offload.settle(flow, now_s)
             effects += installs
         return effects
-
-    def slowed_down(self, by_dpid: Mapping[int, frozenset[Asker]]) -> frozenset[Asker]:
-        """Note who asks far too much, by datapath: what they begin is to go soon; return who has come to it."""
-        changed = self._aggressive.follow(by_dpid)
-        self.fast_path.forget_askers(changed)
-        return changed & self._aggressive.askers
-
-    def hasten(self, askers: frozenset[Asker], now_s: float) -> Iterator[list[Effect]]:
-        """Yield, some at a time, what has those go soon that these had begun shortly before."""
-        return self._aggressive.hasten(askers, now_s)
 
     def whereabouts(self, flow: UnifiedFlow, leg: Leg) -> Whereabouts:
         """Return who handles the packets of a flow's leg, and why."""

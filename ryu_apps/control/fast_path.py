@@ -18,11 +18,12 @@ from typing import Any, Final, NamedTuple
 
 from ryu_apps.control.connection_id import head_of
 from ryu_apps.control.events import PacketIn
-from ryu_apps.control.flow_table import FlowTable, Kind, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable, Kind
 from ryu_apps.control.holding import Held, Holding
 from ryu_apps.control.letting_go import LettingGo
 from ryu_apps.control.life import Life
 from ryu_apps.control.tally import Cell, Tally
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import Plan, brought_to, connect_layers
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.flow_key import PROTO_TCP, PROTOS_WITH_PORTS, Family, FlowKey, Parsed

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import Reason
-from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.model.fields import describe
 from ryu_apps.model.flow_key import ND_TYPES, FlowKey
 from ryu_apps.model.network import Vport

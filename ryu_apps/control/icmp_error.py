@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.control.variant import same_ends
 from ryu_apps.engine.ruling import Verdict
 from ryu_apps.model.fields import FIELDS

@@ -12,11 +12,12 @@ from ryu_apps.control.crowding import Crowding
 from ryu_apps.control.effects import Effect
 from ryu_apps.control.events import PacketIn
 from ryu_apps.control.expiry import Expiry
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.leases import Owner, owner_of
 from ryu_apps.control.lender import Lender
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import Tally
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Plan, brought_to
 from ryu_apps.engine.lending import Lend, is_exhausted

@@ -14,11 +14,12 @@ from ryu_apps.control.course import Course, Reason, course_of, limits_at
 from ryu_apps.control.effects import CountCache, Effect, Release
 from ryu_apps.control.events import CacheCounted, FlowRemoved, PresentEntry
 from ryu_apps.control.expiry import DELETE, EVICTION
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Held, Holding
 from ryu_apps.control.recounting import ID_MASK, Cache, capacities, fill, known_entries
 from ryu_apps.control.stays import Stays
 from ryu_apps.control.tally import Tally
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import Leg, Plan
 from ryu_apps.engine.nic_cache import NicCache
 from ryu_apps.engine.policy import Policy

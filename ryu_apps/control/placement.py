@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ryu_apps.control.effects import Add, CountEntry, Effect, Install, Release, Remove
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Held
 from ryu_apps.control.leading import leads
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.tally import Tally
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.pipeline.cookie import EntryClass, is_reply, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from ryu_apps.control.course import course_of
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.nic_cache import NicCache
 from ryu_apps.engine.policy import Policy
 from ryu_apps.model.rules import Direction

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.unified_flow import UnifiedFlow
 
 
 @dataclass(slots=True)

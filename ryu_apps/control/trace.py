@@ -8,10 +8,10 @@ from typing import Any
 
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.icmp_error import is_icmp_error
 from ryu_apps.control.leases import owner_of
 from ryu_apps.control.lender import Lender
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.control.variant import plan_of_packet, same_packets
 from ryu_apps.engine.connection import Leg, Plan, destination, plan_of
 from ryu_apps.engine.ruling import Ruling, Verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import Leg, Plan, connect, leads_back, plan_of
 from ryu_apps.engine.lending import Lend
 from ryu_apps.engine.policy import Policy

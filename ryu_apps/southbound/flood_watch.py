@@ -61,7 +61,7 @@ class FloodWatch:
 
     def _age_aggressively(self) -> None:
         """Tell the core who was slowed down at the last looks; what they had begun before goes soon as well."""
-        new = self._core.slowed_down(self._floods.askers(self._core.policy))
+        new = self._core.aggressive.follow(self._floods.askers(self._core.policy))
         if new:
             hub.spawn(self._hasten, new)
 
@@ -69,7 +69,7 @@ class FloodWatch:
         # The last of these connections may be held back while their first packets are under way.
         hub.sleep(MOST_S)
         try:
-            for effects in self._core.hasten(new, self._clock()):
+            for effects in self._core.aggressive.hasten(new, self._clock()):
                 self._links.apply(effects)
                 hub.sleep(HASTEN_EVERY_S if effects else 0)
         except Exception:

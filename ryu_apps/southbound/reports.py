@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.promises import Standing
 from ryu_apps.control.trace import flow_ways, way_document
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.control.ways import ways_of
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe

@@ -6,8 +6,8 @@ from collections import Counter
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PacketIn, PresentEntry
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Nat
 from ryu_apps.model.fields import FIELDS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ryu_apps.control.adoption import Found, adopt_flows
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.flow_table import UnifiedFlow
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.flow_key import Family, FlowKey
 from ryu_apps.model.policy import Change

@@ -40,7 +40,7 @@ def core_with(*, slowed: bool, stateful: bool = True) -> ControlCore:
     core = ControlCore(compile_policy(snapshot(layer("fw", 1, stateful=stateful), rules)))
     core.datapaths = {1: {}, 2: {}}
     if slowed:
-        assert core.slowed_down({1: frozenset({FLOODER})}) == {FLOODER}
+        assert core.aggressive.follow({1: frozenset({FLOODER})}) == {FLOODER}
     return core
 
 
@@ -115,10 +115,10 @@ def test_when_the_flood_is_over_its_sender_is_as_others() -> None:
     core = core_with(slowed=False)
     usual = asking(begun(core, question(1), 0.0))
     assert SOON_S not in usual and asking(by_fast_path(core, question(2))) == usual
-    core.slowed_down({1: frozenset({FLOODER})})
+    core.aggressive.follow({1: frozenset({FLOODER})})
     assert by_fast_path(core, question(3)) == []
     assert asking(begun(core, question(4), 0.0)) == asking(by_fast_path(core, question(5))) == {SOON_S}
-    assert core.slowed_down({}) == frozenset()
+    assert core.aggressive.follow({}) == frozenset()
     assert by_fast_path(core, question(6)) == []
     assert asking(begun(core, question(7), 0.0)) == usual
 
@@ -150,7 +150,7 @@ def test_an_answer_makes_tcp_last(flags: int, answers: int) -> None:
 
 def hastened(core: ControlCore, now_s: float) -> list[CachedEntry]:
     """Return the entries that what the flooder began lately gets when it is slowed down."""
-    return [made for part in core.hasten(frozenset({FLOODER}), now_s) for made in installed(part)]
+    return [made for part in core.aggressive.hasten(frozenset({FLOODER}), now_s) for made in installed(part)]
 
 
 def test_what_it_had_just_begun_goes_soon_as_well() -> None:
@@ -159,7 +159,7 @@ def test_what_it_had_just_begun_goes_soon_as_well() -> None:
     old = begun(core, question(1), 0.0)
     new = begun(core, question(2), 10.0) + begun(core, segment(3), 10.0) + begun(core, segment(4, dport=81), 10.0)
     begun(core, question(5, "vm2", "vm1"), 10.0, "vm2")
-    core.slowed_down({1: frozenset({FLOODER})})
+    core.aggressive.follow({1: frozenset({FLOODER})})
     begun(core, question(6), 10.0)
 
     shortened = hastened(core, 10.5)
@@ -175,8 +175,8 @@ def test_many_are_shortened_in_parts() -> None:
     core = core_with(slowed=False)
     for sport in range(1, 1001):
         begun(core, question(sport), 0.0)
-    core.slowed_down({1: frozenset({FLOODER})})
-    parts = [installed(part) for part in core.hasten(frozenset({FLOODER}), RECENT_S)]
+    core.aggressive.follow({1: frozenset({FLOODER})})
+    parts = [installed(part) for part in core.aggressive.hasten(frozenset({FLOODER}), RECENT_S)]
     assert sum(map(len, parts)) == 2000 and max(map(len, parts)) <= 2 * 20
     assert parts[:3] == [[], [], []]
 
@@ -187,7 +187,7 @@ def test_an_answered_or_ended_tcp_connection_is_left_alone() -> None:
     begun(core, segment(1), 0.0)
     (flow,) = core.flows
     core.life.answered(flow.id)
-    core.slowed_down({1: frozenset({FLOODER})})
+    core.aggressive.follow({1: frozenset({FLOODER})})
     assert hastened(core, 1.0) == []
 
 

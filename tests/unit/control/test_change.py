@@ -13,10 +13,10 @@ from ryu_apps.control.change import adopt, base_of, bundles, meters_of, plan_cha
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import Add, Effect, Install, Release, Remove, SwitchChange
 from ryu_apps.control.events import PacketIn, PresentEntry
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.leading import leads
 from ryu_apps.control.leases import Leases, owner_of
 from ryu_apps.control.lender import Lender
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.control.variant import variant_plan
 from ryu_apps.engine.connection import Leg, Plan, connect
 from ryu_apps.engine.policy import Policy, compile_policy, recompile

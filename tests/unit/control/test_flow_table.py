@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ryu_apps.control.connection_id import connection_id
-from ryu_apps.control.flow_table import FlowTable, UnifiedFlow
+from ryu_apps.control.flow_table import FlowTable
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.connection import connect
 from ryu_apps.engine.policy import Policy, compile_policy
 from ryu_apps.model.action import Deny, Nat, Rewrite

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.fast_path import MOST_KINDS, Course
-from ryu_apps.control.flow_table import UnifiedFlow
 from ryu_apps.control.letting_go import ended_by_fin
+from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Allow, Deny
 from ryu_apps.model.flow_key import Family, FlowKey, parse, reverse
