@@ -132,8 +132,10 @@ def _flow(
     # Of the generation that the entry was made under the cookie holds the low bits.
     made = generation - (generation - (cookie.generation if cookie else 0)) % GENERATIONS
     unanswered_s = HALF_OPEN_IDLE_TIMEOUT_S if is_tcp(key) else UNANSWERED_UDP_IDLE_TIMEOUT_S
-    aggressive = first.idle_timeout_s == AGGRESSIVE_IDLE_TIMEOUT_S
-    awaits = is_tcp(key) or awaits_answer(plan, key, aggressive=aggressive)
+    # A rule's own time may be as short.
+    usual_s = plan.forward[0].verdict.idle_timeout_s
+    aggressive = first.idle_timeout_s == AGGRESSIVE_IDLE_TIMEOUT_S != usual_s
+    awaits = (is_tcp(key) and plan.allow) or awaits_answer(plan, key, aggressive=aggressive)
     half_open = awaits and (aggressive or first.idle_timeout_s == unanswered_s)
     lacks = plan.metered and not core.flows.meters.fit(plan, flow_id)
     flow = UnifiedFlow(

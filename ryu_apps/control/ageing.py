@@ -60,6 +60,8 @@ class Ageing:
             return []
         if flow is None or cookie is None or self._life.is_closed(flow.id):
             return []
+        if flow.half_open and is_tcp(flow.key) and cookie.entry_class is EntryClass.REPLY and event.packets:
+            self._life.answered(flow.id)
         if (
             flow.half_open
             and is_tcp(flow.key)
@@ -93,7 +95,7 @@ class Ageing:
             return self._end_idle(flow, now_s)
         if flow.half_open and cookie.entry_class is EntryClass.REPLY:
             # UDP that was answered. The entries of its answers stand, and keep the time when they were last in use.
-            return self._placement.install(self._life.lasting(flow, event.packets) or flow, replies=False)
+            return self._placement.install(self._lasting(flow, event.packets, now_s) or flow, replies=False)
         return self._install_again(flow)
 
     def tick(self, now_s: float) -> list[Effect]:
@@ -152,11 +154,18 @@ class Ageing:
         if entry_class is not EntryClass.REPLY:
             # Where no NIC has an entry for the replies, the host would have seen one.
             return [] if self._placement.question(flow, EntryClass.REPLY) else self._end_idle(flow, now_s)
-        lasting = self._life.lasting(flow, packets)
+        lasting = self._lasting(flow, packets, now_s)
         if lasting is None:
             return self.remove(flow)
         self._expiry.confirm(flow.id, now_s)
         return self._placement.install(lasting)
+
+    def _lasting(self, flow: UnifiedFlow, replies: int, now_s: float) -> UnifiedFlow | None:
+        """Return a flow as it is kept from now on because it was answered; None when nobody has."""
+        lasting = self._life.lasting(flow, replies)
+        if lasting is not None:
+            self._offload.age_anew(lasting, now_s)
+        return lasting
 
     def _end_idle(self, flow: UnifiedFlow, now_s: float) -> list[Effect]:
         """End a connection that no NIC has seen a packet of, unless the host has."""

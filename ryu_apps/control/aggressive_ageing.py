@@ -7,38 +7,40 @@ wait for that (docs/architecture.md, "Who floods waits behind himself").
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from ryu_apps.control.effects import Effect
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.floods import Asker
 from ryu_apps.control.flow_table import FlowTable
-from ryu_apps.control.life import Life
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.unified_flow import UnifiedFlow
-from ryu_apps.pipeline.cached import is_tcp
+from ryu_apps.model.flow_key import PROTO_UDP
+from ryu_apps.pipeline.cached import is_tcp, protocol
 
 # A flood is slowed down within so long of its first packet; what it began before is looked for among so many flows.
 RECENT_S: Final = 2.0
 RECENT: Final = 8192
 # So many are looked at without a pause.
 _LOOKED_AT_ONCE: Final = 256
-# What is found gets its other entries in so many parts, if these are no smaller than a few: a switch forwards nothing
-# while it takes entries, nor while many of them run idle together.
+# What is found gets its other entries in so many parts, if these are neither smaller nor larger than a few flows: a
+# switch forwards nothing while it takes entries, nor while many of them run idle together.
 _PARTS: Final = 50
-_FEW: Final = 8
+_LEAST, _MOST = 8, 32
 
 
 class AggressiveAgeing:
     """Which askers are slowed down, by datapath."""
 
-    def __init__(self, flows: FlowTable, placement: Placement, life: Life, fast_path: FastPath) -> None:
-        """Keep what is shared with the core."""
-        self._fast_path = fast_path
+    def __init__(
+        self, flows: FlowTable, placement: Placement, fast_path: FastPath, in_host: Callable[[UnifiedFlow], bool]
+    ) -> None:
+        """Keep what is shared with the core; in_host says whether a flow is to have no entries."""
         self._flows = flows
         self._placement = placement
-        self._life = life
+        self._fast_path = fast_path
+        self._in_host = in_host
         self._by_dpid: Mapping[int, frozenset[Asker]] = {}
         self.askers: frozenset[Asker] = frozenset()
 
@@ -62,26 +64,29 @@ class AggressiveAgeing:
             flow = self._flows.get(flow_id)
             if flow is not None and now_s - flow.created_s > RECENT_S:
                 break
-            if flow is not None and not flow.aggressive and not flow.parent and _asker(flow) in askers:
+            if flow is not None and _asker(flow) in askers:
                 found.append(flow_id)
             if looked % _LOOKED_AT_ONCE == 0:
                 yield []
-        size = max(_FEW, -(-len(found) // _PARTS))
+        size = min(_MOST, max(_LEAST, -(-len(found) // _PARTS)))
         for first in range(0, len(found), size):
             part = map(self._flows.get, found[first : first + size])
             yield [effect for flow in part if flow is not None for effect in self._hasten(flow)]
 
     def _hasten(self, flow: UnifiedFlow) -> list[Effect]:
+        """Return the shorter-lived entries of a flow that may have some.
+
+        TCP keeps its entries, for with these the switch would forget a FIN that it has seen; half-open it goes soon
+        enough. UDP that has lasting timeouts was answered.
+        """
         awaits = flow.plan.allow and bool(flow.plan.reply)
-        if awaits and is_tcp(flow.key):
-            ends = self._life.is_closing(flow.id) or self._life.ended_ways(flow.id)
-            if ends or (flow.half_open and not self._life.is_half_open(flow.id)):
-                return []
-            if not flow.half_open:
-                self._life.began(flow.id, flow.plan.forward[0].vport)
+        answered = awaits and protocol(flow.key) == PROTO_UDP and not flow.half_open
+        left_alone = answered or (flow.plan.allow and is_tcp(flow.key))
+        if flow.aggressive or flow.parent or left_alone or self._in_host(flow):
+            return []
         hastened = flow._replace(aggressive=True, half_open=awaits)
         self._flows.replace(flow, hastened)
-        return self._placement.install(hastened, replies=is_tcp(flow.key))
+        return self._placement.install(hastened, replies=False)
 
 
 def _asker(flow: UnifiedFlow) -> Asker:

@@ -73,7 +73,7 @@ class ControlCore:
         self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
         self.ageing = Ageing(self.flows, self.placement, self.offload, self.life, self.expiry, self.tally)
         self.crowding = Crowding(self.life, self.tally, self.dpid_of)
-        self.aggressive = AggressiveAgeing(self.flows, self.placement, self.life, self.fast_path)
+        self.aggressive = AggressiveAgeing(self.flows, self.placement, self.fast_path, self.ageing.in_host)
         self._meeting = Meeting(
             self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.crowding,
             self.aggressive,

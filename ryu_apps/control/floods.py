@@ -85,11 +85,13 @@ class Floods:
     def askers(self, policy: Policy) -> dict[int, frozenset[Asker]]:
         """Return who is slowed down, by datapath; the network, which asks about NAT pools, is nobody."""
         found: dict[int, frozenset[Asker]] = {}
-        for dpid, metered in self.meters(policy).items():
-            slow = self.slowed_at(dpid) & metered.configs.keys()
-            owners = [(number, policy.vports[owner]) for number in slow if (owner := metered.owners[number])]
-            if owners:
-                found[dpid] = frozenset((vport.number, _direction(number, vport)) for number, vport in owners)
+        slow = {dpid: steps for dpid, steps in self._steps.items() if steps}
+        known = self.meters(policy) if slow else {}
+        for dpid in slow.keys() & known.keys():
+            owners = known[dpid].owners
+            vports = [(number, policy.vports[owner]) for number in slow[dpid] if (owner := owners.get(number))]
+            if vports:
+                found[dpid] = frozenset((vport.number, _direction(number, vport)) for number, vport in vports)
         return found
 
     def counted(

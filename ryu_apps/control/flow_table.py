@@ -67,7 +67,7 @@ class FlowTable:
 
     @property
     def last_id(self) -> int:
-        """The id that was given last; before it they fall by one, and come round."""
+        """The id that was given last."""
         return self._next_id - 1
 
     def __iter__(self) -> Iterator[UnifiedFlow]:

@@ -163,6 +163,12 @@ class Offload:
         """Have a flow age anew, because the timeouts of its entries are others now."""
         self._stays.leave(flow.id)
 
+    def age_anew(self, flow: UnifiedFlow, now_s: float) -> None:
+        """Have a flow that was just seen in use age by the timeouts that its entries have now."""
+        if flow.id in self._stays:
+            self._stays.leave(flow.id)
+            self.settle(flow, now_s)
+
     def in_use(self, flow: UnifiedFlow, now_s: float) -> bool:
         """Return whether the host has lately forwarded packets of a flow or of a variant of it."""
         return any(self._stays.in_use(one.id, now_s) for one in (flow, *self._flows.variants(flow.id)))

@@ -11,7 +11,7 @@ from ryu.lib import hub
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import MeterChange
 from ryu_apps.control.floods import Asker, Floods, Metered
-from ryu_apps.control.holding import MOST_S
+from ryu_apps.control.holding import MOST_S, PAUSE_S
 from ryu_apps.southbound.abreast import Abreast
 from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.link import Link
@@ -31,6 +31,7 @@ class FloodWatch:
         self._counting = counting
         self._clock = clock
         self._floods = Floods()
+        self._found_out: set[Asker] = set()
         self._looks = Abreast(links, "slowing a flood down")
 
     def watch(self) -> None:
@@ -57,20 +58,25 @@ class FloodWatch:
             return MeterChange(altered=self._floods.counted(link.id, metered.configs, dropped, present, self._clock()))
 
         self._counting.read_dropped(link, metered.owners, decide)
-        self._age_aggressively()
 
     def _age_aggressively(self) -> None:
         """Tell the core who was slowed down at the last looks; what they had begun before goes soon as well."""
         new = self._core.aggressive.follow(self._floods.askers(self._core.policy))
-        if new:
-            hub.spawn(self._hasten, new)
+        if new and not self._found_out:
+            hub.spawn(self._hasten)
+        self._found_out |= new
 
-    def _hasten(self, new: frozenset[Asker]) -> None:
-        # The last of these connections may be held back while their first packets are under way.
-        hub.sleep(MOST_S)
+    def _hasten(self) -> None:
+        """Hasten what all who were found out had begun, one after the other."""
         try:
-            for effects in self._core.aggressive.hasten(new, self._clock()):
-                self._links.apply(effects)
-                hub.sleep(HASTEN_EVERY_S if effects else 0)
+            while self._found_out:
+                # The last of these connections may be held back while their first packets are under way.
+                hub.sleep(MOST_S + PAUSE_S)
+                askers = frozenset(self._found_out)
+                for effects in self._core.aggressive.hasten(askers, self._clock()):
+                    self._links.apply(effects)
+                    hub.sleep(HASTEN_EVERY_S if effects else 0)
+                self._found_out -= askers
         except Exception:
+            self._found_out.clear()
             self._links.fault("having what comes of a flood go soon")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -11,21 +12,26 @@ from ryu_apps.control.aggressive_ageing import RECENT_S
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountEntry
 from ryu_apps.control.events import EntryCounted
-from ryu_apps.control.expiry import IDLE_TIMEOUT
+from ryu_apps.control.expiry import EVICTION, IDLE_TIMEOUT
+from ryu_apps.control.floods import Floods
 from ryu_apps.engine.policy import compile_policy
 from ryu_apps.model.action import Allow
+from ryu_apps.model.policy import Change
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cached import (
     AGGRESSIVE_IDLE_TIMEOUT_S,
     DENY_IDLE_TIMEOUT_S,
     IDLE_TIMEOUTS_S,
+    UNANSWERED_UDP_IDLE_TIMEOUT_S,
     CachedEntry,
-    is_tcp,
 )
-from ryu_apps.pipeline.cookie import is_reply
-from tests.unit.control.test_core import NUMBER, installed, met, removal
+from ryu_apps.pipeline.cookie import Punt, is_reply
+from ryu_apps.pipeline.meters import miss_meter_numbers
+from tests.unit.control.nic_world import World
+from tests.unit.control.test_core import NUMBER, frame, installed, met, removal
+from tests.unit.control.test_offload import limited
 from tests.unit.frames import frame_of
-from tests.unit.policies import OUT, group, layer, rule, snapshot, tcp
+from tests.unit.policies import IN, OUT, group, layer, rule, snapshot, tcp, vport
 
 FLOODER = NUMBER["vm1"], Direction.OUTBOUND
 SOON_S = AGGRESSIVE_IDLE_TIMEOUT_S
@@ -37,7 +43,7 @@ def core_with(*, slowed: bool, stateful: bool = True) -> ControlCore:
     rules = group(
         "fw", "all", OUT, rule("udp", Allow(), 1, ip_proto="udp"), rule("web", Allow(), 1, ip_proto="tcp", l4_dst="80")
     )
-    core = ControlCore(compile_policy(snapshot(layer("fw", 1, stateful=stateful), rules)))
+    core = ControlCore(compile_policy(snapshot(layer("fw", 1, stateful=stateful, out=False), rules)))
     core.datapaths = {1: {}, 2: {}}
     if slowed:
         assert core.aggressive.follow({1: frozenset({FLOODER})}) == {FLOODER}
@@ -98,7 +104,8 @@ def test_what_a_flooder_begins_goes_soon(frame: Callable[[int], bytes], stateful
 
 def test_what_it_is_denied_goes_soon() -> None:
     """S07: a refusal stays for a shorter time too, since it tells packets apart like any entry."""
-    assert asking(begun(core_with(slowed=False), segment(1, dport=81), 0.0)) == {DENY_IDLE_TIMEOUT_S}
+    (denied,) = begun(core_with(slowed=False), segment(1, dport=81), 0.0)
+    assert (denied.allow, denied.idle_timeout_s) == (False, DENY_IDLE_TIMEOUT_S)
     assert asking(begun(core_with(slowed=True), segment(1, dport=81), 0.0)) == {SOON_S}
 
 
@@ -148,54 +155,153 @@ def test_an_answer_makes_tcp_last(flags: int, answers: int) -> None:
     assert {made.idle_timeout_s for made in installed(effects)} == ({IDLE_TIMEOUTS_S[6]} if answers else set())
 
 
+def test_an_answer_is_not_forgotten_because_the_host_saw_a_packet() -> None:
+    """M18: the entry of the answers has counted some and comes back since the host has just seen the connection in use;
+    when it runs idle again without any, the connection stays."""
+    core = core_with(slowed=True)
+    entries = begun(core, segment(1), 0.0)
+    replies = next(made for made in entries if is_reply(made.cookie))
+    core.ageing.flow_removed(removal(entries[0], IDLE_TIMEOUT), 2.2)
+    core.packet_in(met(acknowledgement(1)), 2.5)
+    assert is_reply(installed(core.ageing.flow_removed(removal(replies, IDLE_TIMEOUT), 3.2))[-1].cookie)
+    effects = core.ageing.flow_removed(removal(replies, IDLE_TIMEOUT)._replace(packets=0), 6.2)
+    assert {made.idle_timeout_s for made in installed(effects)} == {IDLE_TIMEOUTS_S[6]} and len(core.flows) == 1
+
+
+def test_an_answered_one_that_a_full_nic_lacks_lasts_as_well() -> None:
+    """M12, M10: an answered connection ages by its lasting time in the host too, if its NIC has no room then."""
+    rules = group("fw", "in", IN, rule("udp", Allow(), 1, ip_proto="udp"))
+    layers = layer("fw", 1, stateful=True, into=False), rules, limited(outbound_entries=9, inbound_entries=1)
+    world = World(snapshot(*layers))
+    core = world.core
+    core.aggressive.follow({1: frozenset({FLOODER})})
+    world.send("vm1", OUT, tcp(ip_proto="udp"))
+    world.pause()
+    present = [made for cache in world.nics.values() for made in cache.values()]
+    assert SOON_S in asking(present) and len(present) < 4
+    now_s = world.now_s + 10
+    forward = next(made for made in present if not is_reply(made.cookie))
+    (asked,) = core.ageing.flow_removed(removal(forward, IDLE_TIMEOUT), now_s)
+    assert isinstance(asked, CountEntry)
+    core.ageing.entry_counted(EntryCounted(asked.cookie, 5), now_s)
+    for made in present:
+        core.ageing.flow_removed(removal(made, EVICTION), now_s)
+    for later_s in range(1, UNANSWERED_UDP_IDLE_TIMEOUT_S):
+        core.ageing.tick(now_s + later_s)
+    assert len(core.flows) == 1
+
+
 def hastened(core: ControlCore, now_s: float) -> list[CachedEntry]:
     """Return the entries that what the flooder began lately gets when it is slowed down."""
     return [made for part in core.aggressive.hasten(frozenset({FLOODER}), now_s) for made in installed(part)]
 
 
 def test_what_it_had_just_begun_goes_soon_as_well() -> None:
-    """S07: when a flood is found out, its connections of the last moment get the short time: they and no others."""
+    """S07: when a flood is found out, its connections of the last moment get the short time: they and no others.
+
+    TCP that may pass keeps its entries, with which a switch would forget a FIN.
+    """
     core = core_with(slowed=False)
-    old = begun(core, question(1), 0.0)
-    new = begun(core, question(2), 10.0) + begun(core, segment(3), 10.0) + begun(core, segment(4, dport=81), 10.0)
+    begun(core, question(1), 0.0)
+    new = begun(core, question(2), 10.0) + begun(core, segment(4, dport=81), 10.0)
+    begun(core, segment(3), 10.0)
+    begun(core, acknowledgement(7), 10.0)
     begun(core, question(5, "vm2", "vm1"), 10.0, "vm2")
     core.aggressive.follow({1: frozenset({FLOODER})})
     begun(core, question(6), 10.0)
 
     shortened = hastened(core, 10.5)
 
-    same = {(m.vport, m.direction, m.key) for m in new if not is_reply(m.cookie) or is_tcp(m.key)}
+    same = {(made.vport, made.direction, made.key) for made in new if not is_reply(made.cookie)}
     assert {(made.vport, made.direction, made.key) for made in shortened} == same
-    assert {made.idle_timeout_s for made in shortened} == {SOON_S} and all(m.key != old[0].key for m in shortened)
+    assert {made.idle_timeout_s for made in shortened} == {SOON_S}
     assert hastened(core, 10.6) == []
 
 
-def test_many_are_shortened_in_parts() -> None:
+def test_what_was_answered_is_not_shortened_again() -> None:
+    """M10: UDP whose answer is known keeps its lasting times when its sender turns out to flood."""
+    core = core_with(slowed=False)
+    first, *_ = begun(core, question(1), 0.0)
+    (asked,) = core.ageing.flow_removed(removal(first, IDLE_TIMEOUT), 1.0)
+    assert isinstance(asked, CountEntry)
+    core.ageing.entry_counted(EntryCounted(asked.cookie, 1), 1.0)
+    core.aggressive.follow({1: frozenset({FLOODER})})
+    assert hastened(core, 1.5) == []
+
+
+def test_what_the_host_keeps_to_itself_gets_no_entries() -> None:
+    """M22: a connection of which only a fragment has come has no entries, and gets none."""
+    core = core_with(slowed=False)
+    fragment = frame("vm1", "vm2", 17, bytes(8) + bytes(1000), 1, 0x2000)
+    core.packet_in(met(fragment, punt=Punt.FRAGMENT), 0.0)
+    assert len(core.flows) == 1
+    core.aggressive.follow({1: frozenset({FLOODER})})
+    assert hastened(core, 0.5) == []
+
+
+@pytest.mark.parametrize(("flows", "most"), [(100, 8), (1000, 20), (4000, 32)])
+def test_many_are_shortened_in_parts(flows: int, most: int) -> None:
     """S07: a switch is given few entries at once, and looking for them pauses; all that is recent is found."""
     core = core_with(slowed=False)
-    for sport in range(1, 1001):
+    for sport in range(1, flows + 1):
         begun(core, question(sport), 0.0)
     core.aggressive.follow({1: frozenset({FLOODER})})
     parts = [installed(part) for part in core.aggressive.hasten(frozenset({FLOODER}), RECENT_S)]
-    assert sum(map(len, parts)) == 2000 and max(map(len, parts)) <= 2 * 20
-    assert parts[:3] == [[], [], []]
+    assert sum(map(len, parts)) == 2 * flows and max(map(len, parts)) == 2 * most
+    assert parts[: flows // 256] == [[]] * (flows // 256)
 
 
-def test_an_answered_or_ended_tcp_connection_is_left_alone() -> None:
-    """M18: what is no longer half open keeps its entries when its sender turns out to flood."""
+def left_by(entries: list[CachedEntry]) -> list[Found]:
+    """Return entries as a switch tells of them."""
+    return [Found(e.cookie, e.segment, e.vport, e.direction, e.key, e.idle_timeout_s) for e in entries]
+
+
+@pytest.mark.parametrize("frame", [question(1), segment(1), acknowledgement(1), segment(1, dport=81)])
+def test_a_restart_takes_it_over_as_it_is(frame: bytes) -> None:
+    """M26: entries with the short time are wanted as they are, by a flow that is what it was."""
+    before = core_with(slowed=True)
+    entries = begun(before, frame, 0.0)
     core = core_with(slowed=False)
-    begun(core, segment(1), 0.0)
-    (flow,) = core.flows
-    core.life.answered(flow.id)
-    core.aggressive.follow({1: frozenset({FLOODER})})
-    assert hastened(core, 1.0) == []
-
-
-def test_a_restart_takes_it_over_as_it_is() -> None:
-    """M26: entries with the short time are wanted as they are."""
-    entries = begun(core_with(slowed=True), question(1), 0.0)
-    core = core_with(slowed=False)
-    found = [Found(e.cookie, e.segment, e.vport, e.direction, e.key, e.idle_timeout_s) for e in entries]
-    assert adopt_flows(core, found, 0.0) == 1
-    (flow,) = core.flows
+    assert adopt_flows(core, left_by(entries), 0.0) == 1
+    (had,), (flow,) = before.flows, core.flows
     assert set(flow.entries()) == set(entries)
+    assert (flow.aggressive, flow.half_open and flow.plan.allow) == (True, had.half_open and had.plan.allow)
+    assert core.life.is_half_open(flow.id) == before.life.is_half_open(had.id)
+
+
+def test_a_rule_with_a_time_as_short_makes_no_flood() -> None:
+    """M26: after a restart a connection whose rule says 2 s is an ordinary one."""
+    rules = group("fw", "all", OUT, rule("web", Allow(), 1, SOON_S, ip_proto="tcp"))
+    policy = compile_policy(snapshot(layer("fw", 1, stateful=True), rules))
+    made = ControlCore(policy), ControlCore(policy)
+    for core in made:
+        core.datapaths = {1: {}, 2: {}}
+    entries = begun(made[0], acknowledgement(1), 0.0)
+    adopt_flows(made[1], left_by(entries), 0.0)
+    (flow,) = made[1].flows
+    assert not flow.aggressive and not flow.half_open and set(flow.entries()) == set(entries)
+
+
+def test_who_is_slowed_down_is_told_by_vport_and_direction() -> None:
+    """S07: the meter of what a VM sends stands for that alone, and a vport that is gone for nobody."""
+    limited_vm = replace(vport("vm1", "h1", 1), miss_rate_pps=100)
+    made = snapshot().changed([Change(kind="vports", key="vm1", value=limited_vm)])
+    policy, floods = compile_policy(made), Floods()
+    outbound, inbound = miss_meter_numbers(made.vports["vm1"])
+    configs = floods.meters(policy)[1].configs
+    assert floods.askers(policy) == {}
+    for number, direction in ((outbound, Direction.OUTBOUND), (inbound, Direction.INBOUND)):
+        floods = Floods()
+        for dropped, now_s in ((0, 1.0), (100_000, 2.0)):
+            floods.counted(1, configs, {number: dropped}, {}, now_s)
+        assert floods.askers(policy) == {1: {(made.vports["vm1"].number, direction)}}
+        gone = compile_policy(made.changed([Change(kind="vports", key="vm1", value=None)]))
+        assert floods.askers(gone) == {}
+
+
+def test_kinds_of_the_other_direction_are_kept() -> None:
+    """S07: what comes for a flooder is known by the fast path as before."""
+    core = core_with(slowed=False)
+    begun(core, question(1), 0.0)
+    core.aggressive.follow({1: frozenset({(FLOODER[0], Direction.INBOUND)})})
+    assert by_fast_path(core, question(2))
