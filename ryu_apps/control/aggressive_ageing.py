@@ -7,7 +7,8 @@ wait for that (docs/architecture.md, "Who floods waits behind himself").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ryu_apps.control.effects import Effect
@@ -24,14 +25,14 @@ RECENT_S: Final = 2.0
 RECENT: Final = 8192
 # So many are looked at without a pause.
 _LOOKED_AT_ONCE: Final = 256
-# What is found gets its other entries in so many parts, if these are neither smaller nor larger than a few flows: a
+# Of what is found so great a part gets its other entries at once, if that is neither less nor more than a few flows: a
 # switch forwards nothing while it takes entries, nor while many of them run idle together.
 _PARTS: Final = 50
 _LEAST, _MOST = 8, 32
 
 
 class AggressiveAgeing:
-    """Which askers are slowed down, by datapath."""
+    """Who is slowed down, and what of theirs is still to be hastened, by flow id."""
 
     def __init__(
         self, flows: FlowTable, placement: Placement, fast_path: FastPath, in_host: Callable[[UnifiedFlow], bool]
@@ -41,36 +42,33 @@ class AggressiveAgeing:
         self._placement = placement
         self._fast_path = fast_path
         self._in_host = in_host
-        self._by_dpid: Mapping[int, frozenset[Asker]] = {}
+        self._found: deque[int] = deque()
         self.askers: frozenset[Asker] = frozenset()
 
-    def follow(self, by_dpid: Mapping[int, frozenset[Asker]]) -> frozenset[Asker]:
+    def follow(self, askers: frozenset[Asker]) -> frozenset[Asker]:
         """Note who is slowed down now: what they begin is to go soon; return for whom this is new."""
-        if by_dpid == self._by_dpid:
-            return frozenset()
-        before, self.askers = self.askers, frozenset[Asker]().union(*by_dpid.values())
-        self._by_dpid = by_dpid
-        self._fast_path.forget_askers(before ^ self.askers)
-        return self.askers - before
+        before, self.askers = self.askers, askers
+        if askers != before:
+            self._fast_path.forget_askers(before ^ askers)
+        return askers - before
 
-    def hasten(self, askers: frozenset[Asker], now_s: float) -> Iterator[list[Effect]]:
-        """Yield, part by part, the entries of what these have lately begun, which is to go soon now.
-
-        While it is looked for, empty parts are yielded.
-        """
-        found: list[int] = []
+    def look(self, askers: frozenset[Asker], now_s: float) -> Iterator[None]:
+        """Find what these have lately begun; yields now and then, so that others get their turn."""
         last = self._flows.last_id
         for looked, flow_id in enumerate(range(last, max(0, last - RECENT), -1), start=1):
             flow = self._flows.get(flow_id)
             if flow is not None and now_s - flow.created_s > RECENT_S:
                 break
             if flow is not None and _asker(flow) in askers:
-                found.append(flow_id)
+                self._found.append(flow_id)
             if looked % _LOOKED_AT_ONCE == 0:
-                yield []
-        size = min(_MOST, max(_LEAST, -(-len(found) // _PARTS)))
-        for first in range(0, len(found), size):
-            part = map(self._flows.get, found[first : first + size])
+                yield
+
+    def hasten(self) -> Iterator[list[Effect]]:
+        """Yield, part by part, the entries of all that was found, which is to go soon now."""
+        while self._found:
+            size = min(_MOST, max(_LEAST, len(self._found) // _PARTS), len(self._found))
+            part = [self._flows.get(self._found.popleft()) for _ in range(size)]
             yield [effect for flow in part if flow is not None for effect in self._hasten(flow)]
 
     def _hasten(self, flow: UnifiedFlow) -> list[Effect]:

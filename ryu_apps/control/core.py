@@ -169,7 +169,7 @@ class ControlCore:
         if steered and watched and flow.half_open and self.life.has_answer(flow, leg):
             # The host has seen the answer itself: from now on the connection has its lasting timeouts.
             flow = self.life.lasting(flow, 1) or flow
-            self.offload.forget_age(flow)
+            self.offload.age_anew(flow, now_s)
             effects += self.placement.install(flow)
         if steered:
             ask = self.offload.begin if begun else self.offload.missed

@@ -82,17 +82,16 @@ class Floods:
         """Return the numbers of the meters of a datapath that were slowed down."""
         return frozenset(self._steps.get(dpid, ()))
 
-    def askers(self, policy: Policy) -> dict[int, frozenset[Asker]]:
-        """Return who is slowed down, by datapath; the network, which asks about NAT pools, is nobody."""
-        found: dict[int, frozenset[Asker]] = {}
+    def askers(self, policy: Policy) -> frozenset[Asker]:
+        """Return who is slowed down; the network, which asks about NAT pools, is nobody."""
         slow = {dpid: steps for dpid, steps in self._steps.items() if steps}
         known = self.meters(policy) if slow else {}
-        for dpid in slow.keys() & known.keys():
-            owners = known[dpid].owners
-            vports = [(number, policy.vports[owner]) for number in slow[dpid] if (owner := owners.get(number))]
-            if vports:
-                found[dpid] = frozenset((vport.number, _direction(number, vport)) for number, vport in vports)
-        return found
+        return frozenset(
+            (owner, _direction(number, policy.vports[owner]))
+            for dpid in slow.keys() & known.keys()
+            for number in slow[dpid]
+            if (owner := known[dpid].owners.get(number))
+        )
 
     def counted(
         self,

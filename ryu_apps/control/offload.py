@@ -159,12 +159,8 @@ class Offload:
         else:
             self._stays.seen(flow, now_s)
 
-    def forget_age(self, flow: UnifiedFlow) -> None:
-        """Have a flow age anew, because the timeouts of its entries are others now."""
-        self._stays.leave(flow.id)
-
     def age_anew(self, flow: UnifiedFlow, now_s: float) -> None:
-        """Have a flow that was just seen in use age by the timeouts that its entries have now."""
+        """Have a flow that was just seen in use age anew, because the timeouts of its entries are others now."""
         if flow.id in self._stays:
             self._stays.leave(flow.id)
             self.settle(flow, now_s)

@@ -31,7 +31,7 @@ class FloodWatch:
         self._counting = counting
         self._clock = clock
         self._floods = Floods()
-        self._found_out: set[Asker] = set()
+        self._hastening = False
         self._looks = Abreast(links, "slowing a flood down")
 
     def watch(self) -> None:
@@ -62,21 +62,25 @@ class FloodWatch:
     def _age_aggressively(self) -> None:
         """Tell the core who was slowed down at the last looks; what they had begun before goes soon as well."""
         new = self._core.aggressive.follow(self._floods.askers(self._core.policy))
-        if new and not self._found_out:
-            hub.spawn(self._hasten)
-        self._found_out |= new
+        if new:
+            hub.spawn(self._hasten, new)
 
-    def _hasten(self) -> None:
-        """Hasten what all who were found out had begun, one after the other."""
+    def _hasten(self, askers: frozenset[Asker]) -> None:
+        """Find what these had begun, and hasten it unless others of these threads do, which then take it too."""
+        aggressive = self._core.aggressive
         try:
-            while self._found_out:
-                # The last of these connections may be held back while their first packets are under way.
-                hub.sleep(MOST_S + PAUSE_S)
-                askers = frozenset(self._found_out)
-                for effects in self._core.aggressive.hasten(askers, self._clock()):
+            # The last of these connections may be held back while their first packets are under way.
+            hub.sleep(MOST_S + PAUSE_S)
+            for _ in aggressive.look(askers, self._clock()):
+                hub.sleep(0)
+            if self._hastening:
+                return
+            self._hastening = True
+            try:
+                for effects in aggressive.hasten():
                     self._links.apply(effects)
                     hub.sleep(HASTEN_EVERY_S if effects else 0)
-                self._found_out -= askers
+            finally:
+                self._hastening = False
         except Exception:
-            self._found_out.clear()
             self._links.fault("having what comes of a flood go soon")

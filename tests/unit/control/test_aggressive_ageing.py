@@ -46,7 +46,7 @@ def core_with(*, slowed: bool, stateful: bool = True) -> ControlCore:
     core = ControlCore(compile_policy(snapshot(layer("fw", 1, stateful=stateful, out=False), rules)))
     core.datapaths = {1: {}, 2: {}}
     if slowed:
-        assert core.aggressive.follow({1: frozenset({FLOODER})}) == {FLOODER}
+        assert core.aggressive.follow(frozenset({FLOODER})) == {FLOODER}
     return core
 
 
@@ -122,10 +122,10 @@ def test_when_the_flood_is_over_its_sender_is_as_others() -> None:
     core = core_with(slowed=False)
     usual = asking(begun(core, question(1), 0.0))
     assert SOON_S not in usual and asking(by_fast_path(core, question(2))) == usual
-    core.aggressive.follow({1: frozenset({FLOODER})})
+    core.aggressive.follow(frozenset({FLOODER}))
     assert by_fast_path(core, question(3)) == []
     assert asking(begun(core, question(4), 0.0)) == asking(by_fast_path(core, question(5))) == {SOON_S}
-    assert core.aggressive.follow({}) == frozenset()
+    assert core.aggressive.follow(frozenset()) == frozenset()
     assert by_fast_path(core, question(6)) == []
     assert asking(begun(core, question(7), 0.0)) == usual
 
@@ -174,7 +174,7 @@ def test_an_answered_one_that_a_full_nic_lacks_lasts_as_well() -> None:
     layers = layer("fw", 1, stateful=True, into=False), rules, limited(outbound_entries=9, inbound_entries=1)
     world = World(snapshot(*layers))
     core = world.core
-    core.aggressive.follow({1: frozenset({FLOODER})})
+    core.aggressive.follow(frozenset({FLOODER}))
     world.send("vm1", OUT, tcp(ip_proto="udp"))
     world.pause()
     present = [made for cache in world.nics.values() for made in cache.values()]
@@ -193,7 +193,8 @@ def test_an_answered_one_that_a_full_nic_lacks_lasts_as_well() -> None:
 
 def hastened(core: ControlCore, now_s: float) -> list[CachedEntry]:
     """Return the entries that what the flooder began lately gets when it is slowed down."""
-    return [made for part in core.aggressive.hasten(frozenset({FLOODER}), now_s) for made in installed(part)]
+    list(core.aggressive.look(frozenset({FLOODER}), now_s))
+    return [made for part in core.aggressive.hasten() for made in installed(part)]
 
 
 def test_what_it_had_just_begun_goes_soon_as_well() -> None:
@@ -207,7 +208,7 @@ def test_what_it_had_just_begun_goes_soon_as_well() -> None:
     begun(core, segment(3), 10.0)
     begun(core, acknowledgement(7), 10.0)
     begun(core, question(5, "vm2", "vm1"), 10.0, "vm2")
-    core.aggressive.follow({1: frozenset({FLOODER})})
+    core.aggressive.follow(frozenset({FLOODER}))
     begun(core, question(6), 10.0)
 
     shortened = hastened(core, 10.5)
@@ -225,7 +226,7 @@ def test_what_was_answered_is_not_shortened_again() -> None:
     (asked,) = core.ageing.flow_removed(removal(first, IDLE_TIMEOUT), 1.0)
     assert isinstance(asked, CountEntry)
     core.ageing.entry_counted(EntryCounted(asked.cookie, 1), 1.0)
-    core.aggressive.follow({1: frozenset({FLOODER})})
+    core.aggressive.follow(frozenset({FLOODER}))
     assert hastened(core, 1.5) == []
 
 
@@ -235,7 +236,7 @@ def test_what_the_host_keeps_to_itself_gets_no_entries() -> None:
     fragment = frame("vm1", "vm2", 17, bytes(8) + bytes(1000), 1, 0x2000)
     core.packet_in(met(fragment, punt=Punt.FRAGMENT), 0.0)
     assert len(core.flows) == 1
-    core.aggressive.follow({1: frozenset({FLOODER})})
+    core.aggressive.follow(frozenset({FLOODER}))
     assert hastened(core, 0.5) == []
 
 
@@ -245,10 +246,24 @@ def test_many_are_shortened_in_parts(flows: int, most: int) -> None:
     core = core_with(slowed=False)
     for sport in range(1, flows + 1):
         begun(core, question(sport), 0.0)
-    core.aggressive.follow({1: frozenset({FLOODER})})
-    parts = [installed(part) for part in core.aggressive.hasten(frozenset({FLOODER}), RECENT_S)]
+    core.aggressive.follow(frozenset({FLOODER}))
+    assert len(list(core.aggressive.look(frozenset({FLOODER}), RECENT_S))) == flows // 256
+    parts = [installed(part) for part in core.aggressive.hasten()]
     assert sum(map(len, parts)) == 2 * flows and max(map(len, parts)) == 2 * most
-    assert parts[: flows // 256] == [[]] * (flows // 256)
+
+
+def test_a_second_flood_is_hastened_behind_the_first() -> None:
+    """S07: what is found while something is being hastened is hastened too, though it is not recent any more then."""
+    core = core_with(slowed=False)
+    for sport in range(1, 101):
+        begun(core, question(sport), 0.0)
+        begun(core, question(sport, "vm2", "vm3"), 0.0, "vm2")
+    list(core.aggressive.look(frozenset({FLOODER}), 1.0))
+    parts = core.aggressive.hasten()
+    first = installed(next(parts))
+    list(core.aggressive.look(frozenset({(NUMBER["vm2"], Direction.OUTBOUND)}), 1.0))
+    senders = [made.vport for made in first + [made for part in parts for made in installed(part)]]
+    assert senders.count(NUMBER["vm1"]) == 100 and senders.count(NUMBER["vm3"]) == 100
 
 
 def left_by(entries: list[CachedEntry]) -> list[Found]:
@@ -289,19 +304,19 @@ def test_who_is_slowed_down_is_told_by_vport_and_direction() -> None:
     policy, floods = compile_policy(made), Floods()
     outbound, inbound = miss_meter_numbers(made.vports["vm1"])
     configs = floods.meters(policy)[1].configs
-    assert floods.askers(policy) == {}
+    assert floods.askers(policy) == frozenset()
     for number, direction in ((outbound, Direction.OUTBOUND), (inbound, Direction.INBOUND)):
         floods = Floods()
         for dropped, now_s in ((0, 1.0), (100_000, 2.0)):
             floods.counted(1, configs, {number: dropped}, {}, now_s)
-        assert floods.askers(policy) == {1: {(made.vports["vm1"].number, direction)}}
+        assert floods.askers(policy) == {(made.vports["vm1"].number, direction)}
         gone = compile_policy(made.changed([Change(kind="vports", key="vm1", value=None)]))
-        assert floods.askers(gone) == {}
+        assert floods.askers(gone) == frozenset()
 
 
 def test_kinds_of_the_other_direction_are_kept() -> None:
     """S07: what comes for a flooder is known by the fast path as before."""
     core = core_with(slowed=False)
     begun(core, question(1), 0.0)
-    core.aggressive.follow({1: frozenset({(FLOODER[0], Direction.INBOUND)})})
+    core.aggressive.follow(frozenset({(FLOODER[0], Direction.INBOUND)}))
     assert by_fast_path(core, question(2))
