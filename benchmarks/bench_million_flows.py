@@ -18,7 +18,7 @@ from benchmarks.frames import ConnectionRing
 from benchmarks.load_generator import CONTROLLER_CORE, GENERATOR_CORE, measure, pin
 from benchmarks.measurement import Measurement, print_table
 from benchmarks.peers import VFSWITCH, PeerFailed, running
-from ryu_apps.southbound.reserve import RESERVED_BYTES
+from ryu_apps.southbound.reserve import FLOW_BYTES, ready_flows
 
 FLOWS: Final = 1_000_000
 OUTSTANDING: Final = 64
@@ -57,7 +57,7 @@ def main() -> int:
             while present < options.flows:
                 present += take(1, 0.5).sent
             # Of what is resident from the start most has become theirs.
-            taken_bytes = resident_bytes(controller.pid) - before_bytes + RESERVED_BYTES
+            taken_bytes = resident_bytes(controller.pid) - before_bytes + ready_flows() * FLOW_BYTES
             bytes_per_flow = taken_bytes / (present - before_flows)
             full = take(4, 0.25)
             switch.close()

@@ -19,6 +19,9 @@ TIERS_VARIABLE = "VFSWITCH_TESTS"
 
 StartController = Callable[..., Controller]
 
+# Tests start hundreds of controllers, four at a time: memory for a million connections in each would be in the way.
+os.environ.setdefault("VFSWITCH_READY_FLOWS", "20000")
+
 hypothesis.settings.register_profile(
     "vfswitch",
     deadline=None,  # two shared cores: a slow example says nothing

@@ -57,9 +57,10 @@ class ControlCore:
         flows_per_vport: int = 262_144,
         half_open_per_vport: int = HALF_OPEN_PER_VPORT,
         first_flow_id: int = 1,
+        ready_flows: int = 0,
     ) -> None:
         self._policy = policy
-        self.flows = FlowTable(first_flow_id)
+        self.flows = FlowTable(first_flow_id, ready_flows)
         self.flows.meters.enforce(policy)
         self.tally = Tally()
         self._datapaths: Map[int, Mapping[str, int]] = Map()

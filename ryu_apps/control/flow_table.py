@@ -48,12 +48,13 @@ class FlowTable:
     Whatever has a place for every flow is kept in parts, none of which takes long to grow.
     """
 
-    def __init__(self, first_id: int = 1) -> None:
+    def __init__(self, first_id: int = 1, ready: int = 0) -> None:
+        """Begin with this id, and with memory for the rows of so many flows."""
         self._slots = Slots()
         self._records: list[list[UnifiedFlow | Kind | None]] = []
         self._used = 0
         self._free: list[int] = []
-        self._rows = KeyRows()
+        self._rows = KeyRows(ready)
         self._by_connection: tuple[dict[int, int | tuple[int, ...]], ...] = in_parts()
         self._plans = PlanIndex()
         self._variants: dict[int, set[int]] = {}

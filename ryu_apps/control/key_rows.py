@@ -9,7 +9,7 @@ Rows that do not change between sweeps are outlined, and left out where nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from mmap import MAP_ANONYMOUS, MAP_POPULATE, MAP_PRIVATE, mmap
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -23,10 +23,10 @@ from ryu_apps.model.match import FULL_RANGE, Condition
 # and what is not looked for but kept here: the flow's id, and when it began.
 _KEY: Final = Struct("<56sB3xI")
 _REST: Final = Struct("<I4xd")
-_ROW_BYTES: Final = _KEY.size + _REST.size
-_FREE: Final = bytes(_ROW_BYTES)
+ROW_BYTES: Final = _KEY.size + _REST.size
+_FREE: Final = bytes(ROW_BYTES)
 _KEY_BYTES: Final = 56
-_WORDS: Final = _ROW_BYTES // 8
+_WORDS: Final = ROW_BYTES // 8
 # The addresses and ports of an IPv4 key, at its end: what differs among flows of one kind.
 ENDS_BYTES: Final = 12
 _ENDS_AT: Final = _KEY_BYTES - ENDS_BYTES
@@ -77,12 +77,11 @@ class _Chunk:
     sweeps: how many there were since a row was last set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: mmap) -> None:
         self.sweeps = 0
         self._outlines: dict[int, Outline] | None = None
-        # The system gives this memory page by page as rows are set; to clear all of it here would be a pause of 300 us.
-        self.buffer = mmap(-1, _ROW_BYTES * CHUNK_ROWS, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-        self.rows: Any = np.frombuffer(self.buffer, dtype="u1").reshape(-1, _ROW_BYTES)
+        self.buffer = buffer
+        self.rows: Any = np.frombuffer(buffer, dtype="u1").reshape(-1, ROW_BYTES)
         self.words: Any = self.rows.view("<u8")
         self.ports: Any = self.rows.view(">u2")[:, 26:28]
         self.families: Any = self.rows[:, 56]
@@ -117,10 +116,12 @@ class KeyRows:
     """One row for each slot of the flow table; a free slot matches nothing.
 
     Rows stand in chunks, so that the table grows without a pause in which all of them are copied.
+    Memory for the first `ready` rows is there at once, so that no row has to wait for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ready: int = 0) -> None:
         self._chunks: list[_Chunk] = []
+        self._ready = [_memory(MAP_POPULATE) for _ in range(0, ready, CHUNK_ROWS)]
 
     def put(self, slot: int, key: FlowKey, plan: int, flow_id: int = 0, began_s: float = 0.0) -> None:
         """Set a slot's row."""
@@ -133,7 +134,7 @@ class KeyRows:
         number, chunks = slot // CHUNK_ROWS, self._chunks
         chunk = chunks[number] if number < len(chunks) else self._chunk(slot)
         chunk.sweeps = 0
-        _write_ends(chunk.buffer, slot % CHUNK_ROWS * _ROW_BYTES, head, ends, tail, flow_id, began_s)
+        _write_ends(chunk.buffer, slot % CHUNK_ROWS * ROW_BYTES, head, ends, tail, flow_id, began_s)
 
     def clear(self, slot: int) -> None:
         """Free a slot's row."""
@@ -141,19 +142,20 @@ class KeyRows:
 
     def get(self, slot: int) -> tuple[FlowKey, int, float]:
         """Return what a slot's row was set to, which must not be free: key, flow id, and when it began."""
-        start = slot % CHUNK_ROWS * _ROW_BYTES
-        row = self._chunk(slot).buffer[start : start + _ROW_BYTES]
+        start = slot % CHUNK_ROWS * ROW_BYTES
+        row = self._chunk(slot).buffer[start : start + ROW_BYTES]
         flow_id, began_s = _REST.unpack_from(row, _KEY.size)
         return FlowKey(Family(row[_KEY_BYTES] - 1), int.from_bytes(row[:_KEY_BYTES], "big")), flow_id, began_s
 
     def _set(self, slot: int, row: bytes) -> None:
-        start = slot % CHUNK_ROWS * _ROW_BYTES
-        self._chunk(slot).buffer[start : start + _ROW_BYTES] = row
+        start = slot % CHUNK_ROWS * ROW_BYTES
+        self._chunk(slot).buffer[start : start + ROW_BYTES] = row
 
     def _chunk(self, slot: int) -> _Chunk:
         """Return what holds a slot's row, made when there was none so far."""
         while slot >= len(self._chunks) * CHUNK_ROWS:
-            self._chunks.append(_Chunk())
+            # What is not ready the system gives page by page as rows are set: all of it at once would be a pause.
+            self._chunks.append(_Chunk(self._ready.pop() if self._ready else _memory()))
         return self._chunks[slot // CHUNK_ROWS]
 
     def of_plan(self, plan: int) -> list[int]:
@@ -215,6 +217,11 @@ class KeyRows:
             if chunk.may_meet(family, condition):
                 found.append((number, chunk))
         return found
+
+
+def _memory(how: int = 0) -> mmap:
+    """Return memory for a chunk, all 0."""
+    return mmap(-1, ROW_BYTES * CHUNK_ROWS, flags=MAP_PRIVATE | MAP_ANONYMOUS | how)
 
 
 def _is_one_of(column: Any, wanted: Any) -> Any:

@@ -1,17 +1,33 @@
 """Memory that the process holds before it needs it.
 
 A page that is touched for the first time is a page fault, and in a virtual machine the host may have to find the page
-first: most take some microseconds, but one in some hundreds takes a millisecond, and all misses behind it wait.
+first: most take some microseconds, ten on average, but one in some hundreds takes a millisecond, and all misses behind
+it wait.
 New connections touch a page every dozen misses, so memory for many is touched at the start, where nobody waits.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
-SMALL_BYTES: Final = 64 << 20
-LARGE_BYTES: Final = 32 << 20
-RESERVED_BYTES: Final = SMALL_BYTES + LARGE_BYTES
+from ryu_apps.control.key_rows import ROW_BYTES
+
+READY_FLOWS: Final = 1_250_000
+"""How many connections there is memory for, unless the operator or the machine's size says otherwise.
+
+A million that stand, and a quarter as many that begin before others end.
+"""
+
+MOST_READY_FLOWS: Final = 16_000_000
+"""How many the operator may ask for: some 4 GiB."""
+
+# What a flow takes: numbers by which it is found, and its share of tables.
+_SMALL_BYTES: Final = 80
+_LARGE_BYTES: Final = 100
+FLOW_BYTES: Final = _SMALL_BYTES + _LARGE_BYTES + ROW_BYTES
+# Of the machine's memory no more than this part is taken unasked.
+_PART: Final = 64
 
 # CPython takes objects of up to 512 bytes from arenas of 1 MiB (256 KiB in some builds), and gives back an arena that
 # is all free: one object in each keeps it.
@@ -23,14 +39,20 @@ _LARGE: Final = 64 << 10
 _HEAD_BYTES: Final = 64
 
 
-def reserve(small_bytes: int = SMALL_BYTES, large_bytes: int = LARGE_BYTES) -> list[bytes]:
-    """Return what keeps so much touched memory in the process, for small objects and for larger ones.
+def ready_flows(memory_bytes: int | None = None) -> int:
+    """Return for how many flows memory is held unasked by a machine with so much of it, this one unless given."""
+    of_all = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if memory_bytes is None else memory_bytes
+    return min(READY_FLOWS, of_all // _PART // FLOW_BYTES)
+
+
+def reserve(flows: int) -> list[bytes]:
+    """Return what keeps touched memory for so many flows in the process; their rows have their own (`KeyRows`).
 
     The memory is free for use; for as long as the list lives none of it goes back to the system.
     """
     # Bytes that are not 0, and each object with its own: zeros would not be written.
-    small = [_touched(_SMALL, number) for number in range(small_bytes // _SMALL)]
-    large = [_touched(_LARGE, number) for number in range(large_bytes // _LARGE)]
+    small = [_touched(_SMALL, number) for number in range(flows * _SMALL_BYTES // _SMALL)]
+    large = [_touched(_LARGE, number) for number in range(flows * _LARGE_BYTES // _LARGE)]
     return small[::_KEEP_EVERY] + large[-1:]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.southbound.reserve import FLOW_BYTES
 from tests.conftest import StartController
 from tests.ovs.harness.switch import OpenVSwitch
 
@@ -82,3 +83,36 @@ def test_it_listens_on_loopback_unless_told_otherwise(start_controller: StartCon
     for port in (controller.openflow_port, controller.rest_port):
         with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=2):
             pass
+
+
+def resident_kib(controller: Controller) -> int:
+    """Return the resident set of a controller."""
+    status = Path(f"/proc/{controller.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def test_memory_for_flows_is_held_by_option_before_environment(
+    start_controller: StartController, tmp_path: Path
+) -> None:
+    """M23: the operator says for how many flows memory is held from the start."""
+    config = tmp_path / "ryu.conf"
+    config.write_text("[DEFAULT]\nvfswitch_ready_flows = 400000\n")
+    few, many = start_controller(env={"VFSWITCH_READY_FLOWS": "0"}), start_controller(
+        env={"VFSWITCH_READY_FLOWS": "0"}, options=("--config-file", str(config))
+    )  # fmt: skip
+    assert resident_kib(many) - resident_kib(few) > 0.9 * 400_000 * FLOW_BYTES / 1024
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("VFSWITCH_READY_FLOWS", "many"), ("VFSWITCH_READY_FLOWS", "-1"), ("VFSWITCH_READY_FLOWS", "16000001"),
+     ("VFSWITCH_HALF_OPEN_LIMIT", "0"), ("VFSWITCH_HALF_OPEN_LIMIT", "1e3")],
+)  # fmt: skip
+def test_a_number_that_is_none_ends_the_start_with_its_name(
+    start_controller: StartController, variable: str, value: str
+) -> None:
+    """M26: what cannot be meant is said, in one line and without a traceback."""
+    with pytest.raises(RuntimeError) as refused:
+        start_controller(env={variable: value})
+    assert f"vfswitch cannot start: {variable} is '{value}' and must be a number" in str(refused.value)
+    assert "Traceback" not in str(refused.value)
