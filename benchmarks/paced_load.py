@@ -62,7 +62,7 @@ class _Slice:
         clock, step_ns, total = time.time_ns, 1e9 / rate, int(rate * duration_s)
         self.sent = 0
         self.stood_still_ns = 0.0
-        # Places for all that is noted are there at once: to ask the system for memory would be a pause of the generator.
+        # Places for all that is noted are there at once: to ask for memory meanwhile would be a pause of the generator.
         self.latencies_us, due_ns, answered = array("d", bytes(8 * total)), array("d", bytes(8 * total)), 0
         flow_mods, idle_s, waited_before_ns = switch.flow_mods, switch.idle_s, waited_ns(pid) or 0
         base = switch.packet_outs

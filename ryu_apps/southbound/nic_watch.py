@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from ryu.lib import hub
 
@@ -12,12 +14,10 @@ from ryu_apps.control.change import PolicyChange
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountCache, SwitchChange
 from ryu_apps.control.events import CacheCounted, PresentEntry
-from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import MARK, MARK_MASK
+from ryu_apps.southbound.abreast import Abreast
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
-
-LOG = logging.getLogger("vfswitch")
 
 POLL_S = 1.0
 # Between two slices of one table, so that misses are answered in between.
@@ -26,28 +26,25 @@ _PAUSE_S = 0.01
 
 def watch(core: ControlCore, links: Links, clock: Callable[[], float]) -> None:
     """Tell the core for ever what the entries of limited caches have counted; one that has no limit is not asked."""
+    what = "counting the entries of a NIC"
+    looks = Abreast(links, what)
     while True:
         hub.sleep(POLL_S)
         try:
-            for question in core.offload.questions():
-                _ask(core, links, question, clock)
-                hub.sleep(_PAUSE_S)
+            for dpid, questions in groupby(sorted(core.offload.questions()), attrgetter("dpid")):
+                link = links.get(dpid)
+                if link is not None:
+                    looks.look(link, partial(_ask, core, clock, tuple(questions)))
         except Exception:
-            links.fault("counting the entries of a NIC")
+            links.fault(what)
 
 
-def _ask(core: ControlCore, links: Links, question: CountCache, clock: Callable[[], float]) -> None:
-    dpid, table, cookie, cookie_mask = question
-    link = links.get(dpid)
-    if link is None:
-        return
-    try:
+def _ask(core: ControlCore, clock: Callable[[], float], questions: Iterable[CountCache], link: Link) -> None:
+    for dpid, table, cookie, cookie_mask in questions:
         present = link.dump_flows(table=table, cookie=cookie, cookie_mask=cookie_mask)
-    except VfswitchError as error:
-        LOG.warning("datapath %016x: %s", dpid, error.message)
-        return
-    counts = tuple((entry.cookie, entry.packets) for entry in present)
-    core.offload.counted(CacheCounted(dpid, table, counts), clock())
+        counts = tuple((entry.cookie, entry.packets) for entry in present)
+        core.offload.counted(CacheCounted(dpid, table, counts), clock())
+        hub.sleep(_PAUSE_S)
 
 
 def fit(core: ControlCore, links: Links, plan: PolicyChange, clock: Callable[[], float]) -> list[SwitchChange]:
