@@ -11,9 +11,10 @@ export PYTHON ?= /usr/bin/python3
 # A tree that was copied or moved gets another stamp, and with it a new environment.
 stamp := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 sudo := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+passed_on := CI VFSWITCH_TESTS VFSWITCH_STATE VFSWITCH_READY_FLOWS VFSWITCH_HALF_OPEN_LIMIT
 # Namespaces and bridges need root; the files that root leaves behind in the tree are kept few.
 as_root := $(sudo) env PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    $(foreach name,CI VFSWITCH_TESTS VFSWITCH_STATE,$(if $($(name)),$(name)=$($(name))))
+    $(foreach name,$(passed_on),$(if $($(name)),$(name)=$($(name))))
 python_as_root := $(as_root) .venv/bin/python
 benchmarks := $(sort $(wildcard benchmarks/bench_*.py))
 

@@ -1,20 +1,18 @@
 """Memory that the process holds before it needs it.
 
 A page that is touched for the first time is a page fault, and in a virtual machine the host may have to find the page
-first: most take some microseconds, ten on average, but one in some hundreds takes a millisecond, and all misses behind
-it wait.
+first: that takes 10 to 20 us, one in some hundreds takes a millisecond, and all misses behind it wait.
 New connections touch a page every dozen misses, so memory for many is touched at the start, where nobody waits.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from ryu_apps.control.key_rows import ROW_BYTES
 
 READY_FLOWS: Final = 1_250_000
-"""How many connections there is memory for, unless the operator or the machine's size says otherwise.
+"""For how many connections memory is held, unless the operator or the machine's size says otherwise.
 
 A million that stand, and a quarter as many that begin before others end.
 """
@@ -22,11 +20,11 @@ A million that stand, and a quarter as many that begin before others end.
 MOST_READY_FLOWS: Final = 16_000_000
 """How many the operator may ask for: some 4 GiB."""
 
-# What a flow takes: numbers by which it is found, and its share of tables.
+# What a flow of IPv4 takes: numbers by which it is found, and its share of tables.
 _SMALL_BYTES: Final = 80
 _LARGE_BYTES: Final = 100
 FLOW_BYTES: Final = _SMALL_BYTES + _LARGE_BYTES + ROW_BYTES
-# Of the machine's memory no more than this part is taken unasked.
+# Of the memory that the process may use no more than this part is taken unasked.
 _PART: Final = 64
 
 # CPython takes objects of up to 512 bytes from arenas of 1 MiB (256 KiB in some builds), and gives back an arena that
@@ -39,10 +37,9 @@ _LARGE: Final = 64 << 10
 _HEAD_BYTES: Final = 64
 
 
-def ready_flows(memory_bytes: int | None = None) -> int:
-    """Return for how many flows memory is held unasked by a machine with so much of it, this one unless given."""
-    of_all = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if memory_bytes is None else memory_bytes
-    return min(READY_FLOWS, of_all // _PART // FLOW_BYTES)
+def ready_flows(usable_bytes: int) -> int:
+    """Return for how many flows memory is held unasked by a process that may use so much."""
+    return min(READY_FLOWS, usable_bytes // _PART // FLOW_BYTES)
 
 
 def reserve(flows: int) -> list[bytes]:

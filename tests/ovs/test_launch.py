@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import stat
 import urllib.request
@@ -11,7 +12,8 @@ import pytest
 
 from mininet_scripts.support.controller import Controller
 from mininet_scripts.support.waiting import wait_until
-from ryu_apps.southbound.reserve import FLOW_BYTES
+from ryu_apps.southbound.reserve import FLOW_BYTES, ready_flows
+from ryu_apps.southbound.usable_memory import usable_bytes
 from tests.conftest import StartController
 from tests.ovs.harness.switch import OpenVSwitch
 
@@ -94,25 +96,51 @@ def resident_kib(controller: Controller) -> int:
 def test_memory_for_flows_is_held_by_option_before_environment(
     start_controller: StartController, tmp_path: Path
 ) -> None:
-    """M23: the operator says for how many flows memory is held from the start."""
+    """M23: the operator says for how many flows memory is held from the start; unasked it is what suits the machine."""
     config = tmp_path / "ryu.conf"
     config.write_text("[DEFAULT]\nvfswitch_ready_flows = 400000\n")
-    few, many = start_controller(env={"VFSWITCH_READY_FLOWS": "0"}), start_controller(
-        env={"VFSWITCH_READY_FLOWS": "0"}, options=("--config-file", str(config))
-    )  # fmt: skip
-    assert resident_kib(many) - resident_kib(few) > 0.9 * 400_000 * FLOW_BYTES / 1024
+    none = {"VFSWITCH_READY_FLOWS": "0"}
+    few = start_controller(env=none)
+    many = start_controller(env=none, options=("--config-file", str(config)))
+    unasked = start_controller(env={"VFSWITCH_READY_FLOWS": ""})
+    for controller, flows in ((many, 400_000), (unasked, ready_flows(usable_bytes()))):
+        assert resident_kib(controller) - resident_kib(few) > 0.9 * flows * FLOW_BYTES / 1024
+        assert f"memory for {flows} connections" in controller.log()
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [("VFSWITCH_READY_FLOWS", "many"), ("VFSWITCH_READY_FLOWS", "-1"), ("VFSWITCH_READY_FLOWS", "16000001"),
-     ("VFSWITCH_HALF_OPEN_LIMIT", "0"), ("VFSWITCH_HALF_OPEN_LIMIT", "1e3")],
-)  # fmt: skip
+NO_NUMBERS = [
+    *(("vfswitch_ready_flows", value) for value in ("many", "-1", "16000001", "1e6", "9" * 5000)),
+    *(("vfswitch_half_open_limit", value) for value in ("0", "1.5", "9" * 5000)),
+]
+
+
+@pytest.mark.parametrize("by_file", [True, False], ids=["file", "environment"])
+@pytest.mark.parametrize(("option", "value"), NO_NUMBERS, ids=lambda value: value[:25])
 def test_a_number_that_is_none_ends_the_start_with_its_name(
-    start_controller: StartController, variable: str, value: str
+    start_controller: StartController, tmp_path: Path, option: str, value: str, by_file: bool
 ) -> None:
-    """M26: what cannot be meant is said, in one line and without a traceback."""
+    """M26: what cannot be meant is said, in one line and without a traceback, before anything is made."""
+    config = tmp_path / "ryu.conf"
+    config.write_text(f"[DEFAULT]\n{option} = {value}\n" if by_file else "[DEFAULT]\n")
+    env = {} if by_file else {option.upper(): value}
     with pytest.raises(RuntimeError) as refused:
-        start_controller(env={variable: value})
-    assert f"vfswitch cannot start: {variable} is '{value}' and must be a number" in str(refused.value)
+        start_controller(env=env, options=("--config-file", str(config)))
+    name = option if by_file else option.upper()
+    assert f"vfswitch cannot start: {name} is '{value[:40]}' and must be a number" in str(refused.value)
+    assert "Traceback" not in str(refused.value)
+    assert not list(tmp_path.rglob("*.sqlite*"))
+
+
+def test_memory_that_is_not_there_ends_the_start_with_the_options_name(
+    start_controller: StartController, tmp_path: Path
+) -> None:
+    """M26: asked for more than the process may have, it says so and what to do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, hard))
+    try:
+        with pytest.raises(RuntimeError) as refused:
+            start_controller(env={"VFSWITCH_READY_FLOWS": "16000000"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert "there is no memory for 16000000 connections; set vfswitch_ready_flows or" in str(refused.value)
     assert "Traceback" not in str(refused.value)

@@ -52,7 +52,6 @@ def test_flows_take_reserved_memory(what: str, flows: int) -> None:
 
 
 def test_a_small_machine_holds_less() -> None:
-    """A machine gives a 64th of its memory at most, unasked, and none gives more than is of use."""
+    """A process takes a 64th of what it may use at most, unasked, and none takes more than is of use."""
     assert ready_flows(1 << 30) == (1 << 24) // FLOW_BYTES
     assert ready_flows(1 << 50) == READY_FLOWS
-    assert 0 < ready_flows() <= READY_FLOWS
