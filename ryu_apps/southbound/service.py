@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from ryu.lib import hub
 
-from ryu_apps.control.change import PolicyChange, Revisions, adopt, bundles, plan_change, revise_flows, settle
+from ryu_apps.control.change import PolicyChange, plan_change
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import CountEntry, Effect, SwitchChange
+from ryu_apps.control.effects import CountEntry, Effect
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.hints import Hints
@@ -23,13 +22,10 @@ from ryu_apps.control.service import Outcome
 from ryu_apps.control.statistics import Statistics
 from ryu_apps.control.trace import trace
 from ryu_apps.model.checks import check
-from ryu_apps.model.errors import FieldError, Invalid, NotConfirmed, SwitchAway, VfswitchError
+from ryu_apps.model.errors import FieldError, Invalid, SwitchAway, VfswitchError
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rights import Rights, check_rights
 from ryu_apps.model.rules import Direction
-from ryu_apps.pipeline.cached import CachedEntry, compile_cached
-from ryu_apps.pipeline.entry import FlowEntry
-from ryu_apps.pipeline.show import show
 from ryu_apps.southbound import nic_watch, share_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.counting import Counting
@@ -40,24 +36,14 @@ from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links, install
 from ryu_apps.southbound.probing import Probing
 from ryu_apps.southbound.reports import flow_reports, host_reports, standings
+from ryu_apps.southbound.transactions import Keeper, Transactions
 from ryu_apps.southbound.upkeep import Upkeep
 from ryu_apps.southbound.ways import Ways
 
 LOG = logging.getLogger("vfswitch")
 
-# Open vSwitch confirms a change of its tables before its datapath has followed; it gathers changes for about 5 ms.
-# Where live connections are concerned the answer waits for that, so that it is true for the next packet.
-SETTLE_S = 0.02
-
 # What ways to functions follow from, and which ports are on them.
 _ON_WAYS = frozenset({"hosts", "vports", "segments", "functions", "chains"})
-
-
-class Keeper(Protocol):
-    """Where acknowledged changes are kept."""
-
-    def keep(self, changes: Sequence[Change], before: Snapshot) -> None:
-        """Return when the changes are durable."""
 
 
 class SwitchService:
@@ -65,7 +51,6 @@ class SwitchService:
 
     def __init__(self, core: ControlCore, keeper: Keeper, clock: Callable[[], float] = time.monotonic) -> None:
         self._core = core
-        self._keeper = keeper
         self._clock = clock
         self._lock = hub.BoundedSemaphore(1)
         self._links: Links = install(self, clock=clock)
@@ -74,7 +59,7 @@ class SwitchService:
         self._probing = Probing(core, self._links, self._bringup, clock, self._ways.follow)
         self.functions = Functions(core, self._links, self._ways, clock)
         self._upkeep = Upkeep(core, self._links, clock)
-        self._owed: tuple[Sequence[Change], Snapshot] | None = None
+        self._transactions = Transactions(core, keeper, self._links, self._bringup, clock)
         self._releasing = False
         self._promises = Promises()
         self._counting = Counting(core, self._links, clock)
@@ -195,7 +180,7 @@ class SwitchService:
         with self._lock:
             before = self.snapshot()
             check_rights(rights, before, changes)
-            self._keep_owed()
+            self._transactions.keep_owed()
             if all(before.get(change.kind, change.key) == change.value for change in changes):
                 away = () if dry_run else self._waited_for(needed_hosts(before, before, changes), wait)
                 if away:
@@ -208,10 +193,9 @@ class SwitchService:
             self.functions.refuse_live(before, changes)
             plan = plan_change(self._core, after, changes, self.pause)
             if dry_run:
-                return self._preview(plan)
+                return _outcome("planned", plan, difference=self._transactions.preview(plan))
             away = self._waited_for(needed_hosts(before, after, changes), wait)
-            self._keeper.keep(changes, before)
-            self._install(plan)
+            self._transactions.carry_out(plan)
             if any(change.kind == "vports" for change in changes):
                 self._counting.settle()
             if any(change.kind in _ON_WAYS for change in changes):
@@ -232,96 +216,10 @@ class SwitchService:
             raise SwitchAway("the change needs a switch that is away; nothing was changed", faults)
         return away
 
-    def _preview(self, plan: PolicyChange) -> Outcome:
-        """Return what a change would do, a line an entry, without doing it."""
-        switches = [*plan.base, *nic_watch.foresee(self._core, self._links, plan, self._clock)]
-        for piece in plan.pieces():
-            switches += revise_flows(self._core, plan, piece).switches
-            hub.sleep(0)
-        return _outcome("planned", plan, difference=_difference(plan.after.snapshot, switches))
-
     def _away(self, hosts: Iterable[str]) -> tuple[str, ...]:
         known, up = self.snapshot().hosts, self._core.datapaths
         asked = [known[name] for name in hosts if name in known]
         return tuple(sorted(host.id for host in asked if not all(dpid in up for dpid in host.dpids)))
-
-    def _install(self, plan: PolicyChange) -> None:
-        """Put a change in force and have the switches confirm it; undo it everywhere when one does not."""
-        core, switches, waits = self._core, list(plan.base), False
-        core.policy = plan.after
-        try:
-            switches += nic_watch.fit(core, self._links, plan, self._clock)
-            for piece in plan.pieces():
-                revisions = revise_flows(core, plan, piece)
-                self._links.apply(adopt(core, plan, revisions))
-                for change in bundles([*switches, *revisions.switches]):
-                    self._commit(change)
-                self._links.apply(settle(core, plan, revisions, self._clock()))
-                self._forget_vanished(revisions)
-                waits = waits or bool(switches or revisions.switches)
-                switches = []
-                if piece:
-                    hub.sleep(0)
-            self._greet_new_hosts(plan)
-            core.offload.tidy()
-            if waits:
-                hub.sleep(SETTLE_S)
-        except VfswitchError as error:
-            LOG.warning("change refused and undone: %s", error.message)
-            self._undo(plan)
-            raise
-
-    def _commit(self, change: SwitchChange) -> None:
-        link = self._links.get(change.dpid)
-        if link is None:
-            raise SwitchAway(f"datapath {change.dpid:016x} went away; the change was undone")
-        try:
-            link.commit(change)
-        except NotConfirmed:
-            self._bringup.give_up(link)  # Undoing the change must not wait for it too.
-            raise
-        self._core.tally.installed(change.added)
-
-    def _undo(self, plan: PolicyChange) -> None:
-        inverse = [
-            Change(kind=change.kind, key=change.key, value=plan.before.snapshot.get(change.kind, change.key))
-            for change in reversed(plan.changes)
-        ]
-        self._owed = inverse, self.snapshot()
-        with contextlib.suppress(VfswitchError):
-            self._keep_owed()
-        back = self.snapshot().changed(inverse)
-        undoing = plan_change(self._core, back, inverse)
-        self._core.policy = undoing.after
-        self._core.offload.shrink(self._clock())
-        for piece in undoing.pieces():
-            revisions = revise_flows(self._core, undoing, piece)
-            self._links.apply(adopt(self._core, undoing, revisions))
-            self._links.apply(settle(self._core, undoing, revisions, self._clock()))
-            hub.sleep(0)
-        for link in self._links.all():
-            if link.id in self._core.datapaths:
-                self._bringup.again(link)
-
-    def _keep_owed(self) -> None:
-        """Keep what undoing a change put back; when the store cannot take it, no other change is accepted."""
-        if self._owed is not None:
-            # What the store writes is the difference to what it holds: the refused change, not what is in force now.
-            self._keeper.keep(*self._owed)
-            self._owed = None
-
-    def _forget_vanished(self, revisions: Revisions) -> None:
-        """Take back entries of connections that ended while the change was under way."""
-        for revision in revisions.changed:
-            if revision.new is not None and self._core.flows.get(revision.new.id) is None:
-                self._links.apply(self._core.placement.take_back(revision.new))
-
-    def _greet_new_hosts(self, plan: PolicyChange) -> None:
-        """Bring datapaths to agree that were connected before their host was registered."""
-        new = plan.after.snapshot.dpids() - plan.before.snapshot.dpids()
-        for link in self._links.all():
-            if link.id in new and link.id not in self._core.datapaths:
-                self._bringup.greet(link)
 
     def progress(self, generation: int) -> Progress:
         """Return how far the change has come that made a generation of the policy."""
@@ -363,21 +261,3 @@ def _outcome(
         difference=difference,
         touched_flows=len(plan.touched),
     )
-
-
-def _difference(after: Snapshot, switches: Iterable[SwitchChange]) -> tuple[str, ...]:
-    """Return what each switch would lose and gain, a line an entry."""
-    hosts = {
-        dpid: host.id if dpid == host.dpid else f"{host.id}/{dpid:x}"
-        for host in after.hosts.values()
-        for dpid in host.dpids
-    }
-    lines = []
-    for switch in switches:
-        name = hosts.get(switch.dpid, f"{switch.dpid:016x}")
-        for sign, entries in (("-", switch.removed), ("+", switch.added)):
-            for made in entries:
-                entry = compile_cached(made) if isinstance(made, CachedEntry) else made
-                if isinstance(entry, FlowEntry):  # Entries known only from a switch come up in reconciling alone.
-                    lines.append(f"{sign} {name} {show(entry)}")
-    return tuple(dict.fromkeys(lines))
