@@ -10,6 +10,7 @@ from ryu_apps.control.events import EntryCounted, FlowRemoved
 from ryu_apps.control.expiry import IDLE_TIMEOUT, Ending, Expiry
 from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.letting_go import ended_by_fin
+from ryu_apps.control.nic_caches import NicCaches
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.tally import REMOVED, REMOVED_OTHERWISE, Tally
@@ -28,6 +29,7 @@ class Ageing:
         self,
         flows: FlowTable,
         placement: Placement,
+        caches: NicCaches,
         offload: Offload,
         life: Connections,
         expiry: Expiry,
@@ -36,6 +38,7 @@ class Ageing:
         """Keep what is shared with the core."""
         self._flows = flows
         self._placement = placement
+        self._caches = caches
         self._offload = offload
         self._life = life
         self._expiry = expiry
@@ -108,7 +111,7 @@ class Ageing:
         for flow in (*map(self._flows.get, idle), *self._offload.idle(now_s)):
             if flow is not None and self._flows.get(flow.id) is not None:  # A variant is gone with its connection.
                 effects += self.remove(flow)
-        self._flows.leases.pass_time(now_s, self._offload.policy.snapshot.nat_pools)
+        self._flows.leases.pass_time(now_s, self._caches.policy.snapshot.nat_pools)
         for flow in self._life.doubtful(now_s):
             partner = self._placement.question(flow, EntryClass.REPLY)
             effects += [partner] if partner is not None else []

@@ -234,7 +234,7 @@ def _entries(
     core: ControlCore, policy: Policy, flow: UnifiedFlow
 ) -> Iterator[tuple[int, EntryKey, CachedEntry | FlowEntry]]:
     """Yield what a flow has in connected switches under a policy: datapath, key and entry."""
-    for made in () if core.ageing.in_host(flow) else core.offload.entries(flow, policy):
+    for made in () if core.ageing.in_host(flow) else core.nic_caches.entries(flow, policy):
         dpid = _dpid_of(core, policy, made.vport)
         if dpid is not None:
             yield dpid, compile_cached(made).key, made
@@ -293,7 +293,7 @@ def settle(core: ControlCore, plan: PolicyChange, revisions: Revisions, now_s: f
     """
     for revision in revisions.changed:
         new = core.flows.get(revision.old.id) if revision.new is not None else None
-        core.offload.free(revision.old, new, plan.before)
+        core.nic_caches.free(revision.old, new, plan.before)
         if new is not None:
             core.offload.settle(new, now_s)
     return [*core.flows.meters.gone()]

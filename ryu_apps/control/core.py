@@ -12,7 +12,6 @@ from ryu_apps.control.ageing import Ageing
 from ryu_apps.control.aggressive_ageing import AggressiveAgeing
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connections import Connections
-from ryu_apps.control.course import Reason
 from ryu_apps.control.crowding import Crowding
 from ryu_apps.control.effects import Effect, Emit, Install
 from ryu_apps.control.events import PacketIn
@@ -25,7 +24,8 @@ from ryu_apps.control.holding import Held, Holding, travels_alone
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
 from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 from ryu_apps.control.meeting import Meeting
-from ryu_apps.control.offload import Offload, Whereabouts
+from ryu_apps.control.nic_caches import NicCaches
+from ryu_apps.control.offload import Offload
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.pool_answers import answer
 from ryu_apps.control.probes import Probes
@@ -33,7 +33,7 @@ from ryu_apps.control.sharing import Sharing
 from ryu_apps.control.single import BEHIND, send_as_entry, send_edited, send_on
 from ryu_apps.control.tally import Tally
 from ryu_apps.control.unified_flow import UnifiedFlow
-from ryu_apps.engine.connection import Leg, looked_at
+from ryu_apps.engine.connection import looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
@@ -66,13 +66,16 @@ class ControlCore:
         self._datapaths: Map[int, Mapping[str, int]] = Map()
         self.expiry = Expiry()
         self.holding = Holding()
-        self.offload = Offload(policy, self.flows, self.holding, self.tally, self.dpid_of)
+        self.nic_caches = NicCaches(policy, self.flows)
+        self.offload = Offload(self.nic_caches, self.flows, self.holding, self.tally, self.dpid_of)
         self.sharing = Sharing(policy)
         self.probes = Probes()
         self.life = Connections(self.flows, half_open_per_vport)
         self.fast_path = FastPath(policy, self.flows, self.holding, self.life, self.tally, flows_per_vport)
-        self.placement = Placement(self.flows, self.offload, self.tally, self.dpid_of)
-        self.ageing = Ageing(self.flows, self.placement, self.offload, self.life, self.expiry, self.tally)
+        self.placement = Placement(self.flows, self.nic_caches, self.offload, self.tally, self.dpid_of)
+        self.ageing = Ageing(
+            self.flows, self.placement, self.nic_caches, self.offload, self.life, self.expiry, self.tally
+        )
         self.crowding = Crowding(self.life, self.tally, self.dpid_of)
         self.aggressive = AggressiveAgeing(self.flows, self.placement, self.fast_path, self.ageing.in_host)
         self._meeting = Meeting(
@@ -95,7 +98,7 @@ class ControlCore:
             self._fragments.keep(same)
             self.crowding.keep(same)
         self._policy = policy
-        self.offload.policy = policy
+        self.nic_caches.policy = policy
         self.sharing.policy = policy
         self.life.all_returned()
         self.flows.meters.enforce(policy)
@@ -175,7 +178,7 @@ class ControlCore:
         if steered:
             ask = self.offload.begin if begun else self.offload.missed
             effects += ask(flow, leg, now_s)
-            in_nic = self.offload.holds(flow, vport.number, direction)
+            in_nic = self.nic_caches.holds(flow, vport.number, direction)
         if begun:
             # What goes through an entry counts there, as if the NIC had spared the host a packet.
             through = alone and not (steered and verdict.allow)
@@ -224,10 +227,6 @@ class ControlCore:
                 self.offload.settle(flow, now_s)
             effects += installs
         return effects
-
-    def whereabouts(self, flow: UnifiedFlow, leg: Leg) -> Whereabouts:
-        """Return who handles the packets of a flow's leg, and why."""
-        return Whereabouts(False, Reason.FRAGMENTS) if self.ageing.in_host(flow) else self.offload.where(flow, leg)
 
     def dpid_of(self, number: int) -> int | None:
         """Return the datapath that a vport is on, None when it is not connected."""

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.course import Reason
 from ryu_apps.control.unified_flow import UnifiedFlow
+from ryu_apps.control.whereabouts import whereabouts_of
 from ryu_apps.model.fields import describe
 from ryu_apps.model.flow_key import ND_TYPES, FlowKey
 from ryu_apps.model.network import Vport
@@ -214,7 +215,7 @@ class Hints:
         conditions: list[Condition] = []
         for leg, key in flow.legs():
             if (leg.vport, leg.direction) == (found.number, Direction.OUTBOUND):
-                place = self._core.whereabouts(flow, leg)
+                place = whereabouts_of(self._core, flow, leg)
                 if place.nic:
                     conditions.append(Condition(key, leg.exact_dscp))
                 elif place.reason in _WAITING:

@@ -204,7 +204,7 @@ class BringUp:
         """Return every entry that a datapath must have."""
         core = self._core
         flows = (flow for flow in core.flows if not core.ageing.in_host(flow))
-        cached = [made for flow in flows for made in core.offload.entries(flow) if core.dpid_of(made.vport) == dpid]
+        cached = [made for flow in flows for made in core.nic_caches.entries(flow) if core.dpid_of(made.vport) == dpid]
         led = [made for at, made in leads(core.flows, core.policy.vports, core.dpid_of) if at == dpid]
         owned = [
             connection_meter_entry(use.need.number, use.need.vport, use.need.connection)

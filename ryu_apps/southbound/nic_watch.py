@@ -31,7 +31,7 @@ def watch(core: ControlCore, links: Links, clock: Callable[[], float]) -> None:
     while True:
         hub.sleep(POLL_S)
         try:
-            for dpid, questions in groupby(sorted(core.offload.questions()), attrgetter("dpid")):
+            for dpid, questions in groupby(sorted(core.nic_caches.questions()), attrgetter("dpid")):
                 link = links.get(dpid)
                 if link is not None:
                     looks.look(link, partial(_ask, core, clock, tuple(questions)))
@@ -43,7 +43,7 @@ def _ask(core: ControlCore, clock: Callable[[], float], questions: Iterable[Coun
     for dpid, table, cookie, cookie_mask in questions:
         present = link.dump_flows(table=table, cookie=cookie, cookie_mask=cookie_mask)
         counts = tuple((entry.cookie, entry.packets) for entry in present)
-        core.offload.counted(CacheCounted(dpid, table, counts), clock())
+        core.nic_caches.counted(CacheCounted(dpid, table, counts), clock())
         hub.sleep(_PAUSE_S)
 
 
@@ -62,7 +62,7 @@ def fit(core: ControlCore, links: Links, plan: PolicyChange, clock: Callable[[],
 def foresee(core: ControlCore, links: Links, plan: PolicyChange, clock: Callable[[], float]) -> list[SwitchChange]:
     """Return what the switches would lose under the limits of a policy that is not put in force."""
     present = {dpid: _present(link) for dpid, link in _newly_limited(core, links, plan)}
-    lost = recounting.foresee(core.flows, core.offload.caches, plan.after, present, clock())
+    lost = recounting.foresee(core.flows, core.nic_caches.by_place, plan.after, present, clock())
     return [SwitchChange(dpid=dpid, removed=(made,)) for dpid, made in lost]
 
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from ryu_apps.control.core import ControlCore
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.control.offload import Whereabouts
 from ryu_apps.control.promises import Standing
 from ryu_apps.control.trace import flow_ways, way_document
 from ryu_apps.control.unified_flow import UnifiedFlow
 from ryu_apps.control.ways import ways_of
+from ryu_apps.control.whereabouts import Whereabouts, whereabouts_of
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.fields import describe
 from ryu_apps.model.hairpin import nic_ports
@@ -48,7 +48,7 @@ def host_reports(
     reports = []
     for host in sorted(core.policy.snapshot.hosts.values(), key=lambda host: host.dpid):
         states = {dpid: _datapath_report(core, dpid, dpid in connected, agreements, failures) for dpid in host.dpids}
-        report = {"id": host.id, **states[host.dpid], "nic_entries": core.offload.room(host.dpid)}
+        report = {"id": host.id, **states[host.dpid], "nic_entries": core.nic_caches.room(host.dpid)}
         if host.hairpin is not None:
             others = {name: states[dpid] for name, dpid in nic_ports(host.hairpin).items()}
             ways = ways_of(core.policy, host)
@@ -125,7 +125,7 @@ def _flow_report(core: ControlCore, flow: UnifiedFlow, found: _Found, now_s: flo
     forward = len(flow.plan.forward)
     verdicts = way_document(core, ways[:forward]) + way_document(core, ways[forward:])
     for (leg, key), verdict, made in zip(ways, verdicts, flow.entries(), strict=True):
-        places.append(core.whereabouts(flow, leg))
+        places.append(whereabouts_of(core, flow, leg))
         dpid = core.dpid_of(made.vport)
         present = None if dpid is None else found.get((dpid, NUMBER[made.direction.value], made.cookie))
         legs.append({

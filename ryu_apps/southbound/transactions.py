@@ -94,7 +94,7 @@ class Transactions:
             if piece:
                 hub.sleep(0)
         self._greet_new_hosts(plan)
-        core.offload.tidy()
+        core.nic_caches.tidy()
         if waits:
             hub.sleep(SETTLE_S)
 

@@ -56,20 +56,20 @@ class World:
         """Let time pass, so that what is held back is installed, and the counters are read."""
         self.now_s += 0.02
         self.do(self.core.release(self.now_s))
-        for dpid, table, _, _ in self.core.offload.questions():
+        for dpid, table, _, _ in self.core.nic_caches.questions():
             nic = self.nics.get((dpid, Direction(table)), {})
             counts = tuple((made.cookie, self.packets[dpid, made.cookie]) for made in nic.values())
-            self.core.offload.counted(CacheCounted(dpid, table, counts), self.now_s)
+            self.core.nic_caches.counted(CacheCounted(dpid, table, counts), self.now_s)
 
     def change(self, changes: list[Change]) -> None:
         """Put changes in force as the running controller does."""
         core = self.core
         plan = plan_change(core, core.policy.snapshot.changed(changes), changes)
-        counted_before = {dpid: core.offload.room(dpid) for dpid in PORTS}
+        counted_before = {dpid: core.nic_caches.room(dpid) for dpid in PORTS}
         core.policy = plan.after
         switches = [SwitchChange(dpid=dpid, removed=(made,)) for dpid, made in core.offload.shrink(self.now_s)]
         for dpid, known in counted_before.items():
-            if core.offload.room(dpid).keys() - known.keys():
+            if core.nic_caches.room(dpid).keys() - known.keys():
                 gone = {entry.cookie for entry in core.offload.recount(dpid, self.present(dpid), self.now_s)}
                 found = [made for nic in self.nics.values() for made in nic.values() if made.cookie in gone]
                 switches.append(SwitchChange(dpid=dpid, removed=tuple(found)))
@@ -82,7 +82,7 @@ class World:
                         self._put(switch.dpid, made, gone=made in switch.removed)
             settle(core, plan, revisions, self.now_s)
             switches = []
-        core.offload.tidy()
+        core.nic_caches.tidy()
 
     def present(self, dpid: int) -> list[PresentEntry]:
         """Return what a switch would report of its caches."""

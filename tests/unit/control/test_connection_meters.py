@@ -185,7 +185,7 @@ def test_two_connections_that_meet_in_one_number_do_not_share_the_meter() -> Non
     assert not core.flows.meters.fit(flow.plan, flow.id)
     core.flows.replace(flow, flow._replace(lacks_meter=True))
     (kept,) = core.flows
-    assert core.offload.course(kept).kept is Reason.NO_METER
+    assert core.nic_caches.course(kept).kept is Reason.NO_METER
 
 
 def test_a_denied_connection_has_a_meter_only_for_copies() -> None:

@@ -149,7 +149,7 @@ def test_a_packet_may_be_here_before_the_news_of_the_removal(reason: int) -> Non
     core.packet_in(met(ack), 0.0)
     core.release(1.0)
     (flow,) = core.flows
-    entries = list(core.offload.entries(flow))
+    entries = list(core.nic_caches.entries(flow))
 
     core.packet_in(met(ack), 300.0)
     late = [effect for entry in entries for effect in core.ageing.flow_removed(removal(entry, reason), 300.01)]
@@ -165,7 +165,7 @@ def test_a_packet_while_the_partner_is_asked_about_answers_for_it() -> None:
     ack = tcp_frame(flags=16)
     core.packet_in(met(ack), 0.0)
     (flow,) = core.flows
-    entry = next(iter(core.offload.entries(flow)))
+    entry = next(iter(core.nic_caches.entries(flow)))
     (question,) = core.ageing.flow_removed(removal(entry, IDLE_TIMEOUT), 300.0)
     assert isinstance(question, CountEntry)
 
@@ -180,7 +180,7 @@ def test_a_denied_flood_is_asked_about_once_when_its_entry_ends() -> None:
     core = make_core(layer("fw", 1, out=False))
     core.packet_in(met(tcp_frame()), 0.0)
     (flow,) = core.flows
-    (entry,) = core.offload.entries(flow)
+    (entry,) = core.nic_caches.entries(flow)
 
     assert installed(core.packet_in(met(tcp_frame()), 60.0)) == [entry]
 

@@ -109,8 +109,8 @@ def test_a_flow_that_the_nic_refuses_still_passes_with_its_edits() -> None:
         world.pause()
     assert {frame[15] for _, frame in world.arrived[::2]} == {46 << 2}
     kept, other = world.core.flows
-    assert world.core.offload.course(kept) == (Reason.UNSUPPORTED, False, "rewrite")
-    assert not list(world.core.offload.entries(kept)) and len(list(world.core.offload.entries(other))) == 4
+    assert world.core.nic_caches.course(kept) == (Reason.UNSUPPORTED, False, "rewrite")
+    assert not list(world.core.nic_caches.entries(kept)) and len(list(world.core.nic_caches.entries(other))) == 4
 
 
 def test_one_rule_keeps_the_whole_connection_in_the_host() -> None:
@@ -170,7 +170,7 @@ def test_an_idle_entry_does_not_end_a_flow_that_the_host_forwards() -> None:
     assert [type(effect) for effect in again] == [Install] and len(core.flows) == 1
     lasting = entry._replace(idle_timeout_s=IDLE_TIMEOUTS_S[PROTO_UDP])
     assert core.ageing.flow_removed(removal(entry, IDLE_TIMEOUT), 300.0) == [Release(1, lasting)]
-    assert len(core.flows) == 0 and core.offload.room(1) == {"inbound": 0}
+    assert len(core.flows) == 0 and core.nic_caches.room(1) == {"inbound": 0}
 
 
 def test_a_flow_of_which_no_nic_has_anything_ages_in_the_host() -> None:
@@ -216,7 +216,7 @@ def test_a_nic_that_makes_room_itself_is_believed() -> None:
     (entry,) = world.nics[1, OUT].values()
     del world.nics[1, OUT]
     assert world.core.ageing.flow_removed(removal(entry, EVICTION), 1.0) == []
-    assert world.core.offload.room(1) == {"outbound": 0}
+    assert world.core.nic_caches.room(1) == {"outbound": 0}
     assert world.core.tally.of_vport(101)["nic-evictions"] == 1
     world.send("vm1", OUT, tcp(target="ext"))
     world.pause()
@@ -235,7 +235,7 @@ def test_what_a_switch_has_counts_and_what_is_too_much_goes_without_ending_a_con
         for made in unlimited.nics[1, OUT].values()
     ]
     gone = world.core.offload.recount(1, present, 1.0)
-    assert len(gone) == 2 and world.core.offload.room(1) == {"outbound": 2}
+    assert len(gone) == 2 and world.core.nic_caches.room(1) == {"outbound": 2}
     for entry in gone:
         event = removal(unlimited.nics[1, OUT][next(iter(unlimited.nics[1, OUT]))], 2)._replace(cookie=entry.cookie)
         assert world.core.ageing.flow_removed(event, 1.0) == []

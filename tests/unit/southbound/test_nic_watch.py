@@ -23,7 +23,7 @@ def test_a_silent_switch_delays_no_look_at_another(monkeypatch: pytest.MonkeyPat
     for port in (1, 2):
         world.send("vm1", OUT, tcp(sport=port, target="vm3"))
         world.pause()
-    assert {question.dpid for question in world.core.offload.questions()} == {SILENT, OTHER}
+    assert {question.dpid for question in world.core.nic_caches.questions()} == {SILENT, OTHER}
     with two_switches(FLOW_COUNTS) as switches:
         switches.begin(nic_watch.watch, world.core, switches.links, time.monotonic)
         switches.wait_looks()
