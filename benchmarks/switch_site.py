@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -98,10 +98,12 @@ def _pin(pid: int, core: int, *, first: bool) -> None:
         favour(pid, MOST)
     for thread in Path(f"/proc/{pid}/task").iterdir():
         number = int(thread.name)
-        if first:
-            os.sched_setscheduler(number, os.SCHED_FIFO, os.sched_param(_FIRST if number == pid else _OTHERS))
-        if core in os.sched_getaffinity(0):
-            os.sched_setaffinity(number, {core})
+        # One may have ended meanwhile; those that begin have what the first one was given.
+        with suppress(ProcessLookupError):
+            if first:
+                os.sched_setscheduler(number, os.SCHED_FIFO, os.sched_param(_FIRST if number == pid else _OTHERS))
+            if core in os.sched_getaffinity(0):
+                os.sched_setaffinity(number, {core})
 
 
 def favour(pid: int, nice: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,13 +144,27 @@ class Lab:
 
     def wait_packets(self, vport: str, count: int, **key: str) -> None:
         """Return when every entry on the way of the one flow with this key has counted so many packets."""
-        # Open vSwitch adds up what its datapath has counted every half second.
         wait_until(
-            lambda: [leg["packets"] for flow in self.flows(vport, **key) for leg in flow["forward"]],
+            lambda: self._packets(vport, **key),
             5,
             f"{count} packets counted at each entry",
             until=lambda counts: len(counts) > 0 and min(counts) >= count,
         )
+
+    def settled_packets(self, vport: str, **key: str) -> list[int]:
+        """Return what each entry on the way of the one flow with this key has counted, of a flow that pauses."""
+
+        def settled() -> list[int]:
+            before = self._packets(vport, **key)
+            # Open vSwitch adds up what its datapath has counted every half second.
+            time.sleep(0.7)
+            counts = self._packets(vport, **key)
+            return counts if counts == before else []
+
+        return wait_until(settled, 10, "the counts of the flow's entries to stay")
+
+    def _packets(self, vport: str, **key: str) -> list[int]:
+        return [leg["packets"] for flow in self.flows(vport, **key) for leg in flow["forward"]]
 
     def entries_of(self, bridge: str, text: str = "") -> list[str]:
         """Return the exact-match entries of a switch that hold this text, as ovs-ofctl prints them."""

@@ -56,8 +56,9 @@ def test_one_miss_for_ten_thousand_packets(lab: Lab, receiver: str, version: int
 
 
 def test_no_miss_once_the_switch_has_the_flow(lab: Lab) -> None:
-    """M01: a flow whose first packets have passed makes not one packet-in more, however many packets it sends."""
+    """M01: of a flow whose first packets have passed each entry on the way counts every packet, however many come."""
     serve(lab)
+    flow = {"ip_proto": "udp", "l4_dst": "7000"}
     with traffic.udp_receiver(lab.host("vm3"), 7000) as arrivals:
         sent = 0
 
@@ -71,12 +72,13 @@ def test_no_miss_once_the_switch_has_the_flow(lab: Lab) -> None:
 
         assert asked_for_one_more() > 0
         wait_until(asked_for_one_more, 5, "the switches to have the flow", until=lambda asked: not asked)
-        before = lab.packet_ins("vm1") + lab.packet_ins("vm3")
+        # All packet-ins would be too many: kernels that have just begun look for routers and tell their groups.
+        before = lab.settled_packets("vm1", **flow)
         traffic.send_udp(
             lab.host("vm1"), "10.0.0.3", 7000, count=10_000, rate_pps=RATE_PPS, source_port=4000, first=sent
         )
         assert arrivals.wait_count(sent + 10_000) == list(range(sent + 10_000))
-    assert lab.packet_ins("vm1") + lab.packet_ins("vm3") == before
+    assert lab.settled_packets("vm1", **flow) == [count + 10_000 for count in before]
 
 
 def test_nothing_lost_nor_turned_round_at_set_up(lab: Lab) -> None:
