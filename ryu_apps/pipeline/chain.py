@@ -120,8 +120,8 @@ def course_entries(course: Course) -> Iterator[FlowEntry]:
     yield from _begin_anew(course)
     last = len(course.hops) - 1
     for hop in range(last + 1):
-        yield _passed(course, reverse(hop), OUTWARD if hop == last else forward(hop + 1))
-        yield _passed(course, forward(hop), INWARD if hop == 0 else reverse(hop - 1))
+        yield from _passed(course, reverse(hop), OUTWARD if hop == last else forward(hop + 1))
+        yield from _passed(course, forward(hop), INWARD if hop == 0 else reverse(hop - 1))
         for position in (forward(hop), reverse(hop)):
             yield from _choose(course, hop, position)
             yield from _enter(course, hop, position)
@@ -161,8 +161,8 @@ def _arrive(course: Course, hop: int, port_no: int, position: int) -> Iterator[F
     yield entry("splice", 100, match, *actions, goto="passed", cookie=_BASE)
 
 
-def _passed(course: Course, back: int, then: int) -> FlowEntry:
-    """Return where a frame goes that has passed an instance; `back` is the position of its reply.
+def _passed(course: Course, back: int, then: int) -> Iterator[FlowEntry]:
+    """Yield where a frame goes that has passed an instance; `back` is the position of its reply.
 
     The way of replies is written down at the end of the chain, and before their headers change.
     With a choice of instances it is renewed at each hop, so that none is forgotten while the other direction is silent.
@@ -172,7 +172,19 @@ def _passed(course: Course, back: int, then: int) -> FlowEntry:
     noted = (Resubmit("remember"),) if course.choice or renamed or back == course.end else ()
     goto = "leave" if then in (OUTWARD, INWARD) else "choose"
     match: dict[str, MatchValue] = {**course.place, POSITION: back}
-    return entry("passed", 100, match, *noted, SetField(POSITION, then), goto=goto, cookie=_BASE)
+    onward = *noted, SetField(POSITION, then)
+    yield entry("passed", 100, match, *onward, goto=goto, cookie=_BASE)
+    if len(course.hops[hop]) == 1:
+        return
+    # A connection that has just been moved may still have its old instance written down, and a datapath that moved it
+    # writes only when it is looked at: what came out of another one is that one's.
+    for stand in course.hops[hop]:
+        port_no = stand.outside if back == reverse(hop) else stand.inside
+        came: dict[str, MatchValue] = {**match, "in_port": port_no}
+        for register, way in _ways(hop, stand):
+            yield entry("passed", 105, {**came, register: way}, *onward, goto=goto, cookie=_BASE)
+        moved = Spread((port_no if course.rewriting[hop] else stand.inside,), way_of(hop))
+        yield entry("passed", 103, came, moved, *onward, goto=goto, cookie=_BASE)
 
 
 def _met_at(course: Course, hop: int, position: int, stand: Stand) -> int:

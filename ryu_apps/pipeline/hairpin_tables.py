@@ -26,8 +26,8 @@ HAIRPIN_TABLES: Final = (
     Table(
         name="passed",
         purpose="what an instance sends, to the next hop or the end of the chain; not back what it was given",
-        matches=_PLACE | {HEADING},
-        writes=frozenset({POSITION}),
+        matches=_PLACE | _WAYS | {HEADING, "in_port"},
+        writes=_WAYS | {POSITION},
         next=frozenset({"remember", "choose", "leave"}),
         miss=Miss.DROP,
     ),

@@ -44,6 +44,25 @@ def test_replies_pass_the_instance_of_their_connection(site: Site) -> None:
         assert site.through("h1f-cable", packets.tagged(back, 102), f"{name}-out") == back
 
 
+def test_replies_pass_the_instance_that_their_connection_came_out_of_last(site: Site) -> None:
+    """H12: where the datapath has moved a connection and nothing is written of that yet, what comes out of the other
+    instance says where replies go, and these where the connection goes on."""
+    site.client.put("/v1/functions/nat", {"instances": {"a": instance("nat-a"), "b": instance("nat-b")}})
+    for number in range(16):
+        there, back = udp(1, 2, 1000 + number), udp(2, 1, 2000, 1000 + number)
+        (way,) = given_to(site, [there]).values()
+        other = {"nat-a-in": "nat-b", "nat-b-in": "nat-a"}[way]
+        site.through(way.replace("-in", "-out"), there, "h1f-cable")
+        # What the datapath has counted so far is written once more when it is looked at.
+        site.ovs.appctl("revalidator/wait")
+        site.through(f"{other}-out", there, "h1f-cable")
+        assert site.through("h1f-cable", packets.tagged(back, 102), f"{other}-out") == back
+        site.through(f"{other}-in", back, "fw-a-out")
+        # The datapath follows what the switch has written.
+        site.ovs.appctl("revalidator/wait")
+        assert given_to(site, [there]) == {there: f"{other}-in"}
+
+
 def test_another_instance_takes_over_while_a_link_is_down(site: Site) -> None:
     """H12: connections of an instance without a link go on by another, and new ones go there; back again without it."""
     site.client.put("/v1/functions/nat", {"instances": {"a": instance("nat-a"), "b": instance("nat-b")}})
