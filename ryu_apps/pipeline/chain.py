@@ -183,7 +183,7 @@ def _passed(course: Course, back: int, then: int) -> Iterator[FlowEntry]:
         came: dict[str, MatchValue] = {**match, "in_port": port_no}
         for register, way in _ways(hop, stand):
             yield entry("passed", 105, {**came, register: way}, *onward, goto=goto, cookie=_BASE)
-        moved = Spread((port_no if course.rewriting[hop] else stand.inside,), way_of(hop))
+        moved = Spread((stand.inside,), way_of(hop))
         yield entry("passed", 103, came, moved, *onward, goto=goto, cookie=_BASE)
 
 

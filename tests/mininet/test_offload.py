@@ -72,7 +72,7 @@ def test_no_miss_once_the_switch_has_the_flow(lab: Lab) -> None:
 
         assert asked_for_one_more() > 0
         wait_until(asked_for_one_more, 5, "the switches to have the flow", until=lambda asked: not asked)
-        # All packet-ins would be too many: kernels that have just begun look for routers and tell their groups.
+        # All packet-ins would be too many: hosts make some by themselves, of multicast.
         before = lab.settled_packets("vm1", **flow)
         traffic.send_udp(
             lab.host("vm1"), "10.0.0.3", 7000, count=10_000, rate_pps=RATE_PPS, source_port=4000, first=sent
