@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from immutables import Map
@@ -13,27 +12,25 @@ from ryu_apps.control.aggressive_ageing import AggressiveAgeing
 from ryu_apps.control.connection_id import connection_id
 from ryu_apps.control.connections import Connections
 from ryu_apps.control.crowding import Crowding
-from ryu_apps.control.effects import Effect, Emit, Install
+from ryu_apps.control.effects import Effect, Emit
 from ryu_apps.control.events import PacketIn
 from ryu_apps.control.expiry import Expiry
 from ryu_apps.control.fast_path import FastPath
-from ryu_apps.control.fast_path import Leg as FastLeg
 from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.fragments import Fragments, datagram_id, later_edit
-from ryu_apps.control.holding import Held, Holding, travels_alone
+from ryu_apps.control.holding import Holding
 from ryu_apps.control.icmp_error import is_icmp_error, quoted_key, verdict_on_error
 from ryu_apps.control.life import HALF_OPEN_PER_VPORT
 from ryu_apps.control.meeting import Meeting
+from ryu_apps.control.misses import Arrival, Misses
 from ryu_apps.control.nic_caches import NicCaches
 from ryu_apps.control.offload import Offload
 from ryu_apps.control.placement import Placement
 from ryu_apps.control.pool_answers import answer
 from ryu_apps.control.probes import Probes
 from ryu_apps.control.sharing import Sharing
-from ryu_apps.control.single import BEHIND, send_as_entry, send_edited, send_on
+from ryu_apps.control.single import send_edited, send_on
 from ryu_apps.control.tally import Tally
-from ryu_apps.control.unified_flow import UnifiedFlow
-from ryu_apps.engine.connection import looked_at
 from ryu_apps.engine.icmp_rewrite import rewrite_icmp_error
 from ryu_apps.engine.policy import Policy
 from ryu_apps.engine.rewrite import rewrite
@@ -41,10 +38,10 @@ from ryu_apps.engine.ruling import Verdict
 from ryu_apps.engine.view import NEIGHBOUR
 from ryu_apps.engine.walk import walk
 from ryu_apps.model.flow_key import Parsed, parse
-from ryu_apps.model.network import Segment, Vport, tag_of
+from ryu_apps.model.network import Vport, tag_of
 from ryu_apps.model.rules import Direction
 from ryu_apps.model.transposition import Transposition
-from ryu_apps.pipeline.cookie import Punt, is_reply
+from ryu_apps.pipeline.cookie import Punt
 
 
 class ControlCore:
@@ -81,6 +78,10 @@ class ControlCore:
         self._meeting = Meeting(
             self.flows, self.ageing, self.placement, self.life, self.expiry, self.tally, flows_per_vport, self.crowding,
             self.aggressive,
+        )  # fmt: skip
+        self._misses = Misses(
+            self._meeting, self.ageing, self.placement, self.nic_caches, self.offload, self.holding, self.life,
+            self.fast_path, self.tally,
         )  # fmt: skip
         self._fragments = Fragments()
 
@@ -151,71 +152,14 @@ class ControlCore:
         if parsed is None or (parsed.key.family in NEIGHBOUR and (parsed.fragment or event.punt is Punt.MISS)):
             self.tally.count("malformed", vport.number)
             return []
+        arrival = Arrival(event, segment, vport, direction, parsed)
         if parsed.fragment:
-            return self._fragment(event, segment, vport, direction, parsed, now_s)
+            return self._fragment(arrival, now_s)
         if event.punt is not Punt.MISS:
-            return self._single(event, vport, direction, parsed)
+            return self._single(arrival)
         if is_icmp_error(parsed.key):
-            return self._icmp_error(event, vport, direction, parsed)
-        attempt = event if travels_alone(event.frame, parsed) else None
-        flow, begun, effects = self._meeting.meet(policy, segment, vport, direction, parsed.key, now_s, attempt=attempt)
-        if flow is None:
-            return effects
-        self.ageing.leaves_host(flow)
-        verdict = _verdict_at(flow, vport.number, direction)
-        alone = attempt is not None or not flow.plan.allow
-        leg = Held(flow.id, vport.number, direction)
-        if not begun:
-            flow = self.life.host_forwards(flow, leg, event.frame, parsed, now_s)
-        watched = not begun and (flow.half_open or self.life.busy)
-        in_nic = not watched or self.life.goes_on(flow, leg, event.frame, parsed)
-        steered = in_nic and self.offload.steers(flow)
-        if steered and watched and flow.half_open and self.life.has_answer(flow, leg):
-            # The host has seen the answer itself: from now on the connection has its lasting timeouts.
-            flow = self.life.lasting(flow, 1) or flow
-            self.offload.age_anew(flow, now_s)
-            effects += self.placement.install(flow)
-        if steered:
-            ask = self.offload.begin if begun else self.offload.missed
-            effects += ask(flow, leg, now_s)
-            in_nic = self.nic_caches.holds(flow, vport.number, direction)
-        if begun:
-            # What goes through an entry counts there, as if the NIC had spared the host a packet.
-            through = alone and not (steered and verdict.allow)
-            installs = self.placement.install(flow, but=None if through else leg)
-            if not steered:
-                self._learn(event, parsed, flow, installs, alone)
-            effects += installs
-            if through:
-                # Its entry decides; of a denied packet that may be a copy for a mirror.
-                if verdict.allow or verdict.treatment is not None:
-                    effects.append(send_as_entry(event))
-                return effects
-        # Sent on behind the cache and not through it: a packet that its entry did not match would come back for ever.
-        effects += self._pass_on(vport, verdict, send_on(event, direction, verdict, parsed.key))
-        if steered and verdict.allow:
-            self.tally.count("host-forwarded", vport.number)
-        if in_nic and (alone or not self.holding.seen(leg, now_s)):
-            effects += self.placement.install_leg(leg)
-        return effects
-
-    def _learn(self, event: PacketIn, parsed: Parsed, flow: UnifiedFlow, installs: list[Effect], alone: bool) -> None:
-        """Let the fast path know what became of a packet that began a flow, where others will fare alike."""
-        if flow.parent or not self.fast_path.takes(event, parsed):
-            return
-        first = flow.plan.forward[0]
-        vport, segment = self._policy.vports[first.vport], self._policy.segments[flow.segment]
-        relevant = looked_at(self._policy, segment.id, vport, first.direction, flow.key)
-        if relevant is None:
-            return
-        legs = tuple(
-            FastLeg(effect.dpid, effect.entry, is_reply(effect.entry.cookie))
-            for effect in installs
-            if isinstance(effect, Install)
-        )
-        table = event.table if alone else BEHIND[first.direction]
-        held = None if alone else first.direction
-        self.fast_path.learn(event, parsed, flow, relevant, legs, table if first.verdict.allow else None, held)
+            return self._icmp_error(arrival)
+        return self._misses.decide(policy, arrival, now_s)
 
     def release(self, now_s: float) -> list[Effect]:
         """Return the entries that were held back while packets of their flows were under way, and need be no longer."""
@@ -254,28 +198,29 @@ class ControlCore:
             return []
         return self.packet_in(event._replace(table="inbound", punt=punt, receiver=at), now_s, again=True)
 
-    def _single(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
+    def _single(self, arrival: Arrival) -> list[Effect]:
         """Decide one packet that leaves no entry: multicast, broadcast, DHCP, or ARP and ND under rules."""
+        event, _, vport, direction, parsed = arrival
         verdict = walk(self.policy.view(vport, direction), parsed.key)
         return self._pass_on(vport, verdict, send_on(event, direction, verdict, parsed.key))
 
-    def _icmp_error(self, event: PacketIn, vport: Vport, direction: Direction, parsed: Parsed) -> list[Effect]:
+    def _icmp_error(self, arrival: Arrival) -> list[Effect]:
         """Let an ICMP error through when it quotes a packet of an allowed connection; others are asked as usual."""
+        event, _, vport, direction, parsed = arrival
         quoted = quoted_key(event.frame, parsed)
         for flow in self.flows.find(connection_id(event.segment, quoted)) if quoted else ():
             verdict = verdict_on_error(flow, vport.number, direction, parsed.key, quoted) if quoted else None
             if verdict is not None:
                 translated = partial(rewrite_icmp_error, event.frame, parsed)
                 return self._pass_on(vport, verdict, send_edited(event, direction, verdict, translated))
-        return self._single(event, vport, direction, parsed)
+        return self._single(arrival)
 
-    def _fragment(
-        self, event: PacketIn, segment: Segment, vport: Vport, direction: Direction, parsed: Parsed, now_s: float
-    ) -> list[Effect]:
+    def _fragment(self, arrival: Arrival, now_s: float) -> list[Effect]:
         """Decide a first fragment as the packet it begins, and later ones as their first.
 
         They are edited here: Open vSwitch takes the data of a later IPv4 fragment for a header with a checksum.
         """
+        event, segment, vport, direction, parsed = arrival
         datagram = datagram_id(segment.number, direction, parsed.key, parsed.ip_id)
         if parsed.fragment == 2:
             verdict = self._fragments.later(vport.number, datagram, event, now_s)
@@ -287,7 +232,7 @@ class ControlCore:
         if flow is None:
             return []
         self.ageing.stays_in_host(flow, now_s, begun=begun)
-        verdict = _verdict_at(flow, vport.number, direction)
+        verdict = flow.verdict_at(vport.number, direction)
         # Fragments take no room in the cache: the connection is known to the host alone until a whole packet comes.
         edited = partial(rewrite, event.frame, parsed)
         effects += self._pass_on(vport, verdict, send_edited(event, direction, verdict, edited))
@@ -300,14 +245,6 @@ class ControlCore:
         if not verdict.allow:
             self.tally.count("denied", vport.number)
         return list(sent)
-
-
-def _verdict_at(flow: UnifiedFlow, vport: int, direction: Direction) -> Verdict:
-    """Return a flow's verdict at a vport that it passes in this direction."""
-    plan = flow.plan
-    legs = (*plan.forward, *plan.reply)
-    verdict = next(leg.verdict for leg in legs if leg.vport == vport and leg.direction is direction)
-    return replace(verdict, treatment=flow.own_treatment(verdict.treatment)) if plan.metered else verdict
 
 
 def _rewrite_later(frame: bytes, parsed: Parsed, edit: Transposition) -> bytes:

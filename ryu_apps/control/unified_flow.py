@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from ryu_apps.engine.connection import Leg, Plan
 from ryu_apps.engine.own_meters import of_connection
+from ryu_apps.engine.ruling import Verdict
 from ryu_apps.model.flow_key import FlowKey, reverse
+from ryu_apps.model.rules import Direction
 from ryu_apps.model.treatment import Treatment
 from ryu_apps.pipeline.cached import CachedEntry, cached, is_tcp
 from ryu_apps.pipeline.cookie import Cookie, EntryClass, of_vport
@@ -51,6 +54,12 @@ class UnifiedFlow(NamedTuple):
         """Return the entry of every leg, those of the first packet's way first."""
         made = self._entries()
         return map(self._metered, made) if self.plan.metered else made
+
+    def verdict_at(self, vport: int, direction: Direction) -> Verdict:
+        """Return the verdict on this flow's packets at a vport that they pass in this direction."""
+        legs = (*self.plan.forward, *self.plan.reply)
+        verdict = next(leg.verdict for leg in legs if leg.vport == vport and leg.direction is direction)
+        return replace(verdict, treatment=self.own_treatment(verdict.treatment)) if self.plan.metered else verdict
 
     def own_treatment(self, treatment: Treatment | None) -> Treatment | None:
         """Return the treatment of this flow's packets: with the connection's own meters, where it has some."""

@@ -22,6 +22,7 @@ from ryu_apps.pipeline.cookie import CACHED, unpack
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.pieces import entries_of
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.cached_match import key_of_match
 from ryu_apps.southbound.led import replies_led, sources_led
 from ryu_apps.southbound.link import Link
@@ -98,7 +99,7 @@ class BringUp:
             link.set_fragments_nx_match()
             if dpid not in self._met:
                 self._gather(link)
-            link.barrier()
+            calls.barrier(link)
             with self._lock:
                 if self._current(dpid) is link:  # It may have gone, or come back, while others had the lock.
                     self.agree(link)
@@ -114,7 +115,7 @@ class BringUp:
         Raises what the link raises; one that is silent is closed, so that undoing the change does not wait for it too.
         """
         try:
-            link.barrier()
+            calls.barrier(link)
             self.note(link)
             link.set_fragments_nx_match()
             self.agree(link)
@@ -125,7 +126,7 @@ class BringUp:
     def again(self, link: Link) -> None:
         """Bring a datapath to agree after a change was undone, or have it connect anew; the caller holds the lock."""
         try:
-            link.barrier()
+            calls.barrier(link)
             self.agree(link)
         except VfswitchError as error:
             self._fail(link, f"it does not agree and is reconnected: {error.message}",
@@ -149,7 +150,7 @@ class BringUp:
 
     def _gather(self, link: Link) -> None:
         """Read the entries of a datapath met for the first time, and wait a little for the others to be read."""
-        present = self._dumps[link.id] = link.dump_flows()
+        present = self._dumps[link.id] = calls.dump_flows(link)
         self._met.add(link.id)
         if self._recall.owed(link.id):
             with self._lock:
@@ -175,13 +176,13 @@ class BringUp:
         if not self._recall.owed(dpid):
             self._core.connected(dpid, link.known_ports())
         self._core.flows.meters.forget_told(dpid)
-        present = link.dump_flows()
+        present = calls.dump_flows(link)
         self._hear(link, present)
         self._core.offload.recount(dpid, present, self._clock())
         result = compare(dpid, present, self.wanted(dpid))
-        meters = self._meters(dpid, link.dump_meters())
+        meters = self._meters(dpid, calls.dump_meters(link))
         for change in merged([SwitchChange(dpid=dpid, meters=meters), *result.changes]).sliced(SLICE_ENTRIES):
-            link.commit(change)
+            calls.commit(link, change)
             self._core.tally.installed(change.added)
         changed = sum(len(change.added) + len(change.removed) for change in result.changes)
         changed += sum(len(part) for part in meters)
@@ -225,7 +226,7 @@ class BringUp:
 
 def _unregistered(link: Link) -> Agreement:
     """Return how a datapath stands that no host is registered for: what an earlier registration left is told."""
-    ours = sum(unpack(entry.cookie) is not None for entry in link.dump_flows())
+    ours = sum(unpack(entry.cookie) is not None for entry in calls.dump_flows(link))
     return Agreement("unregistered", kept=ours)
 
 

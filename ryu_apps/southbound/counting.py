@@ -18,6 +18,7 @@ from ryu_apps.control.statistics import Statistics, asked_of, general_figures, h
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
 from ryu_apps.pipeline.meters import metered_vports
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
 from ryu_apps.southbound.meters import ALL, commit
@@ -77,7 +78,7 @@ class Counting:
         # Connections may have thousands of meters.
         numbers = tuple(owners) if len(self._core.flows.meters) else (ALL,)
         with eventlet.Timeout(SOON_S, False), self._meters[link.id]:
-            dropped = {meter: count.dropped_pkts for meter, count in link.count_meters(SOON_S, numbers).items()}
+            dropped = {meter: count.dropped_pkts for meter, count in calls.count_meters(link, SOON_S, numbers).items()}
             self._ledger.take_dropped(link.id, dropped, owners)
             change = decide(dropped)
             if any(change):
@@ -96,9 +97,9 @@ class Counting:
         metered = metered_vports(self._core.policy, link.id)
         try:
             with eventlet.Timeout(ANSWER_S):
-                present = link.dump_flows(cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
+                present = calls.dump_flows(link, cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
                 with self._meters[link.id]:
-                    meters = link.count_meters(ANSWER_S) if metered else {}
+                    meters = calls.count_meters(link, ANSWER_S) if metered else {}
                     dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
                     self._ledger.take_dropped(link.id, dropped, metered)
         except (VfswitchError, eventlet.Timeout):

@@ -12,6 +12,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import MeterChange
 from ryu_apps.control.floods import Asker, Floods, Metered
 from ryu_apps.control.holding import MOST_S, PAUSE_S
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.abreast import Abreast
 from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.link import Link
@@ -51,7 +52,7 @@ class FloodWatch:
         slow = self._floods.slowed_at(link.id)
 
         def decide(dropped: Mapping[int, int]) -> MeterChange:
-            present = link.dump_meters(numbers=tuple(slow)) if slow else {}
+            present = calls.dump_meters(link, numbers=tuple(slow)) if slow else {}
             # A change of meters that came meanwhile sets them itself; they are looked at again next time.
             if self._floods.meters(self._core.policy).get(link.id) is not metered:
                 return MeterChange()

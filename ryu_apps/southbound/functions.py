@@ -16,6 +16,7 @@ from ryu_apps.model.errors import VfswitchError
 from ryu_apps.model.hairpin import Hairpin
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.pipeline.cookie import CLASS_MASK, MARK_MASK, Cookie, EntryClass
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.links import Links
 from ryu_apps.southbound.passages import Passages
 from ryu_apps.southbound.ways import Ways
@@ -96,7 +97,7 @@ class Functions:
             return None
         mask = MARK_MASK | CLASS_MASK
         try:
-            present = link.dump_flows(table="assigned", cookie=_LEARNED, cookie_mask=mask, timeout_s=_ANSWER_S)
+            present = calls.dump_flows(link, table="assigned", cookie=_LEARNED, cookie_mask=mask, timeout_s=_ANSWER_S)
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", dpid, error.message)
             return None

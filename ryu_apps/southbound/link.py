@@ -1,13 +1,11 @@
-"""One connection to a switch: the receive loop that decides misses inline, and the requests that wait for answers."""
+"""One connection to a switch: its life from the first byte to the last, as Ryu's applications know it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
 from socket import SHUT_RDWR, SHUT_WR
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import eventlet
 import ryu.base.app_manager  # noqa: F401  (must come first: Ryu's modules import each other in a circle)
@@ -15,45 +13,27 @@ from ryu.controller.controller import Datapath
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from ryu.lib.dpid import dpid_to_str
 
-from ryu_apps.control.effects import MeterChange, SwitchChange
-from ryu_apps.control.events import PresentEntry
-from ryu_apps.control.sharing import MeterCount
-from ryu_apps.model.errors import SwitchAway, SwitchRefused
-from ryu_apps.pipeline.meters import MeterConfig
-from ryu_apps.pipeline.tables import NUMBER
-from ryu_apps.southbound import bundle, flow_dump, hello, meters, ports
+from ryu_apps.southbound import hello
 from ryu_apps.southbound.gate import Gate
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.outbox import WOULD_BLOCK, Outbox
 from ryu_apps.southbound.readable import Readable
 from ryu_apps.southbound.receive_loop import RECEIVE_BYTES, receive
 from ryu_apps.southbound.receiver import Receiver
-from ryu_apps.southbound.requests import Exchange, Waiter
+from ryu_apps.southbound.requests import Waiter
 from ryu_apps.southbound.wire import HEADER, VERSION, Type
-from ryu_apps.southbound.words import refusal
 
 if TYPE_CHECKING:
     from ryu_apps.southbound.links import Links
 
-T = TypeVar("T")
-
 _LOG = logging.getLogger("vfswitch.southbound")
 _MAX_XID: Final = 0x7FFFFFFF
-_MULTIPART_BODY: Final = 16
-# Misses wait while replies are decoded.
-_DECODED_AT_ONCE_BYTES: Final = 1 << 15
-# So many questions of 56 bytes fit the outbox, and their answers come in some milliseconds.
-_ASKED_AT_ONCE: Final = 500
 # Fragments keep their kind for matching (Open vSwitch, OFPC_FRAG_NX_MATCH); misses come whole.
 _SET_CONFIG: Final = HEADER.pack(VERSION, Type.SET_CONFIG, 12, 0) + bytes((0, 3, 0xFF, 0xFF))
 
 
 class Link(Datapath):
-    """A datapath as Ryu's applications know it, with a receive loop and an outbox of our own.
-
-    Methods with a timeout wait for the switch: call them from a green thread that is no receive loop.
-    They raise SwitchRefused, NotConfirmed after the timeout, and SwitchAway when the connection is or gets lost.
-    """
+    """A datapath as Ryu's applications know it, with a receive loop and an outbox of our own."""
 
     def __init__(self, socket: Any, address: Any, links: Links) -> None:
         self.links = links
@@ -101,7 +81,7 @@ class Link(Datapath):
 
     def known_ports(self) -> dict[str, int]:
         """Return the ports, name to number, as told by the handshake and since."""
-        return {ports.name_text(port.name): port.port_no for port in self.ports.values()}
+        return {_text(port.name): port.port_no for port in self.ports.values()}
 
     def down_ports(self) -> frozenset[str]:
         """Return the names of ports that are switched off or have no link, as told by the handshake and since.
@@ -109,97 +89,11 @@ class Link(Datapath):
         Config PORT_DOWN and state LINK_DOWN (OpenFlow 1.4.0, section 7.2.1) are both the lowest bit.
         """
         down = (port for port in self.ports.values() if (port.config | port.state) & 1)
-        return frozenset(ports.name_text(port.name) for port in down)
-
-    def barrier(self, timeout_s: float = 5.0) -> None:
-        """Return when the switch has done all that it was sent before."""
-        with Exchange(self, timeout_s) as exchange:
-            xid = exchange.expect(Type.BARRIER_REPLY)
-            exchange.send(HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, xid))
-            exchange.wait(xid)
-
-    def commit(self, change: SwitchChange, timeout_s: float = 10.0) -> None:
-        """Return when the switch has made a change as one; after SwitchRefused it has made nothing of its entries.
-
-        Meters have no part in bundles: new ones come before the entries, old ones go after them.
-        """
-        meters.commit(self, change.meters._replace(gone=()), timeout_s)
-        bundle.commit(self, change, timeout_s)
-        meters.commit(self, MeterChange(gone=change.meters.gone), timeout_s)
-
-    def dump_flows(
-        self, *, table: str | None = None, cookie: int = 0, cookie_mask: int = 0, timeout_s: float = 30.0
-    ) -> list[PresentEntry]:
-        """Return the entries whose cookie agrees under the mask, of one table or of all."""
-        table_id = flow_dump.ALL_TABLES if table is None else NUMBER[table]
-        parts = self._multipart(
-            [lambda xid: flow_dump.request(xid, table_id, cookie, cookie_mask)], flow_dump.decode, timeout_s
-        )
-        return [entry for part in parts for entry in part]
-
-    def dump_meters(
-        self, timeout_s: float = 5.0, numbers: Collection[int] = (meters.ALL,)
-    ) -> dict[int, MeterConfig | None]:
-        """Return the meters that the switch has, by number, all or some; None for one that is not of our making."""
-        found: dict[int, MeterConfig | None] = {}
-        requests = [partial(meters.request, number=number) for number in numbers]
-        for part in self._multipart(requests, meters.decode, timeout_s):
-            found |= part
-        return found
-
-    def count_meters(self, timeout_s: float = 5.0, numbers: Collection[int] = (meters.ALL,)) -> dict[int, MeterCount]:
-        """Return what the switch's meters have counted, by number, all or some."""
-        found: dict[int, MeterCount] = {}
-        requests = [partial(meters.count_request, number=number) for number in numbers]
-        for part in self._multipart(requests, meters.decode_counts, timeout_s):
-            found |= part
-        return found
-
-    def dump_cookies(self, cookies: Sequence[int], timeout_s: float = 30.0) -> list[PresentEntry]:
-        """Return the entries that have one of these cookies.
-
-        Each is asked for by itself, because the switch finds a whole cookie by its hash and looks through all
-        of its entries for one under a mask; but all are asked at once.
-        """
-        found: list[PresentEntry] = []
-        for start in range(0, len(cookies), _ASKED_AT_ONCE):
-            requests = [partial(flow_dump.request_cookie, cookie) for cookie in cookies[start : start + _ASKED_AT_ONCE]]
-            found += [entry for part in self._multipart(requests, flow_dump.decode, timeout_s) for entry in part]
-        return found
-
-    def port_numbers(self, timeout_s: float = 5.0) -> dict[str, int]:
-        """Return the ports that the switch has now, name to number, its LOCAL port included."""
-        found: dict[str, int] = {}
-        for part in self._multipart([ports.request], ports.decode, timeout_s):
-            found |= part
-        return found
+        return frozenset(_text(port.name) for port in down)
 
     def set_fragments_nx_match(self) -> None:
         """Ask the switch to let entries match on the kind of a fragment; does not wait."""
         self.outbox.write(_SET_CONFIG)
-
-    def _multipart(
-        self, requests: Sequence[Callable[[int], bytes]], decode: Callable[[bytes], T], timeout_s: float
-    ) -> Iterator[T]:
-        """Yield the decoded parts of multipart replies, once all of them are here; the requests go in one write."""
-        with Exchange(self, timeout_s) as exchange:
-            xids = [exchange.expect(Type.MULTIPART_REPLY) for _ in requests]
-            exchange.send(b"".join([request(xid) for request, xid in zip(requests, xids, strict=True)]))
-            for xid in xids:
-                exchange.wait(xid)
-        if exchange.errors:
-            raise SwitchRefused(f"datapath {self.name} refused a request: {refusal(exchange.errors[0]).text}")
-        try:
-            decoded_bytes = 0
-            for message in (message for xid in xids for message in exchange.replies.pop(xid)):
-                yield decode(message[_MULTIPART_BODY:])
-                decoded_bytes += len(message)
-                if decoded_bytes > _DECODED_AT_ONCE_BYTES:
-                    decoded_bytes = 0
-                    eventlet.sleep(0)
-        except Malformed as fault:
-            self.give_up(f"malformed: {fault}")
-            raise SwitchAway(f"datapath {self.name} was closed: its reply is malformed") from fault
 
     # What Ryu calls, or expects of a datapath.
 
@@ -315,3 +209,8 @@ class Link(Datapath):
                 self.give_up("silent")
             else:
                 self.outbox.write(HEADER.pack(VERSION, Type.ECHO_REQUEST, 8, 0))
+
+
+def _text(name: bytes) -> str:
+    """Return a port's name from its zero-padded bytes."""
+    return name.partition(b"\0")[0].decode("utf-8", "replace")

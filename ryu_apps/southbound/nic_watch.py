@@ -15,6 +15,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import CountCache, SwitchChange
 from ryu_apps.control.events import CacheCounted, PresentEntry
 from ryu_apps.pipeline.cookie import MARK, MARK_MASK
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.abreast import Abreast
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
@@ -41,7 +42,7 @@ def watch(core: ControlCore, links: Links, clock: Callable[[], float]) -> None:
 
 def _ask(core: ControlCore, clock: Callable[[], float], questions: Iterable[CountCache], link: Link) -> None:
     for dpid, table, cookie, cookie_mask in questions:
-        present = link.dump_flows(table=table, cookie=cookie, cookie_mask=cookie_mask)
+        present = calls.dump_flows(link, table=table, cookie=cookie, cookie_mask=cookie_mask)
         counts = tuple((entry.cookie, entry.packets) for entry in present)
         core.nic_caches.counted(CacheCounted(dpid, table, counts), clock())
         hub.sleep(_PAUSE_S)
@@ -79,4 +80,4 @@ def _newly_limited(core: ControlCore, links: Links, plan: PolicyChange) -> Itera
 
 
 def _present(link: Link) -> list[PresentEntry]:
-    return link.dump_flows(cookie=MARK << 56, cookie_mask=MARK_MASK)
+    return calls.dump_flows(link, cookie=MARK << 56, cookie_mask=MARK_MASK)

@@ -21,6 +21,7 @@ from ryu_apps.model.hairpin import nic_ports
 from ryu_apps.model.policy import Snapshot
 from ryu_apps.pipeline.cached import is_tcp
 from ryu_apps.pipeline.tables import NUMBER
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.bringup import Agreement
 from ryu_apps.southbound.links import Links
 
@@ -114,7 +115,7 @@ def _present(core: ControlCore, links: Links, page: Iterable[UnifiedFlow]) -> _F
         if link is None:
             continue
         with suppress(VfswitchError):
-            found |= {(dpid, entry.table, entry.cookie): entry for entry in link.dump_cookies(tuple(asked))}
+            found |= {(dpid, entry.table, entry.cookie): entry for entry in calls.dump_cookies(link, tuple(asked))}
     return found
 
 

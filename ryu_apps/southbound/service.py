@@ -26,7 +26,7 @@ from ryu_apps.model.errors import FieldError, Invalid, SwitchAway, VfswitchError
 from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.model.rights import Rights, check_rights
 from ryu_apps.model.rules import Direction
-from ryu_apps.southbound import nic_watch, share_watch
+from ryu_apps.southbound import calls, nic_watch, share_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.counting import Counting
 from ryu_apps.southbound.flood_watch import FloodWatch
@@ -139,7 +139,7 @@ class SwitchService:
         found: list[PresentEntry] = []
         try:
             if link is not None:
-                found = link.dump_flows(cookie=question.cookie, cookie_mask=(1 << 64) - 1)
+                found = calls.dump_flows(link, cookie=question.cookie, cookie_mask=(1 << 64) - 1)
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", question.dpid, error.message)
         answer = EntryCounted(question.cookie, found[0].packets if found else None)

@@ -8,7 +8,7 @@ from typing import Final
 from ryu.lib import hub
 
 from ryu_apps.control.core import ControlCore
-from ryu_apps.southbound import meters
+from ryu_apps.southbound import calls, meters
 from ryu_apps.southbound.abreast import Abreast
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
@@ -34,7 +34,7 @@ def _share(core: ControlCore, link: Link) -> None:
     policy = core.policy
     # Connections may have thousands of meters.
     numbers = core.sharing.followed(link.id) if len(core.flows.meters) else (meters.ALL,)
-    counts, present = link.count_meters(numbers=numbers), link.dump_meters(numbers=numbers)
+    counts, present = calls.count_meters(link, numbers=numbers), calls.dump_meters(link, numbers=numbers)
     # A change of policy that came meanwhile has set the meters itself; they are looked at again next time.
     if policy is core.policy:
         meters.commit(link, core.sharing.counted(link.id, counts, present), timeout_s=5.0)

@@ -17,7 +17,7 @@ from ryu_apps.model.policy import Change, Snapshot
 from ryu_apps.pipeline.cached import CachedEntry, compile_cached
 from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.pipeline.show import show
-from ryu_apps.southbound import nic_watch
+from ryu_apps.southbound import calls, nic_watch
 from ryu_apps.southbound.bringup import BringUp
 from ryu_apps.southbound.links import Links
 
@@ -103,7 +103,7 @@ class Transactions:
         if link is None:
             raise SwitchAway(f"datapath {change.dpid:016x} went away; the change was undone")
         try:
-            link.commit(change)
+            calls.commit(link, change)
         except NotConfirmed:
             self._bringup.give_up(link)  # Undoing the change must not wait for it too.
             raise

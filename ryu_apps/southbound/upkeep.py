@@ -11,6 +11,7 @@ from ryu.lib import hub
 from ryu_apps.control.core import ControlCore
 from ryu_apps.model.errors import VfswitchError
 from ryu_apps.pipeline.cookie import DETAIL_MASK, Cookie, EntryClass
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.links import Links
 
 LOG = logging.getLogger("vfswitch")
@@ -101,7 +102,7 @@ class Upkeep:
         if link is None or not cookies:
             return 0.0
         try:
-            found = link.dump_cookies(cookies)
+            found = calls.dump_cookies(link, cookies)
         except VfswitchError as error:
             LOG.warning("datapath %016x: %s", link.id, error.message)
             return 0.0

@@ -11,6 +11,7 @@ from ryu_apps.control.core import ControlCore
 from ryu_apps.control.effects import SwitchChange
 from ryu_apps.control.ways import follow_ways, ports_on_ways
 from ryu_apps.model.errors import VfswitchError
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
 
@@ -57,7 +58,7 @@ class Ways:
         if link is None:
             return
         try:
-            link.commit(change)
+            calls.commit(link, change)
             self._core.tally.installed(change.added)
         except VfswitchError as error:
             LOG.warning("datapath %016x does not agree and is reconnected: %s", change.dpid, error.message)

@@ -11,6 +11,7 @@ import eventlet
 from ryu.lib import hub
 
 from ryu_apps.control.effects import Emit, Install, SwitchChange
+from ryu_apps.southbound import calls
 from ryu_apps.southbound.limits import Limits
 from ryu_apps.southbound.links import Links
 from tests.ovs.harness.switch import OpenVSwitch
@@ -47,7 +48,7 @@ def test_a_switch_is_driven_over_tls(ovs: OpenVSwitch, tmp_path: Path) -> None:
         wait_until(lambda: links.get(DPID), "the switch")
         link = links.get(DPID)
         assert link is not None
-        link.commit(SwitchChange(dpid=DPID, added=pipeline()))
+        calls.commit(link, SwitchChange(dpid=DPID, added=pipeline()))
         recorder.answer = lambda event: [
             Install(DPID, made_for(event)),
             Emit(DPID, event.table, event.in_port, event.segment, event.sender, event.receiver, event.frame),
@@ -56,7 +57,7 @@ def test_a_switch_is_driven_over_tls(ovs: OpenVSwitch, tmp_path: Path) -> None:
         wait_until(lambda: ovs.sent("p2") == [frame()], "the frame")
         first = made_for(recorder.of("packet_in")[0])
         many = tuple(first._replace(key=first.key._replace(bits=first.key.bits + (n << 32))) for n in range(1, 20_001))
-        link.commit(SwitchChange(dpid=DPID, added=many), timeout_s=60)
-        assert len(link.dump_flows()) == len(pipeline()) + 1 + len(many)
+        calls.commit(link, SwitchChange(dpid=DPID, added=many), timeout_s=60)
+        assert len(calls.dump_flows(link)) == len(pipeline()) + 1 + len(many)
         link.close()
         serving.kill()

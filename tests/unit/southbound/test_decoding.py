@@ -13,7 +13,7 @@ from ryu_apps.control.sharing import MeterCount
 from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, EntryClass, Punt
 from ryu_apps.pipeline.tables import NUMBER
-from ryu_apps.southbound import flow_dump, flow_removed, hello, meters, packet_in, ports, templates
+from ryu_apps.southbound import flow_dump, flow_removed, hello, meters, packet_in, templates
 from ryu_apps.southbound.cached_match import CachedMatch, key_of_match, read
 from ryu_apps.southbound.malformed import Malformed
 from ryu_apps.southbound.words import refusal
@@ -165,19 +165,6 @@ def test_the_quick_reading_of_a_match_equals_the_plain_one(made: CachedEntry, pl
 def test_arbitrary_bytes_are_no_cached_match(match: bytes) -> None:
     """Bytes that are no match of a cached entry say so."""
     assert key_of_match(match) is None
-
-
-def test_ports_are_read_by_name_with_the_local_one() -> None:
-    """Port descriptions give names and numbers; properties after them are passed over."""
-    body = messages.port("br0", 0xFFFFFFFE) + messages.port("h1-vf1", 3, length=48) + bytes(8)
-    assert ports.decode(body) == {"br0": 0xFFFFFFFE, "h1-vf1": 3}
-
-
-@pytest.mark.parametrize("length", [0, 39, 41, 0xFFFF])
-def test_hostile_port_descriptions_are_malformed(length: int) -> None:
-    """A length of 0, too short or too long is refused."""
-    with pytest.raises(Malformed):
-        ports.decode(messages.port("x", 1, length=length))
 
 
 @pytest.mark.parametrize(
