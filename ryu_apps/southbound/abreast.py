@@ -33,7 +33,7 @@ class Abreast:
         try:
             look(link)
         except VfswitchError as error:
-            LOG.warning("datapath %016x: %s", link.id, error.message)
+            LOG.warning("%s", error.message)
         except Exception:
             self._links.fault(self._what)
         finally:

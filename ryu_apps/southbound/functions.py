@@ -99,6 +99,6 @@ class Functions:
         try:
             present = calls.dump_flows(link, table="assigned", cookie=_LEARNED, cookie_mask=mask, timeout_s=_ANSWER_S)
         except VfswitchError as error:
-            LOG.warning("datapath %016x: %s", dpid, error.message)
+            LOG.warning("%s", error.message)
             return None
         return Passages(present)

@@ -141,7 +141,7 @@ class SwitchService:
             if link is not None:
                 found = calls.dump_flows(link, cookie=question.cookie, cookie_mask=(1 << 64) - 1)
         except VfswitchError as error:
-            LOG.warning("datapath %016x: %s", question.dpid, error.message)
+            LOG.warning("%s", error.message)
         answer = EntryCounted(question.cookie, found[0].packets if found else None)
         self._links.apply(self._core.ageing.entry_counted(answer, self._clock()))
 

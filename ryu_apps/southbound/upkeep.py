@@ -104,7 +104,7 @@ class Upkeep:
         try:
             found = calls.dump_cookies(link, cookies)
         except VfswitchError as error:
-            LOG.warning("datapath %016x: %s", link.id, error.message)
+            LOG.warning("%s", error.message)
             return 0.0
         answered = [entry.cookie & DETAIL_MASK for entry in found if entry.packets]
         for flow_id in answered:
