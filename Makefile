@@ -35,7 +35,9 @@ test: setup ## Run every check: lint, types, and all three tiers of tests
 	@$(as_root) setup/run_tests.sh $(PYTEST_ARGS)
 
 bench: setup ## Run every benchmark; each prints a table and one JSON line
-	@for file in $(benchmarks:.py=); do $(python_as_root) -m $${file//\//.} || exit; done
+	@setup/peers.sh
+	@failed=(); for file in $(benchmarks:.py=); do $(python_as_root) -m $${file//\//.} || failed+=("$$file"); done; \
+	    [ $${#failed[@]} = 0 ] || { echo "Did not run to its end: $${failed[*]}" >&2; exit 1; }
 
 lint: $(stamp) ## Run ruff and mypy alone
 	@.venv/bin/ruff check .

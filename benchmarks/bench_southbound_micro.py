@@ -10,7 +10,7 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 import eventlet
@@ -18,7 +18,7 @@ import eventlet
 from benchmarks.frames import ConnectionRing, PacketInTemplate, ipv4, mac, tcp_syn
 from benchmarks.measurement import print_table
 from benchmarks.openflow import OF_14
-from ryu_apps.control.effects import Effect, Emit, Install
+from ryu_apps.control.effects import AnyEntry, Effect, Emit, Install
 from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.flow_table import FlowTable
@@ -133,6 +133,10 @@ class _Core:
     def link_down(self, link: Link) -> None: ...
 
     def ports_changed(self, link: Link) -> None: ...
+
+    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None: ...
+
+    def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None: ...
 
     def refused(self, link: Link, refusal: Refusal) -> None: ...
 

@@ -60,7 +60,7 @@ def _simple_switch(place: Place) -> list[str]:
 
 def _testcontroller(place: Place) -> list[str]:
     # It limits no rates of its own accord; it drops an answer when ten wait on a socket that takes no more.
-    program = shutil.which("ovs-testcontroller") or "ovs-testcontroller"
+    program = shutil.which("ovs-testcontroller") or str(Path(sys.executable).with_name("ovs-testcontroller"))
     return [program, f"--unixctl={place.folder / 'ctl'}", f"ptcp:{place.of_port}:127.0.0.1"]
 
 

@@ -119,6 +119,9 @@ def meter_change(present: Mapping[int, MeterConfig | None], wanted: Mapping[int,
     )
 
 
+AnyEntry = FlowEntry | CachedEntry | PresentEntry
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchChange:
     """What one switch must change as one: entries removed (by table, priority and match) and entries added.
@@ -127,7 +130,7 @@ class SwitchChange:
     """
 
     dpid: int
-    removed: tuple[FlowEntry | CachedEntry | PresentEntry, ...] = ()
+    removed: tuple[AnyEntry, ...] = ()
     added: tuple[FlowEntry | CachedEntry, ...] = ()
     meters: MeterChange = NO_METERS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -11,6 +11,7 @@ from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.tally import Tally
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, Counted, EntryClass, Punt, Refusal, unpack
+from ryu_apps.pipeline.entry import FlowEntry
 
 NAMED_VPORTS: Final = 1000
 """How many vports are told apart where each costs its reader memory for ever: a handful of full cards of 256 VFs."""
@@ -27,7 +28,9 @@ _REFUSALS: Final = frozenset(Refusal)
 
 _NOBODY: Final[Mapping[int, Asked]] = MappingProxyType({})
 
-_EntryId = tuple[int, int, bytes]
+EntryId = tuple[int, int, bytes]
+"""Which entry of a datapath: table, priority, and match as the switch writes it."""
+
 _Of = tuple[EntryClass, int]
 
 
@@ -150,12 +153,39 @@ class Ledger:
     def __init__(self, tally: Tally, named_most: int = NAMED_VPORTS) -> None:
         self._tally = tally
         self._named_most = named_most
-        self._seen: dict[int, dict[_EntryId, int]] = {}
+        self._seen: dict[int, dict[EntryId, int]] = {}
+        self._removed: defaultdict[int, set[EntryId]] = defaultdict(set)
+        self._asked: set[int] = set()
         self._dropped: dict[int, dict[int, int]] = {}
         self._vports: defaultdict[int, dict[int, _Vport]] = defaultdict(dict)
         self._gone: defaultdict[int, _Vport] = defaultdict(_Vport)
         self._owners: dict[int, tuple[str, int]] = {}
         self._named: set[int] = set()
+
+    def ask(self, dpid: int) -> None:
+        """Take note that a datapath is being asked: what was removed before is not in the answer."""
+        seen = self._seen.get(dpid, {})
+        for known in self._removed.pop(dpid, ()):
+            seen.pop(known, None)
+        self._asked.add(dpid)
+
+    def unanswered(self, dpid: int) -> None:
+        """Take note that a datapath that was asked has not answered."""
+        self._asked.discard(dpid)
+
+    def removing(self, dpid: int, entries: Iterable[EntryId]) -> None:
+        """Take note that a datapath is told to remove entries; in the order in which it is told and asked.
+
+        Those that are made again later count from nothing, and are not to be taken for the same.
+        """
+        seen = self._seen.get(dpid, {})
+        # An answer that is on its way may bring more of them.
+        self._removed[dpid].update(entries if dpid in self._asked else (known for known in entries if known in seen))
+
+    def keep(self, dpid: int, entries: Container[EntryId], meters: Container[int]) -> None:
+        """Take note that a datapath that was away has no other entries and meters than these: it may have lost some."""
+        self._seen[dpid] = {known: packets for known, packets in self._seen.get(dpid, {}).items() if known in entries}
+        self._dropped[dpid] = {meter: count for meter, count in self._dropped.get(dpid, {}).items() if meter in meters}
 
     def take(
         self, dpid: int, present: Iterable[PresentEntry], asked: Mapping[int, Asked] = _NOBODY
@@ -164,9 +194,10 @@ class Ledger:
 
         asked: what the controller knows of vports, by number; of those that are elsewhere it is left out of account.
 
-        An entry with fewer packets than before was made anew and counts from nothing. What an entry counted after it
-        was last seen and before it went is lost.
+        One that was removed in between, or has fewer packets than before, was made anew and counts from nothing.
+        What an entry counted after it was last seen and before it went is lost.
         """
+        self._asked.discard(dpid)
         before, now = self._seen.get(dpid, {}), {}
         vports = self._vports[dpid]
         for entry in present:
@@ -248,6 +279,12 @@ def _of(vports: dict[int, _Vport], number: int) -> _Vport:
     if found is None:
         found = vports[number] = _Vport()
     return found
+
+
+def counts(entry: FlowEntry | PresentEntry) -> bool:
+    """Return whether a ledger adds up what this entry counts."""
+    cookie = unpack(entry.cookie)
+    return cookie is not None and _counts(cookie)
 
 
 def _counts(cookie: Cookie) -> bool:

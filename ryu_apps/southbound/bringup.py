@@ -180,7 +180,9 @@ class BringUp:
         self._hear(link, present)
         self._core.offload.recount(dpid, present, self._clock())
         result = compare(dpid, present, self.wanted(dpid))
-        meters = self._meters(dpid, calls.dump_meters(link))
+        found = calls.dump_meters(link)
+        link.links.found(link, present, found)
+        meters = self._meters(dpid, found)
         for change in merged([SwitchChange(dpid=dpid, meters=meters), *result.changes]).sliced(SLICE_ENTRIES):
             calls.commit(link, change)
             self._core.tally.installed(change.added)

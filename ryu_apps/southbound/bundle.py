@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from ryu_apps.control.effects import SwitchChange
+from ryu_apps.control.effects import AnyEntry, SwitchChange
 from ryu_apps.control.events import PresentEntry
 from ryu_apps.model.errors import NotConfirmed, SwitchRefused
 from ryu_apps.pipeline.cached import CachedEntry
-from ryu_apps.pipeline.entry import FlowEntry
 from ryu_apps.southbound import flow_dump, templates, wire
 from ryu_apps.southbound.codec import flow_mod
 from ryu_apps.southbound.requests import Exchange
@@ -49,6 +48,8 @@ def commit(link: Link, change: SwitchChange, timeout_s: float) -> None:
             link.outbox.write(_control(bundle, _DISCARD, exchange.expect(Type.BUNDLE_CONTROL)))
             raise
         done = exchange.expect(Type.BUNDLE_CONTROL)
+        if not exchange.errors:
+            link.links.removing(link, change.removed)
         exchange.send(_control(bundle, _DISCARD if exchange.errors else _COMMIT, done))
         exchange.wait(done)
         if exchange.errors:
@@ -75,7 +76,7 @@ def _messages(change: SwitchChange, bundle: int, opened: int, added: int, barrie
     yield HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, barrier)
 
 
-def _encode(entry: FlowEntry | CachedEntry | PresentEntry, command: int) -> bytes:
+def _encode(entry: AnyEntry, command: int) -> bytes:
     """Return the flow-mod of an entry, by template where there is one."""
     if isinstance(entry, CachedEntry):
         return templates.add(entry) if command == wire.ADD else templates.delete_strict(entry)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 import eventlet
 from eventlet.semaphore import Semaphore
 
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import MeterChange
+from ryu_apps.control.effects import AnyEntry, MeterChange
+from ryu_apps.control.events import PresentEntry
 from ryu_apps.control.health import function_statistics
-from ryu_apps.control.ledger import Ledger
+from ryu_apps.control.ledger import Ledger, counts
 from ryu_apps.control.pace import Pace
 from ryu_apps.control.statistics import Statistics, asked_of, general_figures, host_statistics, owners
 from ryu_apps.model.errors import VfswitchError
+from ryu_apps.pipeline.cached import CachedEntry
 from ryu_apps.pipeline.cookie import MARK, STANDING_MASK
 from ryu_apps.pipeline.meters import metered_vports
 from ryu_apps.southbound import calls
 from ryu_apps.southbound.link import Link
 from ryu_apps.southbound.links import Links
 from ryu_apps.southbound.meters import ALL, commit
+from ryu_apps.southbound.reported import entry_id
 
 ANSWER_S: Final = 5.0
 """How long a switch may take to tell its counts; half of what Prometheus waits for a whole scrape."""
@@ -63,6 +66,15 @@ class Counting:
         """Take note of which vport has which number now: after each change of vports."""
         self._ledger.settle(owners(self._core))
 
+    def removing(self, dpid: int, entries: Iterable[AnyEntry]) -> None:
+        """Take note that a switch is told to remove entries; called in the order of what it is sent."""
+        standing = (entry for entry in entries if not isinstance(entry, CachedEntry) and counts(entry))
+        self._ledger.removing(dpid, map(entry_id, standing))
+
+    def found(self, dpid: int, present: Iterable[PresentEntry], meters: Container[int]) -> None:
+        """Take note of what a switch has that was away."""
+        self._ledger.keep(dpid, {entry_id(entry) for entry in present if counts(entry)}, meters)
+
     def sample(self) -> None:
         """Take a sample of the connections begun; called at even times."""
         self._pace.sample(self._clock(), self._core.tally.total["begun"])
@@ -97,12 +109,14 @@ class Counting:
         metered = metered_vports(self._core.policy, link.id)
         try:
             with eventlet.Timeout(ANSWER_S):
+                self._ledger.ask(link.id)
                 present = calls.dump_flows(link, cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
                 with self._meters[link.id]:
                     meters = calls.count_meters(link, ANSWER_S) if metered else {}
                     dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
                     self._ledger.take_dropped(link.id, dropped, metered)
         except (VfswitchError, eventlet.Timeout):
+            self._ledger.unanswered(link.id)
             return False
         self._wait_for_misses(link)
         self._ledger.take(link.id, present, asked_of(self._core.tally))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ryu_apps.control.effects import Effect
-from ryu_apps.control.events import FlowRemoved, PacketIn, ProbeCaught
+from ryu_apps.control.effects import AnyEntry, Effect
+from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ class Handler(Protocol):
 
     def ports_changed(self, link: Link) -> None:
         """Take note that a datapath's ports have changed; `link.known_ports()` has them."""
+
+    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
+        """Take note that a datapath is told to remove entries; in the order of what it is sent."""
+
+    def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
+        """Take note of all entries and meters that a datapath has that was away."""
 
     def refused(self, link: Link, refusal: Refusal) -> None:
         """Take note that the switch refused what an effect made us send."""

@@ -6,14 +6,14 @@ import logging
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import ryu.base.app_manager  # noqa: F401  (must come first: Ryu's modules import each other in a circle)
 from ryu.controller import controller
 
-from ryu_apps.control.effects import Effect
-from ryu_apps.control.events import ProbeCaught
+from ryu_apps.control.effects import AnyEntry, Effect
+from ryu_apps.control.events import PresentEntry, ProbeCaught
 from ryu_apps.control.histogram import Histogram
 from ryu_apps.southbound.answers import encode
 from ryu_apps.southbound.handler import Handler, Refusal
@@ -81,6 +81,14 @@ class Links:
     def ports_changed(self, link: Link) -> None:
         """Pass on that a datapath's ports have changed."""
         self._tell("ports_changed", link)
+
+    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
+        """Pass on that a datapath is told to remove entries."""
+        self._tell("removing", link, entries)
+
+    def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
+        """Pass on what a datapath has that was away."""
+        self._tell("found", link, present, meters)
 
     def refused(self, link: Link, refusal: Refusal) -> None:
         """Count and pass on that a switch refused what an effect made us send."""

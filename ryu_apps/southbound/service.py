@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from ryu.lib import hub
 
 from ryu_apps.control.change import PolicyChange, plan_change
 from ryu_apps.control.core import ControlCore
-from ryu_apps.control.effects import CountEntry, Effect
+from ryu_apps.control.effects import AnyEntry, CountEntry, Effect
 from ryu_apps.control.events import EntryCounted, FlowRemoved, PacketIn, PresentEntry, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.hints import Hints
@@ -99,6 +99,14 @@ class SwitchService:
     def flow_removed(self, event: FlowRemoved, now_s: float) -> Sequence[Effect]:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
         return self._ask(self._core.ageing.flow_removed(event, now_s))
+
+    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
+        """Have what entries count once they are made again told from what they have counted."""
+        self._counting.removing(link.id, entries)
+
+    def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
+        """Have what a datapath has lost while it was away told from what it has."""
+        self._counting.found(link.id, present, meters)
 
     def link_up(self, link: Link) -> None:
         """Begin to bring a datapath to agree."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from mininet_scripts.support.flow_dump import FlowEntry
 from mininet_scripts.support.rest import RestAnswer
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.pipeline.cookie import EntryClass, Refusal, unpack
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
@@ -241,6 +242,15 @@ class Lab:
         # Each dump brought the datapath up to date before it looked; the entries may have come in between.
         self.refresh()
         return found
+
+    def guarded(self, refusal: Refusal, host: str = "h1") -> int:
+        """Return what the entries of a host that refuse for this reason have counted; the controller is not asked."""
+        cookies = [(unpack(entry.cookie), entry.n_packets) for entry in self.dump(host, "guard")]
+        return sum(
+            packets
+            for cookie, packets in cookies
+            if cookie is not None and (cookie.entry_class, cookie.detail) == (EntryClass.GUARD, refusal)
+        )
 
     def packet_ins(self, host: str = "h1") -> int:
         """Return how many packets the host's switch has sent to the controller since the test began."""

@@ -9,11 +9,12 @@ import threading
 import pytest
 
 from mininet_scripts.support.waiting import free_tcp_port, wait_until
+from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.scenario import Lab, counters
 from tests.ovs.site import Site
-from tests.ovs.stations import EXT, VM1, VM2, VM3, rule, tcp
+from tests.ovs.stations import EXT, VM1, VM2, VM3, moved, rule, tcp
 
 
 @pytest.fixture
@@ -151,6 +152,21 @@ def test_switch_that_lost_everything_gets_it_back(own_lab: Lab) -> None:
 
     wait_until(here, 10, "the entries to be back", until=lambda found: found == before)
     own_lab.site.wait_ready()
+
+
+def test_what_a_switch_counted_before_its_crash_and_after_adds_up(own_lab: Lab) -> None:
+    """M28: entries that are back after a crash have counted as much as those before them when somebody asks."""
+    forged = tcp(moved(VM1, ip=VM2.ip), EXT)
+    own_lab.send(VM1, *[forged] * 3)
+    own_lab.wait_refusals(VM1, {"ip": 3})
+
+    own_lab.ovs.restart_switch()
+    wait_until(own_lab.site.states, 10, "the switch to be missed or back", until=lambda states: states["h1"] != "")
+    own_lab.site.wait_ready()
+    own_lab.forget(VM1.port)
+    own_lab.send(VM1, *[forged] * 3)
+    wait_until(lambda: own_lab.guarded(Refusal.IP), 5, "3 more to be refused", until=lambda count: count == 3)
+    own_lab.wait_refusals(VM1, {"ip": 6})
 
 
 KILLS = 20

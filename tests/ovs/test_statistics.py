@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mininet_scripts.support.waiting import wait_until
+from ryu_apps.pipeline.cookie import Refusal
 from ryu_apps.pipeline.tables import NUMBER
 from tests.ovs import packets
 from tests.ovs.harness import snoop
@@ -74,6 +75,23 @@ def test_one_miss_and_the_rest_are_hits(lab: Lab) -> None:
     # One pair: to the other and back, an entry each at the cache of either vport.
     assert (sender["offloads"], receiver["offloads"]) == (2, 2)
     assert (sender["hit_ratio"], sender["nic_share"], receiver["nic_share"]) == (0.99, 0.99, 1.0)
+
+
+def test_what_a_vport_made_again_counts_is_not_taken_for_its_predecessors(lab: Lab) -> None:
+    """M28: entries made again have counted as much as those before them when somebody asks; all of it counts."""
+
+    def refused_in_all() -> int:
+        return int(lab.get("stats")["hosts"]["h1"]["refused"].get("ip", 0))
+
+    forged = udp(moved(VM1, ip=VM2.ip), EXT)
+    lab.tenant(VM1)
+    before = refused_in_all()
+    for lives in (1, 2, 3):
+        lab.send(VM1, *[forged] * 3)
+        wait_until(lambda: lab.guarded(Refusal.IP), 5, "the switch to have refused 3", until=lambda count: count == 3)
+        assert refused_in_all() - before == 3 * lives
+        lab.delete("vports/vm1")
+        lab.put("vports/vm1", VM1.vport)
 
 
 def test_many_connections_at_once_count_exactly(lab: Lab) -> None:

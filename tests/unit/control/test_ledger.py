@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ryu_apps.control.events import PresentEntry
-from ryu_apps.control.ledger import Asked, CacheCount, Ledger
+from ryu_apps.control.ledger import Asked, CacheCount, EntryId, Ledger
 from ryu_apps.control.tally import Tally
 from ryu_apps.model.rules import Direction
 from ryu_apps.pipeline.cookie import INBOUND_PUNT, Cookie, Counted, EntryClass, Punt, Refusal
@@ -157,6 +157,64 @@ def test_who_has_a_name_keeps_it_and_who_has_none_gets_none() -> None:
     assert [ledger.is_named(number) for number in (1, 2, 3)] == [False, True, False]
     ledger.settle({**owners, 1: ("vm1", DPID), 4: ("vm4", DPID)})
     assert [ledger.is_named(number) for number in (1, 2, 3, 4)] == [True, True, False, False]
+
+
+def _refused(ledger: Ledger) -> int:
+    return ledger.of_vport(DPID, VM1).refused[Refusal.IP.slug]
+
+
+def _id(entry: PresentEntry) -> EntryId:
+    return entry.table, entry.priority, entry.match
+
+
+def test_an_entry_that_was_removed_and_made_again_counts_from_nothing() -> None:
+    """M28: as many packets as before, or more, of an entry that is another one now are all counted."""
+    ledger, known = ledger_of(), _id(refusing(Refusal.IP, 0))
+    for packets, sum_of_lives in ((3, 3), (3, 6), (5, 11)):
+        ledger.ask(DPID)
+        ledger.take(DPID, [refusing(Refusal.IP, packets)])
+        assert _refused(ledger) == sum_of_lives
+        ledger.removing(DPID, [known])
+    ledger.removing(OTHER_DPID, [known])
+
+
+def test_an_entry_that_is_replaced_goes_on_counting() -> None:
+    """M28: the switch keeps the count of an entry whose actions change."""
+    ledger = ledger_of()
+    for packets in (3, 3, 5):
+        ledger.ask(DPID)
+        ledger.take(DPID, [refusing(Refusal.IP, packets)])
+    assert _refused(ledger) == 5
+
+
+def test_an_answer_on_its_way_shows_what_is_removed_meanwhile() -> None:
+    """M28: an entry removed after the switch was asked stands in that answer, and counts from nothing in the next."""
+    ledger, known = ledger_of(), _id(refusing(Refusal.IP, 0))
+    ledger.ask(DPID)
+    ledger.removing(DPID, [known])
+    ledger.take(DPID, [refusing(Refusal.IP, 3)])
+    ledger.ask(DPID)
+    ledger.take(DPID, [refusing(Refusal.IP, 4)])
+    assert _refused(ledger) == 7
+    # An answer that does not come leaves nothing to remember of entries that were never seen.
+    ledger.ask(DPID)
+    ledger.unanswered(DPID)
+    ledger.removing(DPID, [(1, 1, b"another")])
+    assert not ledger._removed[DPID]
+
+
+def test_what_a_switch_lost_while_it_was_away_counts_from_nothing() -> None:
+    """M28: after a switch comes back without an entry or a meter, those that are made again are others."""
+    ledger, known = ledger_of([refusing(Refusal.IP, 3)]), _id(refusing(Refusal.IP, 0))
+    ledger.take_dropped(DPID, {7: 10}, {7: VM1})
+    ledger.keep(DPID, {known}, {7})
+    ledger.take(DPID, [refusing(Refusal.IP, 4)])
+    ledger.take_dropped(DPID, {7: 12}, {7: VM1})
+    assert ledger.of_vport(DPID, VM1).refused == {Refusal.IP.slug: 4, Refusal.MISS_LIMIT.slug: 12}
+    ledger.keep(DPID, set(), set())
+    ledger.take(DPID, [refusing(Refusal.IP, 4)])
+    ledger.take_dropped(DPID, {7: 12}, {7: VM1})
+    assert ledger.of_vport(DPID, VM1).refused == {Refusal.IP.slug: 8, Refusal.MISS_LIMIT.slug: 24}
 
 
 _kinds = st.sampled_from([Counted.OUTBOUND_LOOKUP, Counted.OUTBOUND_PASS, None])

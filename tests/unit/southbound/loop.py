@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -11,8 +11,8 @@ import eventlet
 from ryu.base.app_manager import SERVICE_BRICKS, AppManager
 from ryu.controller.ofp_handler import OFPHandler
 
-from ryu_apps.control.effects import Effect
-from ryu_apps.control.events import FlowRemoved, PacketIn, ProbeCaught
+from ryu_apps.control.effects import AnyEntry, Effect
+from ryu_apps.control.events import FlowRemoved, PacketIn, PresentEntry, ProbeCaught
 from ryu_apps.control.fast_path import FastPath
 from ryu_apps.control.flow_table import FlowTable
 from ryu_apps.control.holding import Holding
@@ -81,6 +81,14 @@ class Recorder:
     def ports_changed(self, link: Link) -> None:
         """Keep the ports."""
         self.told.append(("ports_changed", link.known_ports()))
+
+    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
+        """Keep the entries."""
+        self.told.append(("removing", tuple(entries)))
+
+    def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
+        """Keep what was there."""
+        self.told.append(("found", (tuple(present), meters)))
 
     def refused(self, link: Link, refusal: Refusal) -> None:
         """Keep the refusal."""
