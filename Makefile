@@ -37,7 +37,7 @@ test: setup ## Run every check: lint, types, and all three tiers of tests
 bench: setup ## Run every benchmark; each prints a table and one JSON line
 	@setup/peers.sh
 	@failed=(); for file in $(benchmarks:.py=); do $(python_as_root) -m $${file//\//.} || failed+=("$$file"); done; \
-	    [ $${#failed[@]} = 0 ] || { echo "Did not run to its end: $${failed[*]}" >&2; exit 1; }
+	    [ $${#failed[@]} = 0 ] || { echo "Ended with an error: $${failed[*]}" >&2; exit 1; }
 
 lint: $(stamp) ## Run ruff and mypy alone
 	@.venv/bin/ruff check .

@@ -5,18 +5,24 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 program=ovs-testcontroller
-[ -x ".venv/bin/$program" ] || command -v "$program" > /dev/null && exit 0
+if [ -x ".venv/bin/$program" ] || command -v "$program" > /dev/null; then exit 0; fi
 
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+fetch=(apt-get -o APT::Sandbox::User=root --quiet --quiet download openvswitch-testcontroller)
 
 echo "Fetching $program"
-download() { (cd "$folder" && apt-get --quiet --quiet download "openvswitch-testcontroller" 2> /dev/null); }
-download || { "${as_root[@]}" apt-get --quiet update && download; } || {
-    echo "No package openvswitch-testcontroller to be had: the benchmarks say that they miss $program." >&2
+cd "$folder"
+# Without lists of packages, or with old ones, it needs new lists.
+if ! "${fetch[@]}" 2> said && ! { "${as_root[@]}" apt-get --quiet --quiet update 2> said && "${fetch[@]}" 2> said; }; then
+    cat said >&2
+    echo "There is no $program to compare with; the benchmarks say so." >&2
     exit 0
-}
-dpkg --extract "$folder"/*.deb "$folder/unpacked"
-cp "$folder/unpacked/usr/bin/$program" .venv/bin/
+fi
+dpkg --extract ./*.deb unpacked
+cd "$OLDPWD"
+# Renamed at the end, so that it is there as a whole or not at all.
+cp "$folder/unpacked/usr/bin/$program" ".venv/bin/$program.new"
+mv ".venv/bin/$program.new" ".venv/bin/$program"

@@ -163,7 +163,10 @@ class Ledger:
         self._named: set[int] = set()
 
     def ask(self, dpid: int) -> None:
-        """Take note that a datapath is being asked: what was removed before is not in the answer."""
+        """Take note that a datapath is being asked; no change of it is under way.
+
+        What was removed before is not in the answer.
+        """
         seen = self._seen.get(dpid, {})
         for known in self._removed.pop(dpid, ()):
             seen.pop(known, None)
@@ -173,18 +176,19 @@ class Ledger:
         """Take note that a datapath that was asked has not answered."""
         self._asked.discard(dpid)
 
-    def removing(self, dpid: int, entries: Iterable[EntryId]) -> None:
-        """Take note that a datapath is told to remove entries; in the order in which it is told and asked.
-
-        Those that are made again later count from nothing, and are not to be taken for the same.
-        """
+    def removed(self, dpid: int, entries: Iterable[EntryId]) -> None:
+        """Take note that a datapath has removed entries: those made again later are not to be taken for the same."""
         seen = self._seen.get(dpid, {})
         # An answer that is on its way may bring more of them.
         self._removed[dpid].update(entries if dpid in self._asked else (known for known in entries if known in seen))
 
-    def keep(self, dpid: int, entries: Container[EntryId], meters: Container[int]) -> None:
-        """Take note that a datapath that was away has no other entries and meters than these: it may have lost some."""
-        self._seen[dpid] = {known: packets for known, packets in self._seen.get(dpid, {}).items() if known in entries}
+    def keep(self, dpid: int, entries: Mapping[EntryId, int], meters: Container[int]) -> None:
+        """Take note of the entries and meters that a datapath has that was away, or of which it was not known.
+
+        entries: packets of each. Those that are not there, or have counted less than before, are gone.
+        """
+        seen = self._seen.get(dpid, {})
+        self._seen[dpid] = {known: packets for known, packets in seen.items() if entries.get(known, -1) >= packets}
         self._dropped[dpid] = {meter: count for meter, count in self._dropped.get(dpid, {}).items() if meter in meters}
 
     def take(

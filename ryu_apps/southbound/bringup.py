@@ -107,7 +107,7 @@ class BringUp:
             self._fail(link, error.message, silent=isinstance(error, NotConfirmed))
         except Exception:
             LOG.exception("datapath %016x cannot be brought to agree", dpid)
-            self._fail(link, "a fault of the controller; see its log")
+            self._fail(link, f"datapath {link.name} met a fault of the controller; see its log")
 
     def greet(self, link: Link) -> None:
         """Bring a datapath to agree that was connected before its host was registered; the caller holds the lock.
@@ -129,8 +129,8 @@ class BringUp:
             calls.barrier(link)
             self.agree(link)
         except VfswitchError as error:
-            self._fail(link, f"it does not agree and is reconnected: {error.message}",
-                       silent=isinstance(error, NotConfirmed))
+            detail = f"{error.message}; it does not agree and is reconnected"
+            self._fail(link, detail, silent=isinstance(error, NotConfirmed))
 
     def refresh(self, link: Link) -> None:
         """Bring a datapath to agree with its new ports, once for all changes that come together."""
@@ -140,7 +140,7 @@ class BringUp:
             self.run(link)
 
     def _fail(self, link: Link, detail: str, *, silent: bool = False) -> None:
-        LOG.warning("datapath %016x: %s", link.id, detail)
+        LOG.warning("%s", detail)
         if self._current(link.id) is link:
             self.agreements[link.id] = Agreement("failed", detail=detail)
             self.failures[link.id] = detail

@@ -32,7 +32,7 @@ def commit(link: Link, change: SwitchChange, timeout_s: float) -> None:
 
     Open vSwitch commits the rest of a bundle when it has refused a message of it, so the barrier comes first: only a
     bundle without any error is committed, every other is discarded.
-    SwitchRefused, SwitchAway and NotConfirmed as in `Link`.
+    SwitchRefused, SwitchAway and NotConfirmed as in `calls`.
     """
     if not change.removed and not change.added:
         return
@@ -48,12 +48,12 @@ def commit(link: Link, change: SwitchChange, timeout_s: float) -> None:
             link.outbox.write(_control(bundle, _DISCARD, exchange.expect(Type.BUNDLE_CONTROL)))
             raise
         done = exchange.expect(Type.BUNDLE_CONTROL)
-        if not exchange.errors:
-            link.links.removing(link, change.removed)
-        exchange.send(_control(bundle, _DISCARD if exchange.errors else _COMMIT, done))
-        exchange.wait(done)
-        if exchange.errors:
-            raise _refused(link, exchange.errors[0])
+        with link.changing:
+            exchange.send(_control(bundle, _DISCARD if exchange.errors else _COMMIT, done))
+            exchange.wait(done)
+            if exchange.errors:
+                raise _refused(link, exchange.errors[0])
+            link.links.removed(link, change.removed)
 
 
 def _refused(link: Link, error: bytes) -> SwitchRefused:

@@ -66,14 +66,15 @@ class Counting:
         """Take note of which vport has which number now: after each change of vports."""
         self._ledger.settle(owners(self._core))
 
-    def removing(self, dpid: int, entries: Iterable[AnyEntry]) -> None:
-        """Take note that a switch is told to remove entries; called in the order of what it is sent."""
+    def removed(self, dpid: int, entries: Iterable[AnyEntry], meters: Iterable[int]) -> None:
+        """Take note that a switch has removed entries and has meters count from nothing, or no more."""
         standing = (entry for entry in entries if not isinstance(entry, CachedEntry) and counts(entry))
-        self._ledger.removing(dpid, map(entry_id, standing))
+        self._ledger.removed(dpid, map(entry_id, standing))
+        self._ledger.begin_anew(dpid, meters)
 
     def found(self, dpid: int, present: Iterable[PresentEntry], meters: Container[int]) -> None:
         """Take note of what a switch has that was away."""
-        self._ledger.keep(dpid, {entry_id(entry) for entry in present if counts(entry)}, meters)
+        self._ledger.keep(dpid, {entry_id(entry): entry.packets for entry in present if counts(entry)}, meters)
 
     def sample(self) -> None:
         """Take a sample of the connections begun; called at even times."""
@@ -93,9 +94,7 @@ class Counting:
             dropped = {meter: count.dropped_pkts for meter, count in calls.count_meters(link, SOON_S, numbers).items()}
             self._ledger.take_dropped(link.id, dropped, owners)
             change = decide(dropped)
-            if any(change):
-                commit(link, change, SOON_S)
-                self._ledger.begin_anew(link.id, (config.number for config in change.altered))
+            commit(link, change, SOON_S)
 
     def _ask(self) -> None:
         begun_s = self._clock()
@@ -109,6 +108,7 @@ class Counting:
         metered = metered_vports(self._core.policy, link.id)
         try:
             with eventlet.Timeout(ANSWER_S):
+                link.await_changed()
                 self._ledger.ask(link.id)
                 present = calls.dump_flows(link, cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
                 with self._meters[link.id]:

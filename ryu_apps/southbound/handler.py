@@ -59,8 +59,11 @@ class Handler(Protocol):
     def ports_changed(self, link: Link) -> None:
         """Take note that a datapath's ports have changed; `link.known_ports()` has them."""
 
-    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
-        """Take note that a datapath is told to remove entries; in the order of what it is sent."""
+    def removed(self, link: Link, entries: Sequence[AnyEntry], meters: Sequence[int]) -> None:
+        """Take note that a datapath has removed entries and has meters, by number, count from nothing, or no more.
+
+        `link.changing` is held: what was asked before shows them as they were.
+        """
 
     def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
         """Take note of all entries and meters that a datapath has that was away."""

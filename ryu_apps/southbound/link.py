@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import eventlet
 import ryu.base.app_manager  # noqa: F401  (must come first: Ryu's modules import each other in a circle)
+from eventlet.semaphore import Semaphore
 from ryu.controller.controller import Datapath
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from ryu.lib.dpid import dpid_to_str
@@ -48,6 +49,8 @@ class Link(Datapath):
         self.raw: Any = getattr(socket, "fd", socket)
         self.outbox = Outbox(self.raw, self.limits, self.give_up)
         self.gate = Gate(self.outbox, self.clock)
+        # Held while the switch is told to change what it has, until it has said whether it did.
+        self.changing = Semaphore(1)
         self._receiver = Receiver(self)
         self._readable = Readable(self.raw)
         self._heard = 0
@@ -90,6 +93,11 @@ class Link(Datapath):
         """
         down = (port for port in self.ports.values() if (port.config | port.state) & 1)
         return frozenset(_text(port.name) for port in down)
+
+    def await_changed(self) -> None:
+        """Return when no change is under way: what is asked now will be answered by a state that is known."""
+        with self.changing:
+            pass
 
     def set_fragments_nx_match(self) -> None:
         """Ask the switch to let entries match on the kind of a fragment; does not wait."""

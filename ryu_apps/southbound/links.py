@@ -82,9 +82,9 @@ class Links:
         """Pass on that a datapath's ports have changed."""
         self._tell("ports_changed", link)
 
-    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
-        """Pass on that a datapath is told to remove entries."""
-        self._tell("removing", link, entries)
+    def removed(self, link: Link, entries: Sequence[AnyEntry] = (), meters: Sequence[int] = ()) -> None:
+        """Pass on that a datapath has removed entries and has meters count from nothing, or no more."""
+        self._tell("removed", link, entries, meters)
 
     def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
         """Pass on what a datapath has that was away."""

@@ -112,13 +112,14 @@ def commit(link: Link, change: MeterChange, timeout_s: float) -> None:
     """
     if not any(change):
         return
-    with Exchange(link, timeout_s) as exchange:
+    with link.changing, Exchange(link, timeout_s) as exchange:
         barrier = exchange.expect(Type.BARRIER_REPLY)
         messages = [*_messages(change, barrier), HEADER.pack(VERSION, Type.BARRIER_REQUEST, 8, barrier)]
         exchange.send(b"".join(messages))
         exchange.wait(barrier)
         if exchange.errors:
             raise SwitchRefused(f"datapath {link.name} refused a meter: {refusal(exchange.errors[0]).text}")
+        link.links.removed(link, meters=(*(meter.number for meter in change.altered), *change.gone))
 
 
 def _messages(change: MeterChange, xid: int) -> Iterator[bytes]:

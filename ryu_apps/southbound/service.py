@@ -100,9 +100,9 @@ class SwitchService:
         """Return the core's effects of a removed entry; questions to a switch are asked aside."""
         return self._ask(self._core.ageing.flow_removed(event, now_s))
 
-    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
-        """Have what entries count once they are made again told from what they have counted."""
-        self._counting.removing(link.id, entries)
+    def removed(self, link: Link, entries: Sequence[AnyEntry], meters: Sequence[int]) -> None:
+        """Have what entries and meters count once they are made again told from what they have counted."""
+        self._counting.removed(link.id, entries, meters)
 
     def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
         """Have what a datapath has lost while it was away told from what it has."""

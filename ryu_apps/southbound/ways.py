@@ -61,5 +61,5 @@ class Ways:
             calls.commit(link, change)
             self._core.tally.installed(change.added)
         except VfswitchError as error:
-            LOG.warning("datapath %016x does not agree and is reconnected: %s", change.dpid, error.message)
+            LOG.warning("%s; it does not agree and is reconnected", error.message)
             link.close()

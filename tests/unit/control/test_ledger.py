@@ -174,8 +174,7 @@ def test_an_entry_that_was_removed_and_made_again_counts_from_nothing() -> None:
         ledger.ask(DPID)
         ledger.take(DPID, [refusing(Refusal.IP, packets)])
         assert _refused(ledger) == sum_of_lives
-        ledger.removing(DPID, [known])
-    ledger.removing(OTHER_DPID, [known])
+        ledger.removed(DPID, [known])
 
 
 def test_an_entry_that_is_replaced_goes_on_counting() -> None:
@@ -191,7 +190,7 @@ def test_an_answer_on_its_way_shows_what_is_removed_meanwhile() -> None:
     """M28: an entry removed after the switch was asked stands in that answer, and counts from nothing in the next."""
     ledger, known = ledger_of(), _id(refusing(Refusal.IP, 0))
     ledger.ask(DPID)
-    ledger.removing(DPID, [known])
+    ledger.removed(DPID, [known])
     ledger.take(DPID, [refusing(Refusal.IP, 3)])
     ledger.ask(DPID)
     ledger.take(DPID, [refusing(Refusal.IP, 4)])
@@ -199,7 +198,7 @@ def test_an_answer_on_its_way_shows_what_is_removed_meanwhile() -> None:
     # An answer that does not come leaves nothing to remember of entries that were never seen.
     ledger.ask(DPID)
     ledger.unanswered(DPID)
-    ledger.removing(DPID, [(1, 1, b"another")])
+    ledger.removed(DPID, [(1, 1, b"another")])
     assert not ledger._removed[DPID]
 
 
@@ -207,11 +206,11 @@ def test_what_a_switch_lost_while_it_was_away_counts_from_nothing() -> None:
     """M28: after a switch comes back without an entry or a meter, those that are made again are others."""
     ledger, known = ledger_of([refusing(Refusal.IP, 3)]), _id(refusing(Refusal.IP, 0))
     ledger.take_dropped(DPID, {7: 10}, {7: VM1})
-    ledger.keep(DPID, {known}, {7})
+    ledger.keep(DPID, {known: 3}, {7})
     ledger.take(DPID, [refusing(Refusal.IP, 4)])
     ledger.take_dropped(DPID, {7: 12}, {7: VM1})
     assert ledger.of_vport(DPID, VM1).refused == {Refusal.IP.slug: 4, Refusal.MISS_LIMIT.slug: 12}
-    ledger.keep(DPID, set(), set())
+    ledger.keep(DPID, {known: 3}, set())  # It has the entry again, from nothing.
     ledger.take(DPID, [refusing(Refusal.IP, 4)])
     ledger.take_dropped(DPID, {7: 12}, {7: VM1})
     assert ledger.of_vport(DPID, VM1).refused == {Refusal.IP.slug: 8, Refusal.MISS_LIMIT.slug: 24}

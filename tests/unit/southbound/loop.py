@@ -82,9 +82,9 @@ class Recorder:
         """Keep the ports."""
         self.told.append(("ports_changed", link.known_ports()))
 
-    def removing(self, link: Link, entries: Sequence[AnyEntry]) -> None:
-        """Keep the entries."""
-        self.told.append(("removing", tuple(entries)))
+    def removed(self, link: Link, entries: Sequence[AnyEntry], meters: Sequence[int]) -> None:
+        """Keep entries and meters."""
+        self.told.append(("removed", (tuple(entries), tuple(meters))))
 
     def found(self, link: Link, present: Sequence[PresentEntry], meters: Container[int]) -> None:
         """Keep what was there."""

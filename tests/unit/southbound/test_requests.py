@@ -10,13 +10,15 @@ import eventlet
 import pytest
 from eventlet.greenthread import GreenThread
 
-from ryu_apps.control.effects import SwitchChange
+from ryu_apps.control.effects import MeterChange, SwitchChange
 from ryu_apps.control.events import PresentEntry
+from ryu_apps.model.action import RateUnit
 from ryu_apps.model.errors import NotConfirmed, SwitchAway, SwitchRefused
 from ryu_apps.pipeline.cookie import Cookie, EntryClass
 from ryu_apps.pipeline.entry import FlowEntry
+from ryu_apps.pipeline.meters import MeterConfig
 from ryu_apps.pipeline.tables import NUMBER
-from ryu_apps.southbound import calls, codec, templates
+from ryu_apps.southbound import calls, codec, meters, templates
 from ryu_apps.southbound.wire import Type
 from tests.unit.southbound import messages
 from tests.unit.southbound.loop import Loop, Peer, running
@@ -157,6 +159,7 @@ def test_a_change_goes_as_one_bundle(loop: Loop) -> None:
     plain = codec.flow_mod(PLAIN)
     assert [_with_xid(message, 0) for message in added[2:]] == [templates.add(ENTRY), plain]
     assert [(message[1], message[25]) for message in added] == [(14, 4), (14, 4), (14, 0), (14, 0)]
+    assert loop.recorder.of("removed") == [(CHANGE.removed, ())]
     assert not link.exchanges
 
 
@@ -172,12 +175,23 @@ def test_a_change_refused_in_part_is_discarded(loop: Loop, refuse: int) -> None:
     _answer_bundle(peer, refuse)
     with pytest.raises(SwitchRefused, match="OFPFMFC_TABLE_FULL"):
         asked.wait()
+    assert loop.recorder.of("removed") == []
 
 
 def test_a_refused_commit_is_told_with_its_cause(loop: Loop) -> None:
     """When the commit itself fails, the first error, which is about the entry, is the one told."""
     peer, link = loop.up()
     asked = _ask(calls.commit, link, CHANGE)
+    commit, adding = _until_commit(peer)
+    failed = _with_xid(templates.add(ENTRY), adding)
+    peer.send(messages.error(5, 1, failed, xid=adding), messages.error(17, 15, xid=_xid(commit)))
+    with pytest.raises(SwitchRefused, match=f"OFPFMFC_TABLE_FULL.*0x{ENTRY.cookie:016x}"):
+        asked.wait()
+    assert loop.recorder.of("removed") == []
+
+
+def _until_commit(peer: Peer) -> tuple[bytes, int]:
+    """Play a switch through one bundle that takes all; return the commit, unanswered, and the id of what was added."""
     adding = 0
     while True:
         message = peer.next()
@@ -186,13 +200,35 @@ def test_a_refused_commit_is_told_with_its_cause(loop: Loop) -> None:
         elif message[1] == Type.BARRIER_REQUEST:
             peer.send(messages.message(Type.BARRIER_REPLY, xid=_xid(message)))
         elif int.from_bytes(message[12:14], "big") == _COMMIT:
-            failed = _with_xid(templates.add(ENTRY), adding)
-            peer.send(messages.error(5, 1, failed, xid=adding), messages.error(17, 15, xid=_xid(message)))
-            break
+            return message, adding
         else:
             peer.send(messages.message(Type.BUNDLE_CONTROL, message[8:12] + b"\0\1\0\3", xid=_xid(message)))
-    with pytest.raises(SwitchRefused, match=f"OFPFMFC_TABLE_FULL.*0x{ENTRY.cookie:016x}"):
-        asked.wait()
+
+
+def test_what_a_switch_has_is_not_known_while_it_commits(loop: Loop) -> None:
+    """M28: who adds up counts waits until a commit is answered, and is told what it removed before it goes on."""
+    peer, link = loop.up()
+    asked = _ask(calls.commit, link, CHANGE)
+    commit, _ = _until_commit(peer)
+    told = _ask(lambda: [link.await_changed(), loop.recorder.of("removed")])
+    eventlet.sleep(0.02)
+    assert not told.dead
+    peer.send(messages.message(Type.BUNDLE_CONTROL, commit[8:12] + b"\0\5\0\3", xid=_xid(commit)))
+    asked.wait()
+    assert told.wait() == [None, [(CHANGE.removed, ())]]
+
+
+def test_meters_that_are_altered_or_go_are_told_when_the_switch_has_done_so(loop: Loop) -> None:
+    """M28: they count from nothing then, or no more; a new one has counted nothing."""
+    peer, link = loop.up()
+    config = MeterConfig(1, RateUnit.PPS, 1000, 100)
+    change = MeterChange(put=(config,), altered=(config._replace(number=2),), gone=(3,))
+    asked = _ask(meters.commit, link, change, 5.0)
+    request = peer.await_type(Type.BARRIER_REQUEST)
+    assert loop.recorder.of("removed") == []
+    peer.send(messages.message(Type.BARRIER_REPLY, xid=_xid(request)))
+    asked.wait()
+    assert loop.recorder.of("removed") == [((), (2, 3))]
 
 
 def test_an_unconfirmed_change_is_discarded_and_said_to_be_unknown(loop: Loop) -> None:
