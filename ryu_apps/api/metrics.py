@@ -23,7 +23,7 @@ OTHER: Final = "other"
 """Label value for vports that have no series of their own, and for those that are gone; ids of that name join them."""
 
 _REMOVALS: Final = (*REMOVED.values(), REMOVED_OTHERWISE)
-_REFUSED_BY_HOST: Final = ("denied", "malformed", "flow-limit", "unknown-vport", "miss-queue")
+_REFUSED_BY_HOST: Final = ("denied", "malformed", "flow-limit", "pool-unread", "unknown-vport", "miss-queue")
 # The same refusals are counted by the core and among the faults of connections.
 _SWITCH_REFUSED: Final = "switch-refused "
 _FAULT_REFUSED: Final = "refused: "

@@ -120,6 +120,7 @@ def meter_change(present: Mapping[int, MeterConfig | None], wanted: Mapping[int,
 
 
 AnyEntry = FlowEntry | CachedEntry | PresentEntry
+"""An entry as it is wanted, standing or of a connection, or as a switch has reported it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

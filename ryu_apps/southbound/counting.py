@@ -91,6 +91,7 @@ class Counting:
         # Connections may have thousands of meters.
         numbers = tuple(owners) if len(self._core.flows.meters) else (ALL,)
         with eventlet.Timeout(SOON_S, False), self._meters[link.id]:
+            link.await_changed()
             dropped = {meter: count.dropped_pkts for meter, count in calls.count_meters(link, SOON_S, numbers).items()}
             self._ledger.take_dropped(link.id, dropped, owners)
             change = decide(dropped)
@@ -112,6 +113,7 @@ class Counting:
                 self._ledger.ask(link.id)
                 present = calls.dump_flows(link, cookie=_MARKED, cookie_mask=STANDING_MASK, timeout_s=ANSWER_S)
                 with self._meters[link.id]:
+                    link.await_changed()
                     meters = calls.count_meters(link, ANSWER_S) if metered else {}
                     dropped = {meter: count.dropped_pkts for meter, count in meters.items()}
                     self._ledger.take_dropped(link.id, dropped, metered)

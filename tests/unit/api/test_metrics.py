@@ -34,8 +34,11 @@ def figures(size: int) -> Figures:
     return Figures(
         caches={OUT: CacheCount(10 * size, size, 2), IN: CacheCount(5 * size, 1, 0)},
         refused={"ip": size, "mac": 1},
-        counts={"misses": size + 1, "host-hits": 1, "begun": size, "offloads": 4 * size, "evicted": 2, "denied": 3},
-    )
+        counts={
+            "misses": size + 1, "host-hits": 1, "begun": size, "offloads": 4 * size, "evicted": 2, "denied": 3,
+            "pool-unread": 5,
+        },
+    )  # fmt: skip
 
 
 def statistics(vports: int = 4, named: int = 2) -> Statistics:
@@ -82,6 +85,7 @@ def test_every_family_reads_back_with_what_it_counts() -> None:
     assert value(families["vfswitch_entries_removed"], host="h1", vport="vm1", reason="evicted") == 2
     assert value(families["vfswitch_refusals"], host="h1", vport="vm1", reason="mac") == 1
     assert value(families["vfswitch_refusals"], host="h1", vport="vm1", reason="denied") == 3
+    assert value(families["vfswitch_refusals"], host="h1", vport="vm1", reason="pool-unread") == 5
     assert value(families["vfswitch_refusals"], host="h1", vport="", reason="not-local") == 9
     assert value(families["vfswitch_refusals"], host="", vport="", reason="unknown-vport") == 1
     assert value(families["vfswitch_switch_errors"], error="OFPET_BAD_MATCH, OFPBMC_BAD_FIELD") == 2
